@@ -1,0 +1,48 @@
+# Two commands for a newcomer: `make run` and `make test`. Both need python3 (3.11 or newer) and
+# pip; uv is used when present. The second time neither needs a network.
+
+PYTHON ?= python3
+VENV ?= .venv
+WORKERS ?= 2
+OUT ?= trivium-report
+BIN := $(VENV)/bin
+# Without a GPU the pin makes pip take the CPU build of torch.
+PIN := $(shell command -v nvidia-smi >/dev/null 2>&1 || echo -c constraints/cpu.txt)
+
+.PHONY: run test check docs clean
+
+run: $(VENV)/.installed
+	$(BIN)/trivium audit --out $(OUT) --force
+
+test: check
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -q
+
+check: $(VENV)/.installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "trivium needs Python 3.11 or newer; try: make PYTHON=python3.12 ..." >&2; exit 2; }
+	@if command -v uv >/dev/null 2>&1; then uv venv --seed --python $(PYTHON) $(VENV); \
+	else $(PYTHON) -m venv $(VENV); fi
+
+# uv picks the torch build by the machine (`--torch-backend=auto`); where that cannot be reached,
+# or there is no uv, pip installs.
+define install
+	@if command -v uv >/dev/null 2>&1 && \
+		uv pip install --python $(BIN)/python --torch-backend=auto $(PIN) -e '$(1)'; then :; \
+	else $(BIN)/python -m pip install --disable-pip-version-check -q $(PIN) -e '$(1)'; fi
+	@touch $@
+endef
+
+$(VENV)/.installed: pyproject.toml constraints/cpu.txt | $(BIN)/python
+	$(call install,.)
+
+$(VENV)/.installed-test: pyproject.toml constraints/cpu.txt | $(BIN)/python
+	$(call install,.[test])
