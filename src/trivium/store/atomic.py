@@ -1,0 +1,184 @@
+"""Whole or not at all: a file or a folder appears under its name only when it is complete.
+
+Everything is built beside the target, forced to disk and renamed over it, so a full disk, a crash
+or a kill at any moment leaves what was there before.
+"""
+
+import errno
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from trivium._core.errors import OutputError, ResourceError
+
+__all__ = ["atomic_folder", "atomic_open", "atomic_write", "remove_leftovers"]
+
+_PREFIX = ".trivium-"
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
+
+
+@contextmanager
+def named_errors(caller: str, path: Path) -> Iterator[None]:
+    """Turn an `OSError` into a `ResourceError` (disk full) or an `OutputError` that says where."""
+    try:
+        yield
+    except (OutputError, ResourceError):
+        raise
+    except OSError as error:
+        reason = error.strerror or str(error)
+        if error.errno in _FULL:
+            raise ResourceError(
+                f"{caller}: could not write; {reason}",
+                where=str(path),
+                remedy="Free some space or choose another place; what was there before is intact.",
+            ) from error
+        raise OutputError(
+            f"{caller}: could not write; {reason}",
+            where=str(path),
+            remedy="Choose a path that you may write to.",
+        ) from error
+
+
+def atomic_write(path: str | os.PathLike[str], data: bytes | str) -> None:
+    """Write a file whole: temporary file in the same folder, fsync, rename, fsync of the folder.
+
+    A link at `path` is replaced by the file; what it pointed to is not touched.
+
+    Args:
+        path: The file to make or replace; its folder must exist.
+        data: Bytes, or text that is stored as UTF-8.
+
+    Raises:
+        ResourceError: The disk is full (exit code 5); the old file is intact.
+        OutputError: The place cannot be written to; the old file is intact.
+
+    Example:
+        >>> import tempfile, pathlib
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = pathlib.Path(folder, "report.json")
+        ...     atomic_write(path, "{}")
+        ...     path.read_text()
+        '{}'
+    """
+    with atomic_open(path) as file:
+        file.write(data.encode() if isinstance(data, str) else data)
+
+
+@contextmanager
+def atomic_open(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Open a file for writing that takes its name only when the block ends without an error.
+
+    Raises:
+        ResourceError: The disk is full.
+        OutputError: The place cannot be written to.
+    """
+    target = Path(path)
+    aside = target.parent / f"{_PREFIX}{secrets.token_hex(8)}.tmp"
+    with named_errors("atomic_write", target):
+        try:
+            with open(aside, "xb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(aside, target)
+        except BaseException:
+            with suppress(OSError):
+                aside.unlink(missing_ok=True)
+            raise
+        _sync(target.parent)
+
+
+@contextmanager
+def atomic_folder(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator[Path]:
+    """Build a folder aside and give it its name when the block ends without an error.
+
+    With `overwrite`, the old folder is renamed to `.NAME.trivium-old`, the new one takes the name,
+    and the old one is removed. POSIX has no single step for this: a kill between the two renames
+    leaves the old folder under that name, and the next call puts it back before it starts.
+
+    Args:
+        path: The folder to make.
+        overwrite: Whether an existing folder may be replaced.
+
+    Yields:
+        The folder to write into.
+
+    Raises:
+        OutputError: `path` exists and `overwrite` is false, or is a link or a file.
+        ResourceError: The disk is full.
+    """
+    target = Path(path)
+    old = target.parent / f".{target.name}.trivium-old"
+    aside = target.parent / f"{_PREFIX}{secrets.token_hex(8)}.tmp"
+    with named_errors("atomic_folder", target):
+        if old.is_dir() and not os.path.lexists(target):
+            os.replace(old, target)
+        _check_free(target, overwrite=overwrite)
+        try:
+            aside.mkdir()
+            yield aside
+            _sync_tree(aside)
+            if target.is_dir():
+                shutil.rmtree(old, ignore_errors=True)
+                os.replace(target, old)
+            _take_name(aside, target, old)
+        except BaseException:
+            shutil.rmtree(aside, ignore_errors=True)
+            raise
+        _sync(target.parent)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete what a killed run left half-written in a folder that nobody else is writing to."""
+    for leftover in folder.glob(f"{_PREFIX}*.tmp"):
+        if leftover.is_dir() and not leftover.is_symlink():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                leftover.unlink()
+
+
+def _check_free(target: Path, *, overwrite: bool) -> None:
+    if not os.path.lexists(target) or (overwrite and target.is_dir() and not target.is_symlink()):
+        return
+    kind = "a folder" if target.is_dir() else "a file"
+    raise OutputError(
+        f"atomic_folder: path must be free; got {'a link' if target.is_symlink() else kind}",
+        where=str(target),
+        remedy="Choose another path, or remove it.",
+    )
+
+
+def _take_name(aside: Path, target: Path, old: Path) -> None:
+    try:
+        os.replace(aside, target)
+    except BaseException:
+        if old.is_dir() and not os.path.lexists(target):
+            os.replace(old, target)
+        raise
+
+
+def _sync(path: Path) -> None:
+    """Force a file or folder to disk where the system can do it."""
+    if os.name == "nt" and path.is_dir():
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in {errno.EINVAL, errno.ENOTSUP, errno.EROFS}:
+            raise
+    finally:
+        os.close(handle)
+
+
+def _sync_tree(folder: Path) -> None:
+    for root, _, names in os.walk(folder):
+        for name in names:
+            _sync(Path(root, name))
+        _sync(Path(root))

@@ -1,0 +1,260 @@
+"""A run's folder: one writer at a time, a journal of finished stages, a mark when complete.
+
+`.run.json` says whose folder it is and whether it is complete; `.journal/` keeps the result of
+each finished stage, so that a killed run goes on where it was; `.lock` is held while a run writes.
+"""
+
+import errno
+import os
+import re
+import shutil
+import warnings
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from trivium._core.errors import (
+    ArgumentError,
+    BusyError,
+    DataError,
+    OutputError,
+    TriviumWarning,
+)
+from trivium.store.atomic import atomic_write, named_errors, remove_leftovers
+from trivium.store.exact_json import digest, from_json, to_json
+
+try:
+    import fcntl
+except ImportError:  # not a POSIX system: a lock file made with O_EXCL serves instead
+    fcntl = None  # type: ignore[assignment]
+
+__all__ = ["RunFolder", "fingerprint_of"]
+
+FORMAT = "trivium-run"
+MARK, LOCK, JOURNAL = ".run.json", ".lock", ".journal"
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,60}")
+
+
+def fingerprint_of(*parts: Any) -> str:
+    """One word for everything that decides a run's result: settings, data checksum, version.
+
+    Example:
+        >>> fingerprint_of({"seed": 0}, "data") == fingerprint_of({"seed": 0}, "data")
+        True
+    """
+    return digest(list(parts))
+
+
+class RunFolder:
+    """A folder that one run writes, and may come back to.
+
+    Args:
+        path: The folder; made with its parents where it does not exist.
+        fingerprint: What decides the result (see `fingerprint_of`). An unfinished run with the
+            same fingerprint is gone on with.
+        force: Write into an existing folder, starting afresh. A file or a link of that name is
+            replaced (the link, not its target); other files in the folder are left alone.
+
+    Raises:
+        OutputError: The path exists and is not an unfinished run of this fingerprint, or cannot
+            be written to.
+        BusyError: Another run is writing into it.
+        ResourceError: The disk is full.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as place:
+        ...     with RunFolder(place + "/run", "settings") as run:
+        ...         first = run.journal("read", lambda: {"rows": 3})
+        ...         again = run.journal("read", lambda: {"rows": -1})
+        ...         run.finish()
+        >>> first == again
+        True
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], fingerprint: str, *, force: bool = False
+    ) -> None:
+        self.path = Path(path)
+        self.fingerprint = fingerprint
+        self.resumed = False
+        self._handle: int | None = None
+        with named_errors("RunFolder", self.path):
+            _prepare(self.path, force=force)
+            self._handle = _take_lock(self.path / LOCK)
+            try:
+                self._open(force=force)
+            except BaseException:
+                self.close()
+                raise
+
+    def __enter__(self) -> "RunFolder":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def has(self, name: str) -> bool:
+        """Tell whether the stage's result is in the journal, intact."""
+        return self._read(name) is not None
+
+    def journal(self, name: str, compute: Callable[[], Any]) -> Any:
+        """Return the stage's result from the journal, or compute it and keep it.
+
+        What comes back has gone through JSON either way (tuples are lists, numpy is plain), so a
+        resumed run continues from the same values, floats to the last bit.
+
+        Args:
+            name: The stage: lower-case letters, digits, `_`, `-`.
+            compute: Gives the result; made of dicts, lists, strings, numbers, bools, None.
+
+        Raises:
+            ArgumentError: A bad name, or a result that JSON cannot hold.
+            ResourceError: The disk is full.
+        """
+        found = self._read(name)
+        if found is None:
+            text = to_json(compute())
+            found = {"result": from_json(text)}
+            body = {"fingerprint": self.fingerprint, "name": name, **found}
+            atomic_write(self._entry(name), to_json({**body, "checksum": digest(body)}))
+        return found["result"]
+
+    def finish(self) -> None:
+        """Mark the run complete, remove the journal, and let go of the folder."""
+        with named_errors("RunFolder", self.path):
+            self._mark(complete=True)
+            shutil.rmtree(self.path / JOURNAL)
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the folder; an unfinished run can be resumed."""
+        if self._handle is not None:
+            with suppress(OSError):
+                (self.path / LOCK).unlink()
+            os.close(self._handle)
+            self._handle = None
+
+    def _open(self, *, force: bool) -> None:
+        mark = _read_mark(self.path)
+        same = mark is not None and mark["fingerprint"] == self.fingerprint
+        self.resumed = mark is not None and same and not mark["complete"] and not force
+        if mark is not None and not self.resumed and not force:
+            what = "a complete run" if mark["complete"] else "an unfinished run of other settings"
+            raise _taken(self.path, what)
+        remove_leftovers(self.path)
+        if not self.resumed:
+            shutil.rmtree(self.path / JOURNAL, ignore_errors=True)
+            self._mark(complete=False)
+        (self.path / JOURNAL).mkdir(exist_ok=True)
+        remove_leftovers(self.path / JOURNAL)
+
+    def _mark(self, *, complete: bool) -> None:
+        body = {"format": FORMAT, "schema": 1, "fingerprint": self.fingerprint}
+        atomic_write(self.path / MARK, to_json({**body, "complete": complete}))
+
+    def _entry(self, name: str) -> Path:
+        if not _NAME.fullmatch(name):
+            raise ArgumentError(
+                f"RunFolder.journal: name must be lower-case letters, digits, _ or -; got {name!r}"
+            )
+        return self.path / JOURNAL / f"{name}.json"
+
+    def _read(self, name: str) -> dict[str, Any] | None:
+        path = self._entry(name)
+        try:
+            text = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        with suppress(DataError):
+            found = from_json(text)
+            if isinstance(found, dict) and to_json(found).encode() == text:
+                checksum = found.pop("checksum", None)
+                expected = {"fingerprint": self.fingerprint, "name": name}
+                if checksum == digest(found) and expected.items() <= found.items():
+                    return found
+        warnings.warn(
+            f"RunFolder: the journal of stage {name} is damaged; the stage runs again",
+            TriviumWarning,
+            stacklevel=3,
+        )
+        return None
+
+
+def _prepare(path: Path, *, force: bool) -> None:
+    """Refuse or clear what is at the path; make the folder. Nothing is locked yet."""
+    if path.is_symlink() or (path.exists() and not path.is_dir()):
+        if not force:
+            raise _taken(path, "a link" if path.is_symlink() else "a file")
+        path.unlink()
+    path.mkdir(parents=True, exist_ok=True)
+    names = set(os.listdir(path)) - {LOCK}
+    names = {name for name in names if not name.startswith(".trivium-")}
+    if names and not force and _read_mark(path) is None:
+        raise _taken(path, "a folder with other files in it")
+
+
+def _read_mark(path: Path) -> dict[str, Any] | None:
+    try:
+        found = from_json((path / MARK).read_bytes())
+    except (OSError, DataError):
+        return None
+    keys = {"format", "schema", "fingerprint", "complete"}
+    ours = isinstance(found, dict) and set(found) == keys and found["format"] == FORMAT
+    return found if ours else None
+
+
+def _taken(path: Path, what: str) -> OutputError:
+    return OutputError(
+        f"RunFolder: the output path must be new or an unfinished run of the same settings; "
+        f"got {what}",
+        where=str(path),
+        remedy="Choose another --out, or pass --force to replace the files of a run.",
+        code="E-EXISTS",
+    )
+
+
+def _busy(path: Path) -> BusyError:
+    return BusyError(
+        "RunFolder: only one run may write into a folder; another one is at work",
+        where=str(path),
+        remedy=f"Wait for it, choose another --out, or, when no run is at work, delete {path}.",
+    )
+
+
+def _take_lock(path: Path) -> int:
+    """Hold the lock file, however many runs come and go at the same time."""
+    if fcntl is None:
+        try:
+            return os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR)
+        except FileExistsError as error:
+            raise _busy(path) from error
+    while True:
+        handle = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o644)
+        try:
+            _flock(handle, path)
+            # A run that ended in between has removed the file that we hold: take the new one.
+            if os.fstat(handle).st_ino == os.stat(path).st_ino:
+                return handle
+        except FileNotFoundError:
+            pass
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)
+
+
+def _flock(handle: int, path: Path) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in {errno.EWOULDBLOCK, errno.EACCES}:
+            raise _busy(path) from error
+        if error.errno not in {errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS}:
+            raise
+        warnings.warn(
+            "RunFolder: this file system has no locks; do not start two runs into one folder",
+            TriviumWarning,
+            stacklevel=5,
+        )
