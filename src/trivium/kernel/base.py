@@ -1,0 +1,282 @@
+"""The kernel's contract: four questions to answer, and everything that follows from them."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor
+
+from trivium._core.checks import check_finite, check_shapes
+from trivium._core.errors import ArgumentError, DataError, ShapeError
+from trivium._core.random import RandomState
+from trivium.kernel.factor import Factor, pivoted_cholesky
+from trivium.kernel.tiles import DEFAULT_BUDGET, tile_slices
+
+__all__ = ["Kernel"]
+
+_FLOATS = (torch.float32, torch.float64)
+
+
+class Kernel(ABC):
+    r"""A positive semi-definite similarity $k(x, x')$ between rows.
+
+    A member is a frozen dataclass that answers `_gram`, `_diagonal` and `examples`, and, when it
+    has something to learn from the data, `resolve`. Inputs are `(n, d)` or `(n,)`, float32
+    or float64, on any device; results keep both. What a member cannot do, it declares:
+
+    Attributes:
+        stationary: The value depends on x − x′ only.
+        isotropic: It depends on the Euclidean distance only.
+        characteristic: HSIC with it is zero exactly under independence.
+        inputs: `"vectors"`; `"codes"` for labels compared by equality; `"matrix"` for row numbers
+            of a stored matrix.
+        differentiable: The Gram matrix has a gradient with respect to x.
+        spectral: `spectral_sample` is available, so that Fourier features are.
+        buffers: Buffers of a tile's size alive while tiles are made, the caller's one included.
+    """
+
+    stationary: bool = False
+    isotropic: bool = False
+    characteristic: bool = False
+    inputs: str = "vectors"
+    differentiable: bool = True
+    spectral: bool = False
+    buffers: int = 4
+
+    @classmethod
+    @abstractmethod
+    def examples(cls) -> Sequence["Kernel"]:
+        """Return a few small instances for conformance tests and the catalog."""
+
+    @abstractmethod
+    def _gram(
+        self, x: Float[Tensor, "n d"], y: Float[Tensor, "m d"] | None
+    ) -> Float[Tensor, "n m"]:
+        """Return the Gram matrix of checked inputs; `y` is `None` for x against itself."""
+
+    @abstractmethod
+    def _diagonal(self, x: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
+        """Return k(x_i, x_i) of checked inputs."""
+
+    def resolve(self, x: Shaped[Tensor, "n *d"], random_state: RandomState = 0) -> "Kernel":
+        """Return the kernel with everything that it learns from the data turned into numbers.
+
+        Args:
+            x: The column or columns that it will be used on.
+            random_state: Seed of the sample that is looked at.
+
+        Returns:
+            Itself when there is nothing to learn.
+        """
+        return self
+
+    def spectral_sample(
+        self, n_frequencies: int, n_columns: int, generator: np.random.Generator
+    ) -> Float[Tensor, "r d"]:
+        r"""Draw frequencies ω with $k(x, x') / k(0, 0) = E[\cos \omega^\top (x - x')]$ (Bochner).
+
+        Args:
+            n_frequencies: Draws.
+            n_columns: Columns of x.
+            generator: Source of randomness.
+
+        Returns:
+            Frequencies in float64 on the CPU.
+
+        Raises:
+            ArgumentError: The kernel has none (`spectral` is false) or is not resolved.
+        """
+        raise ArgumentError(
+            f"{type(self).__name__}: Fourier features need a stationary kernel with a spectral "
+            f"sampler; got {self!r}",
+            remedy="Use Nystroem features, which serve every kernel.",
+        )
+
+    def gram(
+        self, x: Shaped[Tensor, "n *d"], y: Shaped[Tensor, "m *e"] | None = None
+    ) -> Float[Tensor, "n m"]:
+        """Return the matrix of k(x_i, y_j), differentiable in `x` and `y`.
+
+        Args:
+            x: Rows, `(n, d)` or `(n,)`.
+            y: Other rows with as many columns; `x` itself when left out.
+
+        Returns:
+            The Gram matrix, in the dtype and on the device of `x`. A kernel that still has to learn
+            from the data (`lengthscale="median"`) learns from `x`.
+
+        Raises:
+            ArgumentError: Not a tensor, or of a dtype that the kernel cannot serve.
+            ShapeError: Wrong number of axes, or other columns in `y`.
+            DataError: No rows, or a value that is not finite.
+
+        Cost:
+            O(n m d) time, O(n m) memory; `tiles` has a budget.
+        """
+        left, right = self._checked("gram", x, y)
+        return self.resolve(left)._gram(left, right)
+
+    def diagonal(self, x: Shaped[Tensor, "n *d"]) -> Float[Tensor, " n"]:
+        """Return k(x_i, x_i) for each row, in O(n d).
+
+        Args:
+            x: Rows.
+
+        Raises:
+            ArgumentError: As for `gram`.
+            ShapeError: As for `gram`.
+            DataError: As for `gram`.
+        """
+        left, _ = self._checked("diagonal", x, None)
+        return self._diagonal(left)
+
+    def tiles(
+        self,
+        x: Shaped[Tensor, "n *d"],
+        y: Shaped[Tensor, "m *e"] | None = None,
+        *,
+        budget: int = DEFAULT_BUDGET,
+    ) -> Iterator[tuple[slice, slice, Tensor]]:
+        """Give the Gram matrix tile by tile, never more than `budget` bytes at a time.
+
+        Args:
+            x: Rows.
+            y: Other rows; `x` itself when left out.
+            budget: Bytes for a tile and all that is needed to make it while the one before is
+                still held.
+
+        Returns:
+            Row slice, column slice and tile, row block by row block; put together they are `gram`.
+
+        Raises:
+            ArgumentError: As for `gram`, or a budget that is not a positive whole number.
+            ShapeError: As for `gram`.
+            DataError: As for `gram`.
+            ResourceError: The budget does not hold one number.
+
+        Cost:
+            O(n m d) time, `budget` bytes.
+
+        Example:
+            >>> import torch
+            >>> from trivium.kernel import Linear
+            >>> x = torch.arange(3.0)
+            >>> sum(float(tile.sum()) for _, _, tile in Linear().tiles(x, budget=200))
+            9.0
+        """
+        left, right = self._checked("tiles", x, y)
+        ready = self.resolve(left)
+        slices = tile_slices(
+            len(left),
+            None if right is None else len(right),
+            n_columns=left.shape[1],
+            itemsize=ready._diagonal(left[:1]).element_size(),
+            budget=budget,
+            buffers=ready.buffers,
+        )
+        return ready._tiles(left, right, slices)
+
+    def _tiles(
+        self, x: Tensor, y: Tensor | None, slices: Iterator[tuple[slice, slice]]
+    ) -> Iterator[tuple[slice, slice, Tensor]]:
+        for rows, columns in slices:
+            if y is None and rows == columns:
+                yield rows, columns, self._gram(x[rows], None)
+            else:
+                yield rows, columns, self._gram(x[rows], (x if y is None else y)[columns])
+
+    def factor(
+        self,
+        x: Shaped[Tensor, "n *d"],
+        rank: int,
+        tol: float = 1e-6,
+        random_state: RandomState = 0,
+    ) -> Factor:
+        """Return F with K ≈ F Fᵀ by pivoted incomplete Cholesky, and the trace of what is left.
+
+        Args:
+            x: Rows.
+            rank: Most columns of F.
+            tol: Stop when the residual is at most this share of the trace.
+            random_state: Seed for a lengthscale that is learned from the data.
+
+        Raises:
+            ArgumentError: As for `gram`, or `rank` or `tol` breaks its rule.
+            ShapeError: As for `gram`.
+            DataError: As for `gram`.
+            NumericalError: The kernel is not positive semi-definite on these rows.
+
+        Cost:
+            O(n r (r + d)) time, O(n r) memory.
+
+        Example:
+            >>> import torch
+            >>> from trivium.kernel import Delta
+            >>> Delta().factor(torch.tensor([3, 5, 3, 3]), rank=4).values.shape
+            torch.Size([4, 2])
+        """
+        left, _ = self._checked("factor", x, None)
+        ready = self.resolve(left, random_state)
+
+        def column(row: int) -> Tensor:
+            return ready._gram(left, left[row : row + 1])[:, 0]
+
+        return pivoted_cholesky(ready._diagonal(left), column, rank=rank, tol=tol)
+
+    def __add__(self, other: Any) -> "Kernel":
+        from trivium.kernel.composite import Sum
+
+        return Sum((self, other)) if isinstance(other, Kernel) else NotImplemented
+
+    def __mul__(self, other: Any) -> "Kernel":
+        from trivium.kernel.composite import Product, Scaled
+
+        if isinstance(other, Kernel):
+            return Product((self, other))
+        return Scaled(self, other) if isinstance(other, int | float) else NotImplemented
+
+    def __rmul__(self, other: Any) -> "Kernel":
+        return self * other
+
+    def _checked(self, method: str, x: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Return the inputs as (n, d), refusing what no kernel can serve."""
+        caller = f"{type(self).__name__}.{method}"
+        left = _as_rows(caller, "x", x, self.inputs)
+        if y is None:
+            return left, None
+        right = _as_rows(caller, "y", y, self.inputs)
+        check_shapes(caller, {"x": (left, "n d"), "y": (right, "m d")})
+        if left.dtype != right.dtype or left.device != right.device:
+            raise ArgumentError(
+                f"{caller}: y must have the dtype and device of x, {left.dtype} on {left.device}; "
+                f"got {right.dtype} on {right.device}"
+            )
+        return left, right
+
+
+def _as_rows(caller: str, name: str, value: Any, inputs: str) -> Tensor:
+    if not isinstance(value, Tensor):
+        raise ArgumentError(
+            f"{caller}: {name} must be a torch tensor; got {type(value).__name__}",
+            remedy="Wrap arrays in torch.as_tensor.",
+        )
+    if value.ndim not in (1, 2) or (value.ndim == 2 and value.shape[1] == 0):
+        raise ShapeError(
+            f"{caller}: {name} must have the axes (n, d) or (n); got shape {tuple(value.shape)}"
+        )
+    if len(value) == 0:
+        raise DataError(f"{caller}: {name} must have at least one row; got none")
+    rows = value[:, None] if value.ndim == 1 else value
+    whole = not rows.is_floating_point() and not rows.is_complex()
+    if whole and inputs == "vectors":
+        rows = rows.to(torch.get_default_dtype())
+    elif not whole and rows.dtype not in _FLOATS:
+        raise ArgumentError(
+            f"{caller}: {name} must be float32 or float64; got {rows.dtype}",
+            remedy="Kernels cancel too much in half precision: convert with .float().",
+        )
+    check_finite(caller, name, rows)
+    return rows

@@ -1,0 +1,94 @@
+"""Stationary kernels: a profile of the distance in units of a lengthscale."""
+
+from abc import abstractmethod
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor
+
+from trivium._core.errors import ArgumentError
+from trivium._core.random import RandomState
+from trivium.kernel.base import Kernel
+from trivium.kernel.distance import distances, squared_distances
+from trivium.kernel.lengthscale import Lengthscale, check_lengthscale, median_lengthscale
+
+__all__ = ["Stationary"]
+
+
+@dataclass(frozen=True)
+class Stationary(Kernel):
+    r"""Base of kernels $k(x, x') = \rho(\lVert x - x' \rVert / \ell)$ with $\rho(0) = 1$.
+
+    A member gives `_profile` and, for Fourier features, `_unit_spectrum`; distance, lengthscale,
+    diagonal and gradient are here.
+
+    Args:
+        lengthscale: ℓ, a positive number, or `"median"` for the median distance between rows.
+    """
+
+    lengthscale: Lengthscale = "median"
+
+    stationary = True
+    isotropic = True
+    characteristic = True
+    spectral = True
+    metric = "squared"
+
+    def __post_init__(self) -> None:
+        check_lengthscale(type(self).__name__, self.lengthscale)
+
+    @abstractmethod
+    def _profile(self, distance: Float[Tensor, "n m"]) -> Float[Tensor, "n m"]:
+        """Return ρ of distances in units of ℓ (squared when `metric` is); may overwrite them."""
+
+    def _unit_spectrum(
+        self, n_frequencies: int, n_columns: int, generator: np.random.Generator
+    ) -> Float[Tensor, "r d"]:
+        """Draw frequencies of the kernel at ℓ = 1; needed when `spectral` is true."""
+        return super().spectral_sample(n_frequencies, n_columns, generator)
+
+    def spectral_sample(
+        self, n_frequencies: int, n_columns: int, generator: np.random.Generator
+    ) -> Float[Tensor, "r d"]:
+        """Draw frequencies of the spectral measure; see `Kernel.spectral_sample`.
+
+        Raises:
+            ArgumentError: The lengthscale is not a number yet, or the kernel has no sampler.
+        """
+        return self._unit_spectrum(n_frequencies, n_columns, generator) / self._number()
+
+    def resolve(self, x: Shaped[Tensor, "n *d"], random_state: RandomState = 0) -> "Stationary":
+        """Turn `lengthscale="median"` into a number; see `median_lengthscale`.
+
+        Raises:
+            DataError: No rows, or a value that is not finite.
+        """
+        if self.lengthscale != "median":
+            return self
+        norm = "l1" if self.metric == "l1" else "l2"
+        return replace(
+            self, lengthscale=median_lengthscale(x, norm=norm, random_state=random_state)
+        )
+
+    def _number(self) -> float:
+        if isinstance(self.lengthscale, str):
+            raise ArgumentError(
+                f"{type(self).__name__}: lengthscale must be a number here; got "
+                f"{self.lengthscale!r}",
+                remedy="Call kernel.resolve(x) first.",
+            )
+        return float(self.lengthscale)
+
+    def _gram(self, x: Tensor, y: Tensor | None) -> Tensor:
+        # In units of the lengthscale first: squares of large or tiny columns would leave float32.
+        scale = self._number()
+        x = x / scale
+        y = None if y is None else y / scale
+        if self.metric == "squared":
+            return self._profile(squared_distances(x, y))
+        return self._profile(distances(x, y, norm=self.metric))
+
+    def _diagonal(self, x: Tensor) -> Tensor:
+        return torch.ones(len(x), dtype=x.dtype, device=x.device)
