@@ -1,0 +1,20 @@
+"""Small hand-made SVG charts: no script, no style attribute, readable by a screen reader."""
+
+from trivium.report.charts.cells import bar, diverging, ruler, whisker
+from trivium.report.charts.heat import shade
+from trivium.report.charts.histogram import histogram
+from trivium.report.charts.line import band_line
+from trivium.report.charts.reliability import reliability
+from trivium.report.charts.scale import Scale
+
+__all__ = [
+    "Scale",
+    "band_line",
+    "bar",
+    "diverging",
+    "histogram",
+    "reliability",
+    "ruler",
+    "shade",
+    "whisker",
+]

@@ -1,0 +1,294 @@
+"""How well can the label be predicted: models on the same folds, differences, calibration."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from markupsafe import Markup
+
+from trivium.report.blocks import Column, Figure, Missing, Paragraph, Section, Table
+from trivium.report.charts import Scale, reliability, ruler, shade, whisker
+from trivium.report.fields import Limits, listed, record, records, stage_reason, words
+from trivium.report.names import LOSSES, SHARES, metric_name, model_name
+from trivium.report.numbers import clock, count, finite, interval, number, percent
+from trivium.report.text import shown
+
+__all__ = ["estimate", "score_section"]
+
+Record = Mapping[str, Any]
+_MOST_METRICS = 6
+
+
+def score_section(report: Record, limits: Limits) -> Section:
+    """Return scores with intervals, paired differences, confusion and calibration."""
+    question = "How well can it be predicted?"
+    scores = record(report, "scores")
+    models = {
+        key: value
+        for key, value in list(record(scores, "models").items())[: limits.rows]
+        if isinstance(value, Mapping)
+    }
+    if not models:
+        why = stage_reason(report, "fit", "No model was fitted in this run.")
+        return Section("scores", question, "Not measured", (Missing(why),))
+    metrics = [str(name) for name in listed(scores, "metrics")][:_MOST_METRICS] or ["accuracy"]
+    parts = (
+        _models(scores, models, metrics),
+        _differences(scores, limits),
+        _details(scores),
+        _confusion(report, scores, limits),
+        _per_class(scores, limits),
+        _calibration(scores, limits),
+    )
+    blocks = tuple(block for block in parts if block is not None)
+    return Section("scores", question, _answer(models, metrics[0]), blocks)
+
+
+def estimate(value: Record, metric: str) -> tuple[str, str]:
+    """Return a model's score and its interval, written as that metric is read."""
+    style = "percent" if metric in SHARES else "number"
+    return interval(value.get("mean"), value.get("low"), value.get("high"), style)
+
+
+def _answer(models: Mapping[str, Record], metric: str) -> str:
+    parts = []
+    for key in ("closed_form", "majority"):
+        if key in models:
+            mean, ends = estimate(record(models[key], metric), metric)
+            parts.append(f"{model_name(key)} {mean}" + (f" ({ends})" if ends else ""))
+    return f"{metric_name(metric)}: " + ", ".join(parts) if parts else "See the table"
+
+
+def _two_lines(value: str, ends: str) -> Markup:
+    if not ends:
+        return Markup("{}").format(value)
+    return Markup('{}<span class="ends">{}</span>').format(value, ends)
+
+
+def _tick(metric: str, scale: Scale, value: float) -> str:
+    if metric in SHARES:
+        return f"{100 * value:.{max(scale.decimals - 2, 0)}f}"
+    return f"{value:.{scale.decimals}f}".replace("-", "\u2212")
+
+
+def _models(scores: Record, models: Mapping[str, Record], metrics: Sequence[str]) -> Table:
+    first = metrics[0]
+    ends = [
+        finite(record(model, first).get(name))
+        for model in models.values()
+        for name in ("mean", "low", "high")
+    ]
+    scale = Scale.around(ends, bounds=(0.0, 1.0) if first in SHARES else None)
+    columns = [
+        Column("model"),
+        Column(
+            metric_name(first) + (", %" if first in SHARES else ""),
+            "chart",
+            ruler(scale, partial(_tick, first, scale)),
+        ),
+    ]
+    columns += [
+        Column(
+            Markup('{}<span class="ends">{}</span>').format(
+                metric_name(name), "less is better" if name in LOSSES else ""
+            ),
+            "number",
+        )
+        for name in metrics
+    ]
+    columns.append(Column("time", "number"))
+    body = []
+    for key, model in models.items():
+        score = record(model, first)
+        mean, low, high = (finite(score.get(name)) for name in ("mean", "low", "high"))
+        cells: list[str | Markup] = [
+            shown(model_name(key), 40),
+            whisker(scale, mean, low, high, main=key == "closed_form"),
+        ]
+        cells += [_two_lines(*estimate(record(model, name), name)) for name in metrics]
+        cells.append(clock(model.get("seconds")))
+        body.append(tuple(cells))
+    folds = finite(scores.get("folds"))
+    how = words(scores, "how")
+    caption = Markup("Cross-validated scores{}, with 95\u202f% intervals.").format(
+        f" on the same {count(folds)} folds" if folds else ""
+    )
+    if how:
+        caption += Markup(" {}").format(shown(how, 400))
+    return Table(caption, tuple(columns), tuple(body), look="tall")
+
+
+def _differences(scores: Record, limits: Limits) -> Table | None:
+    items = records(scores, "differences")
+    if not items:
+        return None
+    metric = words(items[0], "metric", "accuracy")
+    items = [item for item in items if words(item, "metric", "accuracy") == metric]
+    style = "points" if metric in SHARES else "signed"
+    ends = [finite(item.get(name)) for item in items for name in ("mean", "low", "high")]
+    scale = Scale.around(ends, include=[0.0])
+    unit = ", percentage points" if style == "points" else ""
+    columns = (
+        Column("pair"),
+        Column(
+            f"difference in {metric_name(metric)}{unit}",
+            "chart",
+            ruler(scale, partial(_difference_tick, metric, scale)),
+        ),
+        Column("difference", "number"),
+        Column("95\u202f% interval", "number"),
+        Column("reading"),
+    )
+    body = []
+    for item in items[: limits.rows]:
+        mean, low, high = (finite(item.get(name)) for name in ("mean", "low", "high"))
+        value, written = interval(mean, low, high, style)
+        body.append(
+            (
+                Markup("{} \u2212 {}").format(
+                    shown(model_name(words(item, "a")), 30), shown(model_name(words(item, "b")), 30)
+                ),
+                whisker(scale, mean, low, high, main=True, reference=0.0),
+                value,
+                written,
+                _reading(low, high, metric),
+            )
+        )
+    return Table(
+        "Paired differences, fold by fold: smaller intervals than the scores alone allow.",
+        columns,
+        tuple(body),
+        look="tall",
+    )
+
+
+def _difference_tick(metric: str, scale: Scale, value: float) -> str:
+    if metric in SHARES:
+        return f"{100 * value:+.{max(scale.decimals - 2, 0)}f}".replace("-", "\u2212")
+    return f"{value:+.{scale.decimals}f}".replace("-", "\u2212")
+
+
+def _reading(low: float | None, high: float | None, metric: str) -> str:
+    if low is None or high is None:
+        return "no interval"
+    if low <= 0 <= high:
+        return "no clear difference"
+    return "better" if (low > 0) != (metric in LOSSES) else "worse"
+
+
+def _details(scores: Record) -> Paragraph | None:
+    loo = record(scores, "loo")
+    parts = [
+        f"{metric_name(name)} {percent(value) if name in SHARES else number(value)}"
+        for name, value in list(loo.items())[:_MOST_METRICS]
+    ]
+    text = []
+    if parts:
+        text.append("Exact leave-one-out of the closed form on all rows: " + ", ".join(parts) + ".")
+    if finite(scores.get("ridge")) is not None:
+        text.append(f"Ridge {number(scores.get('ridge'))}, chosen by leave-one-out.")
+    if finite(scores.get("temperature")) is not None:
+        text.append(f"Temperature {number(scores.get('temperature'))}.")
+    return Paragraph(" ".join(text), quiet=True) if text else None
+
+
+def _classes(report: Record) -> list[str]:
+    return [words(item, "name") for item in records(record(report, "data"), "classes")]
+
+
+def _confusion(report: Record, scores: Record, limits: Limits) -> Table | None:
+    rows = [row for row in listed(scores, "confusion") if isinstance(row, list | tuple)]
+    if not rows:
+        return None
+    names = _classes(report)
+    names += [f"class {index + 1}" for index in range(len(names), len(rows))]
+    if len(rows) > limits.classes:
+        return _most_confused(rows, names)
+    columns = [Column("label in the data")]
+    columns += [Column(shown(name, 20), "number") for name in names[: len(rows)]]
+    body = []
+    for index, row in enumerate(rows):
+        known = [finite(value) or 0.0 for value in row[: len(rows)]]
+        total = sum(known)
+        cells: list[str | Markup] = [shown(names[index], 28)]
+        for place, value in enumerate(known):
+            look = shade(value / total if total else None, correct=place == index)
+            cells.append(
+                Markup('<span class="heat {}">{}<span class="ends">{}</span></span>').format(
+                    look, count(value), percent(value / total, 0) if total else ""
+                )
+            )
+        body.append(tuple(cells))
+    return Table(
+        "Confusion of the closed form, by leave-one-out: rows are the labels in the data, "
+        "columns what was predicted; percentages are of the row.",
+        tuple(columns),
+        tuple(body),
+        look="confusion",
+    )
+
+
+def _most_confused(rows: Sequence[Sequence[Any]], names: Sequence[str]) -> Table:
+    cells = [
+        (finite(value) or 0.0, index, place)
+        for index, row in enumerate(rows)
+        for place, value in enumerate(row[: len(rows)])
+        if index != place
+    ]
+    top = [cell for cell in sorted(cells, key=lambda c: (-c[0], c[1], c[2]))[:20] if cell[0] > 0]
+    return Table(
+        f"The pairs of classes most often confused, of {count(len(rows))} classes; the whole "
+        "table is in report.json.",
+        (Column("label in the data"), Column("predicted"), Column("rows", "number")),
+        tuple((shown(names[i], 40), shown(names[j], 40), count(n)) for n, i, j in top),
+        look="narrow",
+    )
+
+
+def _per_class(scores: Record, limits: Limits) -> Table | None:
+    items = records(scores, "per_class")
+    if not items:
+        return None
+    shown_items = items[: limits.rows]
+    rest = len(items) - len(shown_items)
+    return Table(
+        "By class, closed form, leave-one-out.",
+        (
+            Column("class"),
+            Column("rows", "number"),
+            Column("precision", "number"),
+            Column("recall", "number"),
+            Column("F1", "number"),
+        ),
+        tuple(
+            (
+                shown(item.get("class"), 40),
+                count(item.get("rows")),
+                percent(item.get("precision")),
+                percent(item.get("recall")),
+                percent(item.get("f1")),
+            )
+            for item in shown_items
+        ),
+        note=f"{count(rest)} more classes are in report.json." if rest > 0 else "",
+        look="narrow",
+    )
+
+
+def _calibration(scores: Record, limits: Limits) -> Figure | None:
+    points = []
+    for item in records(scores, "calibration")[: min(limits.rows, 50)]:
+        predicted, observed, rows = (
+            finite(item.get(name)) for name in ("predicted", "observed", "rows")
+        )
+        if predicted is not None and observed is not None:
+            points.append((predicted, min(max(observed, 0.0), 1.0), rows or 0.0))
+    if not points:
+        return None
+    return Figure(
+        reliability(points, title="Calibration of the closed form"),
+        "Do the probabilities come true? Each dot holds the predictions of one range; on the "
+        "diagonal, what was predicted with 70\u202f% happens in 70\u202f% of rows. Lines are "
+        "Wilson 95\u202f% intervals, areas grow with rows.",
+        look="beside",
+    )

@@ -1,0 +1,166 @@
+"""Is there signal, and where: dependence of each column on the label."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from trivium.report.blocks import Block, Column, Figure, Missing, Paragraph, Section, Table
+from trivium.report.charts import bar, histogram
+from trivium.report.fields import Limits, record, records, stage_reason, words
+from trivium.report.numbers import count, finite, interval, number, p_value
+from trivium.report.text import shown
+
+__all__ = ["signal_section", "where_section"]
+
+LEVEL = 0.05
+_ENOUGH_FOR_HISTOGRAM = 8
+_CHARTED = 200
+Record = Mapping[str, Any]
+
+
+def _found(rows: Sequence[Record]) -> list[Record]:
+    return [row for row in rows if (finite(row.get("q_value")) or 0.0) <= LEVEL and _tested(row)]
+
+
+def _tested(row: Record) -> bool:
+    return finite(row.get("q_value")) is not None
+
+
+def _no_tests(report: Record) -> str:
+    return stage_reason(report, "depend", "No column was tested for dependence in this run.")
+
+
+def signal_section(report: Record, limits: Limits) -> Section:
+    """Return whether any column carries information on the label, and how we know."""
+    rows = records(report, "depend")
+    tested = [row for row in rows if _tested(row)]
+    blocks: list[Block] = []
+    if not tested:
+        answer = "Not tested"
+        blocks.append(Missing(_no_tests(report)))
+    else:
+        found = _found(rows)
+        answer = _answer(len(found), len(tested))
+        blocks.append(Paragraph(_reading(len(found), len(tested))))
+        chances = [finite(row.get("p_value")) for row in tested]
+        known = [p for p in chances if p is not None]
+        if len(known) >= _ENOUGH_FOR_HISTOGRAM:
+            blocks.append(_spread(known))
+    gain = _gain(report)
+    if gain is not None:
+        blocks.append(gain)
+    return Section("signal", "Is there signal?", answer, tuple(blocks))
+
+
+def _answer(found: int, tested: int) -> str:
+    if found == 0:
+        return f"None seen: 0 of {count(tested)} columns"
+    return f"Yes: {count(found)} of {count(tested)} columns depend on the label"
+
+
+def _reading(found: int, tested: int) -> str:
+    method = (
+        "Each column was tested against the label with a kernel test of independence (HSIC), "
+        "which sees dependence of any shape; q-values hold the share of false discoveries "
+        f"among the columns named (Benjamini\u2013Hochberg) to {100 * LEVEL:g}\u202f%."
+    )
+    if found == 0:
+        return (
+            f"None of the {count(tested)} columns depends on the label beyond what chance "
+            f"gives at this number of rows. That is no proof that there is nothing. {method}"
+        )
+    return f"{count(found)} of {count(tested)} columns depend on the label. {method}"
+
+
+def _spread(values: list[float]) -> Block:
+    return Figure(
+        histogram(values, title="p-values of the columns, counted in tenths", even=True),
+        "p-values of all tested columns. Columns without any dependence would fill the ten bins "
+        "evenly, up to the dashed line; what rises above it on the left is signal.",
+        look="small",
+    )
+
+
+def _gain(report: Record) -> Block | None:
+    """Return the sentence on prediction against the majority class, where it was measured."""
+    for item in records(record(report, "scores"), "differences"):
+        if item.get("b") == "majority" and item.get("metric") == "accuracy":
+            mean, ends = interval(item.get("mean"), item.get("low"), item.get("high"), "points")
+            return Paragraph(
+                f"Prediction agrees: against always naming the most frequent class, the closed "
+                f"form gains {mean} percentage points of accuracy"
+                + (f" (95\u202f% interval {ends}, same folds)." if ends else " (same folds).")
+            )
+    return None
+
+
+def where_section(report: Record, limits: Limits) -> Section:
+    """Return the table of columns by the strength of their dependence on the label."""
+    rows = records(report, "depend")
+    if not rows:
+        return Section("where", "Where is it?", "Not tested", (Missing(_no_tests(report)),))
+    found = _found(rows)
+    best = Markup(", ").join(shown(row.get("column"), 24) for row in found[:3])
+    more = Markup(" and {} more").format(count(len(found) - 3)) if len(found) > 3 else ""
+    answer = best + more if found else "No column stands out"
+    return Section("where", "Where is it?", answer, (_columns(rows, limits),))
+
+
+def _columns(rows: Sequence[Record], limits: Limits) -> Table:
+    methods = {words(row, "method") for row in rows}
+    strengths = [finite(row.get("cka")) or 0.0 for row in rows]
+    bands = [finite(row.get("null_band")) or 0.0 for row in rows]
+    limit = max([*strengths, *bands, 1e-9])
+    columns = [
+        Column("column"),
+        Column("kind"),
+        Column("dependence", "chart"),
+        Column("CKA", "number"),
+        Column("chance, 95\u202f%", "number"),
+        Column("p", "number"),
+        Column("q", "number"),
+        Column("rows", "number"),
+    ]
+    if len(methods) > 1:
+        columns.append(Column("method"))
+    body = []
+    for index, row in enumerate(rows[: limits.rows]):
+        strength, band = finite(row.get("cka")), finite(row.get("null_band"))
+        cells = [
+            shown(row.get("column"), limits.text // 2),
+            shown(words(row, "kind"), 16),
+            bar(strength, limit, band) if index < _CHARTED else "",
+            number(strength, 2),
+            number(band, 2),
+            p_value(row.get("p_value")),
+            p_value(row.get("q_value")),
+            count(row.get("rows")),
+        ]
+        if len(methods) > 1:
+            cells.append(shown(words(row, "method"), limits.text))
+        body.append(tuple(cells))
+    return Table(
+        _caption(methods),
+        tuple(columns),
+        tuple(body),
+        note=_left_out(len(rows), len(body)),
+        look="dense",
+    )
+
+
+def _caption(methods: set[str]) -> Markup:
+    text = Markup(
+        "Dependence of each column on the label. CKA is 0 for independence and 1 at most; the "
+        "shaded band is what chance alone reaches in 95\u202f% of permuted tables, and a hollow "
+        "bar stays inside it."
+    )
+    if len(methods) == 1 and (method := next(iter(methods))):
+        text += Markup(" Method: {}.").format(shown(method.rstrip("."), 200))
+    return text
+
+
+def _left_out(total: int, shown_rows: int) -> str:
+    if total <= shown_rows:
+        return ""
+    return f"The first {count(shown_rows)} of {count(total)} columns; all are in report.json."
