@@ -1,0 +1,51 @@
+"""The average of the rules along the ridge path, weighted by how well each left-out row fares."""
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from trivium.closedform.leave_one_out import LeftOut, leave_one_out_scores, linear_layer
+from trivium.closedform.path import Path
+from trivium.closedform.spectrum import Spectrum
+
+__all__ = ["averaged_layer", "averaged_scores", "path_weights"]
+
+_NEGLIGIBLE = 1e-9
+
+
+def path_weights(log_weights: np.ndarray, *, average: bool) -> np.ndarray:
+    """Normalise weights given as logarithms; one winner without averaging, none below 1e-9."""
+    if not average:
+        chosen = np.zeros(len(log_weights))
+        chosen[int(np.argmax(log_weights))] = 1.0
+        return chosen
+    weights = np.exp(log_weights - log_weights.max())
+    weights[weights < _NEGLIGIBLE * weights.sum()] = 0.0
+    return weights / weights.sum()
+
+
+def averaged_scores(
+    spectrum: Spectrum, rows: LeftOut, path: Path, *, corrected: bool
+) -> Float[Tensor, "n c"]:
+    """Leave-one-out scores of the averaged rule, temperature applied, prior not yet added."""
+    total = torch.zeros(len(rows.codes), len(spectrum.counts), dtype=spectrum.values.dtype)
+    for ridge, scale, weight in zip(path.ridges, path.scales, path.weights, strict=True):
+        if weight > 0:
+            scores = leave_one_out_scores(spectrum, rows, float(ridge), corrected=corrected)
+            total += float(path.sharpness * scale * weight) * scores
+    return total
+
+
+def averaged_layer(
+    spectrum: Spectrum, path: Path, *, corrected: bool
+) -> tuple[Float[Tensor, "c d"], Float[Tensor, " c"]]:
+    """Weights (on `x / unit - center`) and biases of the averaged rule, prior not yet added."""
+    weight = torch.zeros_like(spectrum.means)
+    bias = torch.zeros_like(spectrum.counts)
+    for ridge, scale, share in zip(path.ridges, path.scales, path.weights, strict=True):
+        if share > 0:
+            one, offset = linear_layer(spectrum, float(ridge), corrected=corrected)
+            weight += float(path.sharpness * scale * share) * one
+            bias += float(path.sharpness * scale * share) * offset
+    return weight @ spectrum.basis.mT, bias

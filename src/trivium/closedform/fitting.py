@@ -1,0 +1,159 @@
+"""From rows or moments to a resolved rule: ridge path, temperatures, weights, layer."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from trivium.closedform.average import averaged_layer, averaged_scores, path_weights
+from trivium.closedform.leave_one_out import LeftOut, leave_one_out_scores
+from trivium.closedform.path import Path, Point, log_prior, walk
+from trivium.closedform.prior import floor_log_odds, log_prior_of
+from trivium.closedform.shrinkage import floor_of, ledoit_wolf, oas, ridge_of
+from trivium.closedform.spectrum import Spectrum
+from trivium.closedform.temperature import Scored, fit_temperature, log_loss
+
+__all__ = ["Rule", "Sample", "add_floor", "layer_of", "loo_logits", "loo_loss", "resolve"]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Checked choices of a classifier, see `ClosedFormClassifier`."""
+
+    ridge: str | float | None
+    corrected: bool
+    prior: str | Tensor
+    temperature: str | float
+    average: bool
+    criterion: str
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Rows on which leave-one-out runs: all of them, or a reservoir; with their weights."""
+
+    rows: LeftOut
+    weights: Float[Tensor, " n"]
+
+    def scored(self, spectrum: Spectrum, prior: str | Tensor) -> Scored:
+        """Offsets and weights for the temperature; rows alone in their class are set aside."""
+        offset = log_prior_of(self.rows.counts_left(spectrum), prior)
+        weights = torch.where(self.rows.alone(spectrum), 0.0, self.weights)
+        return Scored(offset, self.rows.codes, weights)
+
+
+def _error_count(scores: Tensor, scored: Scored, scale: float) -> float:
+    wrong = (scale * scores + scored.offset).argmax(1) != scored.codes
+    return float((scored.weights * wrong).sum())
+
+
+def _point(
+    spectrum: Spectrum, sample: Sample, scored: Scored, rule: Rule, ridge: float, scale: float
+) -> Point:
+    scores = leave_one_out_scores(spectrum, sample.rows, ridge, corrected=rule.corrected)
+    if rule.temperature == "loo":
+        scale = fit_temperature(scores, scored, start=scale)
+    loss = log_loss(scores, scored, scale)
+    if rule.criterion == "accuracy":
+        # The log-loss, shrunk to less than one error, only breaks ties.
+        loss = _error_count(scores, scored, scale) + loss / (1 + loss)
+    total = max(float(scored.weights.sum()), 1e-300)
+    weight = log_prior(ridge, spectrum.mean_variance()) - loss
+    return Point(ridge, scale, loss / total, weight)
+
+
+def _start(spectrum: Spectrum, sample: Sample | None, rule: Rule) -> tuple[float, float]:
+    """The one ridge that was asked for, and its inverse temperature."""
+    floor = floor_of(spectrum)
+    if rule.ridge == "lw" and sample is not None:
+        weights = sample.weights * (spectrum.total / float(sample.weights.sum()))
+        ridge, scale = ridge_of(spectrum, ledoit_wolf(spectrum, sample.rows.residual, weights))
+    elif rule.ridge == "oas":
+        ridge, scale = ridge_of(spectrum, oas(spectrum))
+    elif isinstance(rule.ridge, str):
+        ridge, scale = 10 * spectrum.mean_variance(), 1.0
+    else:
+        ridge, scale = float(rule.ridge or 0.0) / spectrum.unit / spectrum.unit, 1.0
+    smallest = float(spectrum.values.min()) if len(spectrum.values) else 0.0
+    return (ridge if smallest + ridge > floor else floor), scale
+
+
+def resolve(spectrum: Spectrum, sample: Sample | None, rule: Rule) -> Path:
+    """Choose ridges, temperatures and weights by leave-one-out on `sample`.
+
+    Without a sample the ridge is ten times the mean variance and the temperature one.
+
+    Cost: O(n r K) per ridge, 13 ridges or a few more.
+    """
+    fixed = 1.0 if isinstance(rule.temperature, str) else 1 / float(rule.temperature)
+    if sample is None or rule.ridge != "loo":
+        ridge, factor = _start(spectrum, sample, rule)
+        points = [Point(ridge, fixed * factor, np.nan, 0.0)]
+        if sample is not None:
+            scored = sample.scored(spectrum, rule.prior)
+            points = [_point(spectrum, sample, scored, rule, ridge, fixed * factor)]
+    else:
+        scored = sample.scored(spectrum, rule.prior)
+        scale = [fixed]
+
+        def evaluate(ridge: float) -> Point:
+            point = _point(spectrum, sample, scored, rule, ridge, scale[0])
+            scale[0] = point.scale
+            return point
+
+        points = walk(evaluate, spectrum.mean_variance(), floor_of(spectrum))
+    path = Path(
+        ridges=np.array([point.ridge for point in points]),
+        scales=np.array([point.scale for point in points]),
+        losses=np.array([point.loss for point in points]),
+        weights=path_weights(
+            np.array([point.log_weight for point in points]), average=rule.average
+        ),
+        sharpness=1.0,
+        unit=spectrum.unit,
+    )
+    if sample is None or rule.temperature != "loo" or int((path.weights > 0).sum()) < 2:
+        return path
+    scores = averaged_scores(spectrum, sample.rows, path, corrected=rule.corrected)
+    return replace(path, sharpness=fit_temperature(scores, scored))
+
+
+def add_floor(logits: Tensor, total: float) -> Tensor:
+    """Replace -inf logits (classes without rows) by the floor probability `1 / (n + K)` each."""
+    empty = torch.isneginf(logits)
+    if not bool(empty.any()):
+        return logits
+    floor = floor_log_odds(total, logits.shape[1])
+    level = logits.logsumexp(1, keepdim=True) + floor
+    return torch.where(empty, level, logits)
+
+
+def _gauge(logits: Tensor) -> Tensor:
+    return logits - logits.mean(1, keepdim=True)
+
+
+def loo_logits(spectrum: Spectrum, sample: Sample, path: Path, rule: Rule) -> Float[Tensor, "n c"]:
+    """Leave-one-out logits of the averaged rule: prior added, empty classes at the floor."""
+    scores = averaged_scores(spectrum, sample.rows, path, corrected=rule.corrected)
+    offset = log_prior_of(sample.rows.counts_left(spectrum), rule.prior)
+    return _gauge(add_floor(scores + offset, spectrum.total - 1))
+
+
+def loo_loss(logits: Tensor, sample: Sample) -> tuple[float, float]:
+    """Weighted mean log-loss and accuracy of leave-one-out logits."""
+    own = logits.gather(1, sample.rows.codes[:, None])[:, 0]
+    share = sample.weights / sample.weights.sum()
+    right = (logits.argmax(1) == sample.rows.codes).to(share.dtype)
+    return float(share @ (logits.logsumexp(1) - own)), float(share @ right)
+
+
+def layer_of(spectrum: Spectrum, path: Path, rule: Rule) -> tuple[Tensor, Tensor]:
+    """Weights on `x / unit - center` and biases with the prior; -inf for an empty class.
+
+    Both have mean zero over the classes with rows.
+    """
+    weight, bias = averaged_layer(spectrum, path, corrected=rule.corrected)
+    logits = bias + log_prior_of(spectrum.counts, rule.prior)
+    return weight, logits - logits[spectrum.present].mean()

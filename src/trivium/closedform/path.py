@@ -1,0 +1,86 @@
+"""The ridge path: a grid of ridges, each with its own temperature, loss and weight.
+
+The grid has 13 points, half a decade apart, centered on ten times the mean variance within
+classes, where a log-normal prior of 0.75 decades sits; it is extended while its end is best.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = ["Path", "Point", "walk"]
+
+_CENTER, _DECADES, _WIDTH = 10.0, 3.0, 0.75
+_POINTS = 13
+_MOST_EXTRA = 30
+
+
+@dataclass(frozen=True)
+class Point:
+    """One ridge: its inverse temperature, its leave-one-out loss and its log weight."""
+
+    ridge: float
+    scale: float
+    loss: float
+    log_weight: float
+
+
+@dataclass(frozen=True)
+class Path:
+    """Resolved hyperparameters of a fit; a refit with the same path is the same rule.
+
+    Args:
+        ridges: Ridges g in `(W + gI)^-1`, in units of `unit` squared, ascending.
+        scales: Inverse temperature of each.
+        losses: Mean leave-one-out loss of each (log-loss or error rate, as the criterion says).
+        weights: Weight of each in the average; they sum to one.
+        sharpness: Inverse temperature of the average itself, on top of `scales`.
+        unit: The power of two by which rows were divided.
+    """
+
+    ridges: np.ndarray
+    scales: np.ndarray
+    losses: np.ndarray
+    weights: np.ndarray
+    sharpness: float
+    unit: float
+
+    @property
+    def best(self) -> int:
+        """Index of the heaviest ridge."""
+        return int(np.argmax(self.weights))
+
+
+def log_prior(ridge: float, mean_variance: float) -> float:
+    """Log-normal prior of the ridge, up to a constant."""
+    decades = math.log10(ridge / (_CENTER * mean_variance))
+    return -0.5 * (decades / _WIDTH) ** 2
+
+
+def walk(evaluate: Callable[[float], Point], mean_variance: float, lowest: float) -> list[Point]:
+    """Evaluate the grid, and beyond an end for as long as that end is the best.
+
+    Args:
+        evaluate: Point of a ridge.
+        mean_variance: Mean variance of a column within classes.
+        lowest: Ridge below which rounding decides; the path stops there.
+
+    Returns:
+        Points in ascending order of ridge.
+    """
+    grid = _CENTER * mean_variance * np.logspace(-_DECADES, _DECADES, _POINTS)
+    points = [evaluate(float(ridge)) for ridge in grid if ridge > lowest]
+    points = points or [evaluate(lowest)]
+    step = 10.0 ** (2 * _DECADES / (_POINTS - 1))
+    for _ in range(_MOST_EXTRA):
+        best = max(range(len(points)), key=lambda index: points[index].log_weight)
+        below, above = points[0].ridge / step, points[-1].ridge * step
+        if best == 0 and below > lowest:
+            points.insert(0, evaluate(below))
+        elif best == len(points) - 1 and len(points) > 1 and best != 0:
+            points.append(evaluate(above))
+        else:
+            break
+    return points
