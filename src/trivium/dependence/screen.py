@@ -1,0 +1,289 @@
+"""Which columns of a mixed table does the target depend on, with false-discovery control."""
+
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+from trivium._core.checks import check_choice, check_number
+from trivium._core.errors import ArgumentError, DataError, ShapeError, TriviumWarning
+from trivium._core.random import RandomState, check_seed, numpy_generator
+from trivium.dependence.columns import DependenceColumn, FeatureBlock, feature_blocks
+from trivium.dependence.compression import compress
+from trivium.dependence.false_discovery import benjamini_hochberg, benjamini_yekutieli
+from trivium.dependence.permutation import (
+    Permutations,
+    exceedances,
+    factor_null,
+    permutation_p_value,
+)
+from trivium.dependence.result import DependenceRow, DependenceTable
+from trivium.dependence.sums import factor_sums
+
+__all__ = ["screen"]
+
+_CORRECTIONS = {"bh": benjamini_hochberg, "by": benjamini_yekutieli}
+_FEW = 10  # columns with fewer permuted statistics above their own get more permutations
+_MOST = 100_000
+_LEAST = 4
+_NULL_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True)
+class _Target:
+    """Features of the target: all in float64; the leading ones, centered, by row, in float32."""
+
+    values: Float[Tensor, "s n"]
+    small: Float[Tensor, "n s"]
+    own: float
+
+
+@dataclass(frozen=True)
+class _Null:
+    """What the permutations said about one column."""
+
+    count: int
+    permutations: int
+    band: float
+    score: float
+
+
+def screen(
+    columns: Sequence[DependenceColumn],
+    target: DependenceColumn,
+    *,
+    fdr: float = 0.05,
+    n_permutations: int = 1000,
+    correction: str = "bh",
+    max_rows: int = 20_000,
+    random_state: RandomState = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> DependenceTable:
+    """Test each column for dependence on the target, of any shape, and control false discoveries.
+
+    The statistic of a column is the biased HSIC of its features with those of the target,
+    `||cov(phi(x), psi(y))||_F^2`; one set of permutations of the target serves all columns, in
+    one matrix product. Columns whose statistic is reached by fewer than 10 of the permutations
+    get more, up to `n_columns / fdr` in all, a number fixed beforehand, since a p-value
+    cannot be below `1 / (1 + n_permutations)` and one lone column must be able to pass the
+    false-discovery rule. Both stages give valid p-values, and so does the choice between them: a
+    p-value of the first stage is kept only where it is larger than any that would go on.
+
+    The size of the statistic is not a strength: it depends on the kernel. Compare `cka`.
+
+    Args:
+        columns: The columns, of one length.
+        target: The column that the others are tested against. Rows where it is missing are left
+            out.
+        fdr: Expected share of false discoveries among the columns with `q_value <= fdr`.
+        n_permutations: Permutations of the first stage, at least 1.
+        correction: `"bh"` (Benjamini-Hochberg) or `"by"` (Benjamini-Yekutieli).
+        max_rows: Above this many rows a random sample of that size is tested.
+        random_state: Seed. Same seed, same bits, whatever the order of the columns.
+        progress: Called with the number of columns done and in all.
+
+    Returns:
+        One row for each column, in their order.
+
+    Raises:
+        ArgumentError: An argument breaks its rule, or two columns have one name.
+        ShapeError: Columns of different lengths.
+        DataError: Fewer than 4 rows, or a target with one value only.
+
+    Warns:
+        TriviumWarning: Constant columns; they get p = 1 and statistic 0.
+
+    Cost: O(n r s b) time for r features of all columns, s of the target, b permutations; the
+    memory of one block of columns.
+
+    Example:
+        >>> import numpy as np
+        >>> rng = np.random.default_rng(0)
+        >>> x, noise = rng.normal(size=(2, 200))
+        >>> table = screen(
+        ...     [DependenceColumn("x", "number", x), DependenceColumn("noise", "number", noise)],
+        ...     DependenceColumn("y", "category", (abs(x) > 1).astype(int)),
+        ... )
+        >>> table.selected
+        ('x',)
+
+    Source: Gretton et al., A kernel statistical test of independence (2007); Westfall and
+    Young, Resampling-based multiple testing (1993), for `p_adjusted`.
+    """
+    seed = check_seed(random_state)
+    fdr = check_number("screen", "fdr", fdr, "in (0, 1)")
+    first = int(check_number("screen", "n_permutations", n_permutations, "positive", integer=True))
+    check_choice("screen", "correction", correction, _CORRECTIONS)
+    rows = _rows(columns, target, max_rows, seed)
+    if not columns:
+        return DependenceTable(target.name, (), fdr, correction, seed)
+    psi = _target_features(target.take(rows))
+    orders = Permutations(len(rows), first, seed=seed)
+    last = min(math.ceil(len(columns) / fdr), _MOST)
+    more = orders
+    if last > first and not orders.enumerated:
+        more = Permutations(len(rows), last, seed=seed)
+    found: dict[int, DependenceRow] = {}
+    scores = torch.full((len(columns),), -math.inf)
+    largest = torch.full((orders.count + 1,), -math.inf)
+    for places, block in feature_blocks([column.take(rows) for column in columns]):
+        nulls, peak = _block_nulls(block, psi, orders, more)
+        largest = torch.maximum(largest, peak)
+        scores[places] = torch.tensor([null.score for null in nulls])
+        found.update(zip(places, _block_rows(block, psi, nulls), strict=True))
+        if progress is not None:
+            progress(len(found), len(columns))
+    ordered = [found[place] for place in range(len(columns))]
+    finished = _finish(ordered, scores, largest, orders, correction)
+    return DependenceTable(target.name, finished, fdr, correction, seed)
+
+
+def _rows(
+    columns: Sequence[DependenceColumn], target: DependenceColumn, max_rows: int, seed: int
+) -> NDArray[np.int64]:
+    """Rows with a target, a sample of them when there are too many."""
+    names = [column.name for column in columns]
+    for column in columns:
+        if len(column) != len(target):
+            raise ShapeError(
+                f"screen: axis n is {len(target)} in the target {target.name!r} but "
+                f"{len(column)} in {column.name!r}"
+            )
+        if names.count(column.name) > 1:
+            raise ArgumentError(f"screen: columns must have distinct names; got {column.name!r}")
+    rows = np.flatnonzero(~target.missing)
+    limit = int(check_number("screen", "max_rows", max_rows, "positive", integer=True))
+    if len(rows) < _LEAST or limit < _LEAST:
+        raise DataError(
+            f"screen: a test needs at least {_LEAST} rows with a target; "
+            f"got {min(len(rows), limit)}",
+            where=f"target {target.name!r}",
+        )
+    if len(rows) > limit:
+        draw = numpy_generator(seed, "dependence", "rows")
+        rows = np.sort(draw.choice(rows, limit, replace=False))
+    return rows
+
+
+def _target_features(target: DependenceColumn) -> _Target:
+    block = next(feature_blocks([target], rare=1))[1]
+    values = block.values[0]
+    small = compress(block.values, _tolerance(len(target)), torch.float32)[0]
+    if len(small) == 0:
+        raise DataError(
+            "screen: the target must have at least two values; got one",
+            where=f"target {target.name!r}",
+        )
+    own = float(factor_sums(values, values).estimate("unbiased"))
+    return _Target(values, small.T.contiguous(), own)
+
+
+def _tolerance(n: int) -> float:
+    """Share of a kernel's trace that the null may ignore: far below what n rows can show."""
+    return 1e-2 / n
+
+
+def _block_nulls(
+    block: FeatureBlock, target: _Target, orders: Permutations, more: Permutations
+) -> tuple[list[_Null], Float[Tensor, " b"]]:
+    """Compare each column with its permutations; return also the largest score of each order."""
+    features = compress(block.values, _tolerance(orders.n_rows), torch.float32)
+    widths = [len(each) for each in features]
+    null = factor_null(torch.cat(features), target.small, orders, widths=widths)
+    observed, drawn = null[:, 0], null[:, 1:]
+    counts = exceedances(drawn, observed)
+    totals = torch.full_like(counts, orders.count)
+    few = torch.nonzero((counts < _FEW) & (torch.tensor(widths) > 0))[:, 0].tolist()
+    if more is not orders:
+        skip = 1 if more.enumerated else orders.count + 1
+        step = max(1, _NULL_BYTES // (4 * more.count))
+        for low in range(0, len(few), step):
+            part = few[low : low + step]
+            again = factor_null(
+                torch.cat([features[i] for i in part]),
+                target.small,
+                more,
+                widths=[widths[i] for i in part],
+                start=skip,
+            )
+            before = 0 if more.enumerated else counts[part]
+            counts[part] = before + exceedances(again, observed[part])
+            totals[part] = more.count
+    spread = null.std(1, keepdim=True)
+    scores = torch.where(spread > 0, (null - null.mean(1, keepdim=True)) / spread, -math.inf)
+    bands = torch.quantile(drawn, 0.95, dim=1) - drawn.mean(1)
+    return [
+        _Null(int(c), int(t), float(b), float(s))
+        for c, t, b, s in zip(counts, totals, bands, scores[:, 0], strict=True)
+    ], scores.amax(0)
+
+
+def _block_rows(block: FeatureBlock, target: _Target, nulls: list[_Null]) -> list[DependenceRow]:
+    """Statistics of each column, in float64 and from all features."""
+    pair = factor_sums(block.values, target.values)
+    own = factor_sums(block.values, block.values).estimate("unbiased")
+    scale = (own * target.own).clamp_min(0).sqrt()
+    biased, unbiased = pair.estimate("biased"), pair.estimate("unbiased")
+    rows = []
+    for i, (column, null) in enumerate(zip(block.columns, nulls, strict=True)):
+        constant = math.isinf(null.score)
+        size = 0.0 if constant else float(scale[i])
+        rows.append(
+            DependenceRow(
+                name=column.name,
+                kind=column.kind,
+                kernel=block.kernels[i],
+                n_rows=len(column),
+                missing=int(column.missing.sum()),
+                statistic=0.0 if constant else max(0.0, float(biased[i])),
+                cka=float(unbiased[i]) / size if size > 0 else 0.0,
+                p_value=permutation_p_value(null.count, null.permutations),
+                q_value=1.0,
+                p_adjusted=1.0,
+                method="constant" if constant else "",
+                n_permutations=null.permutations,
+                null_band=null.band / size if size > 0 else 0.0,
+                residual=block.residuals[i],
+            )
+        )
+    return rows
+
+
+def _finish(
+    rows: list[DependenceRow],
+    scores: Tensor,
+    largest: Float[Tensor, " b"],
+    orders: Permutations,
+    correction: str,
+) -> tuple[DependenceRow, ...]:
+    """Add what needs all columns: q-values and Westfall-Young p-values."""
+    q_values = _CORRECTIONS[correction]([row.p_value for row in rows])
+    adjusted = exceedances(largest[1:].expand(len(rows), -1), scores)
+    constant = [row.name for row in rows if row.method == "constant"]
+    if constant:
+        warnings.warn(
+            f"screen: {len(constant)} of {len(rows)} columns are constant or empty and get p = 1: "
+            + ", ".join(repr(name) for name in constant[:5])
+            + (", ..." if len(constant) > 5 else ""),
+            TriviumWarning,
+            stacklevel=3,
+        )
+    finished = []
+    for row, q_value, count in zip(rows, q_values, adjusted.tolist(), strict=True):
+        words = "all" if orders.enumerated else f"{row.n_permutations}"
+        method = f"HSIC on features, {words} permutations"
+        finished.append(
+            replace(
+                row,
+                q_value=float(q_value),
+                p_adjusted=1.0 if row.method else permutation_p_value(count, orders.count),
+                method=row.method or method,
+            )
+        )
+    return tuple(finished)
