@@ -5,7 +5,17 @@ from typing import ClassVar
 
 from markupsafe import Markup
 
-__all__ = ["Block", "Column", "Figure", "Fold", "Missing", "Paragraph", "Section", "Table"]
+__all__ = [
+    "Beside",
+    "Block",
+    "Column",
+    "Figure",
+    "Fold",
+    "Missing",
+    "Paragraph",
+    "Section",
+    "Table",
+]
 
 Cell = str | Markup
 
@@ -33,7 +43,7 @@ class Column:
 
     Args:
         head: Its heading.
-        role: `"text"`, `"number"` (right-aligned) or `"chart"`.
+        role: `"text"`, `"short"` (never wrapped), `"number"` (right-aligned) or `"chart"`.
         axis: A chart that stands under the heading: the axis of the charts in the column.
     """
 
@@ -47,7 +57,8 @@ class Table:
     """A table with a caption; the first cell of each row is its heading.
 
     Args:
-        caption: What the table shows, and how its numbers were made.
+        title: What the table shows.
+        caption: How its numbers were made.
         columns: One for each cell of a row.
         rows: The cells.
         note: What was left out, and where it is.
@@ -56,9 +67,10 @@ class Table:
     """
 
     kind: ClassVar[str] = "table"
-    caption: Cell
+    title: Cell
     columns: tuple[Column, ...]
     rows: tuple[tuple[Cell, ...], ...]
+    caption: Cell = ""
     note: Cell = ""
     look: str = ""
     total: bool = False
@@ -66,9 +78,10 @@ class Table:
 
 @dataclass(frozen=True)
 class Figure:
-    """One or more charts side by side, with a caption."""
+    """A chart with its title and caption."""
 
     kind: ClassVar[str] = "figure"
+    title: Cell
     chart: Markup
     caption: Cell
     look: str = ""
@@ -84,7 +97,15 @@ class Fold:
     start_open: bool = False
 
 
-Block = Paragraph | Missing | Table | Figure | Fold
+@dataclass(frozen=True)
+class Beside:
+    """Two blocks side by side where there is room."""
+
+    kind: ClassVar[str] = "beside"
+    blocks: tuple["Block", ...]
+
+
+Block = Paragraph | Missing | Table | Figure | Fold | Beside
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from trivium.report.fields import Limits, listed, record, records, words
 from trivium.report.names import metric_name
 from trivium.report.numbers import clock, count, finite, number
 from trivium.report.sections.scores import estimate
-from trivium.report.text import cut, shown
+from trivium.report.text import cut, shown, tied
 
 __all__ = ["Head", "Tile", "build_head"]
 
@@ -44,7 +44,7 @@ def build_head(report: Record, limits: Limits) -> Head:
     data = record(report, "data")
     source, _ = cut(words(data, "source", "a table"), 80)
     label, _ = cut(words(data, "label"), 60)
-    facts = [Markup("label {}").format(shown(label, 60))] if label else []
+    facts = [Markup("label <b>{}</b>").format(shown(label, 60))] if label else []
     if finite(data.get("rows")) is not None:
         facts.append(Markup("{} rows").format(count(data.get("rows"))))
     if finite(data.get("columns")) is not None:
@@ -61,7 +61,7 @@ def build_head(report: Record, limits: Limits) -> Head:
         heading=shown(words(data, "source", "a table"), 80),
         facts=Markup(' <span class="dot" aria-hidden="true">\u00b7</span> ').join(facts),
         version=cut(words(report, "version"), 24)[0],
-        verdict=tuple(shown(sentence, 600) for sentence in sentences),
+        verdict=tuple(shown(tied(str(sentence)), 600) for sentence in sentences),
         tiles=tuple(_tiles(report)),
     )
 

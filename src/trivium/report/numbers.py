@@ -8,6 +8,7 @@ __all__ = [
     "clock",
     "count",
     "finite",
+    "fixed",
     "interval",
     "number",
     "p_value",
@@ -68,6 +69,20 @@ def number(value: Any, digits: int = 3) -> str:
         raised = str(int(power)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
         return _minus(f"{mantissa} × 10") + raised
     return _minus(f"{known:,.{max(digits - 1 - exponent, 0)}f}")
+
+
+def fixed(value: Any, decimals: int = 3) -> str:
+    """Write a number to `decimals` places, for columns that should line up.
+
+    Example:
+        >>> fixed(0.40213), fixed(0.00004), fixed(-0.2, 1)
+        ('0.402', '0.000', '−0.2')
+    """
+    known = finite(value)
+    if known is None:
+        return NA
+    text = f"{known:,.{decimals}f}"
+    return _minus(text) if float(text.replace(",", "")) else f"{0:.{decimals}f}"
 
 
 def percent(value: Any, decimals: int = 1) -> str:
@@ -134,8 +149,8 @@ def p_value(value: Any) -> str:
 def interval(mean: Any, low: Any, high: Any, style: str = "number") -> tuple[str, str]:
     r"""Write a mean and its interval with as many decimals as the interval supports.
 
-    The half-width is kept to two significant digits; a percentage never shows more than two
-    decimals.
+    The half-width is kept to about two significant digits; percentages have one decimal, none
+    where the half-width is ten points or more, two where it is below a tenth of a point.
 
     Args:
         mean: The estimate.
@@ -158,10 +173,10 @@ def interval(mean: Any, low: Any, high: Any, style: str = "number") -> tuple[str
     sign = "+" if style in ("points", "signed") else ""
     unit = f"{_THIN}%" if style == "percent" else ""
     half = factor * (upper - lower) / 2 if lower is not None and upper is not None else 0.0
-    most = 2 if factor == 100 else 4
-    decimals = min(max(1 - math.floor(math.log10(half)), 0), most) if half > 0 else min(most, 3)
     if factor == 100:
-        decimals = max(min(decimals, most), 1) if half < 10 else 0
+        decimals = 0 if half >= 10 else 1 if half >= 0.1 or half == 0 else 2
+    else:
+        decimals = min(max(1 - math.floor(math.log10(half)), 0), 4) if half > 0 else 3
 
     def write(value: float) -> str:
         text = f"{factor * value:{sign},.{decimals}f}"

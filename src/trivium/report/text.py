@@ -9,7 +9,7 @@ import unicodedata
 
 from markupsafe import Markup, escape
 
-__all__ = ["cut", "pairs", "shown", "visible"]
+__all__ = ["cut", "pairs", "shown", "tied", "visible"]
 
 # Joiners (U+200C, U+200D) and direction marks (U+200E, U+200F) stay: scripts and emoji need them.
 _HIDDEN = re.compile(
@@ -53,6 +53,17 @@ def visible(value: object) -> str:
     return _HIDDEN.sub(_name, text)
 
 
+def tied(text: str) -> str:
+    r"""Return our own prose with numbers tied to their units and signs, so no line breaks there.
+
+    Example:
+        >>> tied("p < 0.001, 84.1 %")
+        'p\xa0<\xa00.001, 84.1\u202f%'
+    """
+    text = re.sub(r"(?<=\d) %", "\u202f%", text)
+    return re.sub(r"(?<=\w) ([<=>\u2264\u2265\u00b1]) (?=[\d\u2212-])", "\u00a0\\1\u00a0", text)
+
+
 def cut(value: object, limit: int = 80) -> tuple[str, int]:
     """Return visible text of at most `limit` characters, and the full length when it was cut.
 
@@ -94,7 +105,7 @@ def shown(value: object, limit: int = 80) -> Markup:
     body = escape(text) if text.isascii() else Markup("<bdi>{}</bdi>").format(text)
     if not length:
         return body
-    return body + Markup(' <span class="cut">({:,} characters)</span>').format(length)
+    return body + Markup(' <span class="cut">({:,} chars)</span>').format(length)
 
 
 def pairs(items: list[tuple[object, object]], limit: int = 40) -> Markup:

@@ -1,6 +1,6 @@
 """Small hand-made SVG charts: no script, no style attribute, readable by a screen reader."""
 
-from trivium.report.charts.cells import bar, diverging, ruler, whisker
+from trivium.report.charts.cells import bar, diverging, ruler, step, whisker
 from trivium.report.charts.heat import shade
 from trivium.report.charts.histogram import histogram
 from trivium.report.charts.line import band_line
@@ -16,5 +16,6 @@ __all__ = [
     "reliability",
     "ruler",
     "shade",
+    "step",
     "whisker",
 ]

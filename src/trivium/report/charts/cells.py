@@ -10,7 +10,7 @@ from markupsafe import Markup
 from trivium.report.charts.scale import Scale
 from trivium.report.charts.svg import element, percent_of
 
-__all__ = ["bar", "diverging", "ruler", "whisker"]
+__all__ = ["bar", "diverging", "ruler", "step", "whisker"]
 
 _HEIGHT = 22
 _MIDDLE = _HEIGHT / 2
@@ -73,6 +73,9 @@ def whisker(
     if reference is not None:
         x = percent_of(scale.place(reference))
         marks.append(element("line", x1=x, x2=x, y1=0, y2="100%", class_="reference"))
+    if mean is not None and not scale.low <= mean <= scale.high:
+        marks.append(_beyond(mean < scale.low))
+        return _cell(*marks)
     if low is not None and high is not None:
         x1, x2 = percent_of(scale.place(low)), percent_of(scale.place(high))
         marks.append(element("line", x1=x1, x2=x2, y1=_MIDDLE, y2=_MIDDLE, class_="whisker"))
@@ -86,6 +89,18 @@ def whisker(
             element("circle", cx=percent_of(scale.place(mean)), cy=_MIDDLE, r=4.5, class_=look)
         )
     return _cell(*marks)
+
+
+def _beyond(left: bool) -> Markup:
+    """Return the arrow of a dot that lies off the axis."""
+    return element(
+        "text",
+        "\u25c2" if left else "\u25b8",
+        x="0%" if left else "100%",
+        y=_MIDDLE + 5,
+        class_="arrow",
+        text_anchor="start" if left else "end",
+    )
 
 
 def ruler(scale: Scale, write: Callable[[float], str]) -> Markup:
@@ -108,6 +123,32 @@ def ruler(scale: Scale, write: Callable[[float], str]) -> Markup:
         for tick in ticks
     ]
     return element("svg", *marks, class_="cell", width="100%", height=14, aria_hidden="true")
+
+
+def step(scale: Scale, start: float | None, end: float | None) -> Markup:
+    """Return one step of a waterfall: a bar from where the last one ended.
+
+    Args:
+        scale: The axis, with 0 on it.
+        start: Where the step begins.
+        end: Where it ends; a step to the left is drawn as opposition.
+    """
+    zero = percent_of(scale.place(0.0))
+    marks = [element("line", x1=zero, x2=zero, y1=0, y2="100%", class_="reference")]
+    if start is not None and end is not None:
+        left, right = sorted((scale.place(start), scale.place(end)))
+        marks.append(
+            element(
+                "rect",
+                x=percent_of(left),
+                y=6,
+                width=percent_of(right - left),
+                height=10,
+                rx=1.5,
+                class_="bar" if end >= start else "bar against",
+            )
+        )
+    return _cell(*marks)
 
 
 def diverging(value: float | None, limit: float) -> Markup:

@@ -34,9 +34,10 @@ def warnings_section(report: Record, limits: Limits) -> Section:
     )
     rest = len(items) - len(body)
     table = Table(
-        "Nothing here was changed silently: what was set aside or read in a special way is named.",
-        (Column("where"), Column("what"), Column("code")),
+        "What the run noticed.",
+        (Column("where"), Column("what"), Column("code", "short")),
         body,
+        "Nothing was changed silently: what was set aside or read in a special way is named.",
         note=f"{count(rest)} more are in report.json." if rest > 0 else "",
         look="prose",
     )
@@ -116,15 +117,16 @@ def _schema(schema: list[Record], rows: float | None, limits: Limits) -> Table:
         )
     rest = len(schema) - len(body)
     return Table(
-        "Columns, each read as text first and then given one kind for the whole file.",
+        "The columns.",
         (
             Column("column"),
-            Column("kind"),
+            Column("kind", "short"),
             Column("missing", "number"),
             Column("distinct", "number"),
             Column("used"),
         ),
         tuple(body),
+        "Each was read as text first and then given one kind for the whole file.",
         note=f"{count(rest)} more columns are in report.json." if rest > 0 else "",
         look="prose",
     )

@@ -38,8 +38,7 @@ def demo_section(report: Mapping[str, Any], limits: Limits) -> Section | None:
         for item in truth
     )
     table = Table(
-        "What was planted in the generated table, what this run found, and the grade it gives "
-        "itself.",
+        "What was planted in the generated table, and what this run found.",
         (Column("effect"), Column("planted"), Column("found"), Column("grade")),
         body,
         look="prose",

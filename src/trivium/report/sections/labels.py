@@ -8,7 +8,7 @@ from markupsafe import Markup
 from trivium.report.blocks import Block, Column, Figure, Missing, Paragraph, Section, Table
 from trivium.report.charts import band_line, bar, histogram
 from trivium.report.fields import Limits, record, records, stage_reason, words
-from trivium.report.numbers import count, finite, interval, number, points, share
+from trivium.report.numbers import NA, count, finite, interval, number, points, share
 from trivium.report.text import pairs, shown
 
 __all__ = ["excerpt", "fix_section", "label_section"]
@@ -24,7 +24,7 @@ def excerpt(item: Record, limits: Limits) -> Markup:
         (words(cell, "column"), cell.get("value"))
         for cell in records(item, "excerpt")[: limits.excerpt]
     ]
-    return pairs(cells, max(limits.text // 2, 12))
+    return pairs(cells, max(limits.text * 5 // 8, 12))
 
 
 def label_section(report: Record, limits: Limits) -> Section:
@@ -38,7 +38,7 @@ def label_section(report: Record, limits: Limits) -> Section:
         answer = "None" if flags else "Not looked for"
         missing = stage_reason(report, "flag", why if flags else "Labels were not looked at.")
         return Section("labels", question, answer, (Missing(missing),))
-    total = int(finite(flags.get("listed")) or len(items))
+    total = int(finite(flags.get("listed")) or 0)
     total = max(total, len(items))
     answer = f"{count(total)} listed" + (
         f", about {number(expected, 2)} expected to be wrong" if expected is not None else ""
@@ -48,9 +48,9 @@ def label_section(report: Record, limits: Limits) -> Section:
     if len(chances) >= _ENOUGH_FOR_HISTOGRAM:
         blocks.append(
             Figure(
+                "Flagged rows by the probability that their label is wrong.",
                 histogram(chances, title="Flagged rows by the probability of a wrong label"),
-                "Flagged rows by the probability that their label is wrong: those at the right "
-                "are worth a look first.",
+                "Those at the right are worth a look first.",
                 look="small",
             )
         )
@@ -89,7 +89,7 @@ def _flags(items: list[Record], total: int, limits: Limits) -> Table:
             cells.append(excerpt(item, limits))
         body.append(tuple(cells))
     columns = [
-        Column("row"),
+        Column("row", "short"),
         Column("label"),
         Column("suggested"),
         Column("wrong?", "chart"),
@@ -102,10 +102,11 @@ def _flags(items: list[Record], total: int, limits: Limits) -> Table:
     if total > len(body):
         note = f"The first {count(len(body))} of {count(total)}; all are in fixes.csv and rows.csv."
     return Table(
-        "Rows whose label the others contradict, most doubtful first. Rows are numbered from 1 "
-        "under the header. Probabilities: calibrated, exact leave-one-out.",
+        "Rows whose label the others contradict, most doubtful first.",
         tuple(columns),
         tuple(body),
+        "Rows are numbered from 1 under the header. Probabilities: calibrated, exact "
+        "leave-one-out.",
         note=note,
         look="flags",
     )
@@ -134,25 +135,29 @@ def fix_section(report: Record, limits: Limits) -> Section:
         write=points,
     )
     caption = (
-        "Change of leave-one-out accuracy, in percentage points, when the most doubtful labels "
-        "take their suggested value. Exact: moments are down-dated and up-dated, nothing is "
-        "refitted. The band is a 95\u202f% interval."
+        "In percentage points, when the most doubtful labels take their suggested value. Exact: "
+        "moments are down-dated and up-dated, nothing is refitted. Band: 95\u202f% interval."
     )
-    blocks: list[Block] = [Figure(chart, caption)]
+    blocks: list[Block] = [Figure("Change of leave-one-out accuracy.", chart, caption)]
     blocks.append(_changes(series))
     return Section("fixes", question, answer, tuple(blocks))
 
 
 def _changes(series: list[tuple[float, float, float | None, float | None]]) -> Table:
-    most = 12
+    most = 6
     step = max(1, -(-len(series) // most))
-    kept = series[::step]
+    kept = [point for point in series if point[0] > 0][::step] or series
     if kept[-1] is not series[-1]:
         kept.append(series[-1])
+    halves = sorted(
+        (high - low) / 2 for _, _, low, high in kept if low is not None and high is not None
+    )
+    decimals = 2 if halves and halves[len(halves) // 2] < 0.005 else 1
     rows = []
     for fixed, change, low, high in kept:
-        value, ends = interval(change, low, high, "points")
-        rows.append((count(fixed), value, ends or "n/a"))
+        known = low is not None and high is not None
+        ends = f"{points(low, decimals)} to {points(high, decimals)}" if known else NA
+        rows.append((count(fixed), points(change, decimals), ends))
     return Table(
         "The same in numbers, percentage points.",
         (

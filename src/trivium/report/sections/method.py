@@ -47,15 +47,16 @@ def _stages(stages: list[Record], limits: Limits) -> Table:
             )
         )
     return Table(
-        "The stages of this run. Memory is the growth of the peak during the stage.",
+        "The stages of this run.",
         (
-            Column("stage"),
+            Column("stage", "short"),
             Column("did"),
             Column("why"),
             Column("time", "number"),
             Column("memory", "number"),
         ),
         tuple(body),
+        "Memory is the growth of the peak during the stage.",
         look="prose",
     )
 
@@ -73,8 +74,8 @@ def _features(report: Record, features: list[Record], limits: Limits) -> Table:
     )
     rest = len(features) - len(body)
     return Table(
-        f"Columns as features for the models: {total} in all.",
-        (Column("column"), Column("kind"), Column("features", "number"), Column("how")),
+        f"Columns as {total} features for the models.",
+        (Column("column"), Column("kind", "short"), Column("features", "number"), Column("how")),
         body,
         note=f"{count(rest)} more columns are in report.json." if rest > 0 else "",
         look="prose",
@@ -93,8 +94,9 @@ def _facts(report: Record) -> Table:
         for name, value in list(record(report, "environment").items())[:20]
     ]
     return Table(
-        "To repeat this run: the same command and seed give the same numbers.",
+        "To repeat this run.",
         (Column("what"), Column("value")),
         tuple(rows),
+        "The same command and seed give the same numbers.",
         look="narrow facts",
     )

@@ -6,7 +6,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from trivium.report.blocks import Column, Figure, Missing, Paragraph, Section, Table
+from trivium.report.blocks import Beside, Block, Column, Figure, Missing, Paragraph, Section, Table
 from trivium.report.charts import Scale, reliability, ruler, shade, whisker
 from trivium.report.fields import Limits, listed, record, records, stage_reason, words
 from trivium.report.names import LOSSES, SHARES, metric_name, model_name
@@ -36,9 +36,8 @@ def score_section(report: Record, limits: Limits) -> Section:
         _models(scores, models, metrics),
         _differences(scores, limits),
         _details(scores),
-        _confusion(report, scores, limits),
+        _beside(_confusion(report, scores, limits), _calibration(scores, limits)),
         _per_class(scores, limits),
-        _calibration(scores, limits),
     )
     blocks = tuple(block for block in parts if block is not None)
     return Section("scores", question, _answer(models, metrics[0]), blocks)
@@ -50,13 +49,21 @@ def estimate(value: Record, metric: str) -> tuple[str, str]:
     return interval(value.get("mean"), value.get("low"), value.get("high"), style)
 
 
+def _beside(first: Block | None, second: Block | None) -> Block | None:
+    if first is None or second is None:
+        return first or second
+    return Beside((first, second))
+
+
 def _answer(models: Mapping[str, Record], metric: str) -> str:
+    name = metric_name(metric)
     parts = []
-    for key in ("closed_form", "majority"):
+    for key, words_before in (("closed_form", name[:1].upper() + name[1:]), ("majority", "")):
         if key in models:
             mean, ends = estimate(record(models[key], metric), metric)
-            parts.append(f"{model_name(key)} {mean}" + (f" ({ends})" if ends else ""))
-    return f"{metric_name(metric)}: " + ", ".join(parts) if parts else "See the table"
+            before = words_before or model_name(key)
+            parts.append(f"{before} {mean}" + (f" ({ends})" if ends else ""))
+    return ", ".join(parts) if parts else "See the table"
 
 
 def _two_lines(value: str, ends: str) -> Markup:
@@ -71,14 +78,20 @@ def _tick(metric: str, scale: Scale, value: float) -> str:
     return f"{value:.{scale.decimals}f}".replace("-", "\u2212")
 
 
-def _models(scores: Record, models: Mapping[str, Record], metrics: Sequence[str]) -> Table:
-    first = metrics[0]
+def _scale(models: Mapping[str, Record], metric: str) -> Scale:
+    """Return the axis around the models worth comparing; the majority class may lie outside."""
+    close = {key: model for key, model in models.items() if key != "majority"} or models
     ends = [
-        finite(record(model, first).get(name))
-        for model in models.values()
+        finite(record(model, metric).get(name))
+        for model in close.values()
         for name in ("mean", "low", "high")
     ]
-    scale = Scale.around(ends, bounds=(0.0, 1.0) if first in SHARES else None)
+    return Scale.around(ends, n_ticks=4, bounds=(0.0, 1.0) if metric in SHARES else None)
+
+
+def _models(scores: Record, models: Mapping[str, Record], metrics: Sequence[str]) -> Table:
+    first = metrics[0]
+    scale = _scale(models, first)
     columns = [
         Column("model"),
         Column(
@@ -110,23 +123,23 @@ def _models(scores: Record, models: Mapping[str, Record], metrics: Sequence[str]
         body.append(tuple(cells))
     folds = finite(scores.get("folds"))
     how = words(scores, "how")
-    caption = Markup("Cross-validated scores{}, with 95\u202f% intervals.").format(
-        f" on the same {count(folds)} folds" if folds else ""
-    )
+    title = f"Scores on the same {count(folds)} folds." if folds else "Cross-validated scores."
+    caption = Markup("With 95\u202f% intervals; a model off the axis is an arrow at its edge.")
     if how:
         caption += Markup(" {}").format(shown(how, 400))
-    return Table(caption, tuple(columns), tuple(body), look="tall")
+    return Table(title, tuple(columns), tuple(body), caption, look="tall")
 
 
-def _differences(scores: Record, limits: Limits) -> Table | None:
+def _differences(scores: Record, limits: Limits) -> Block | None:
     items = records(scores, "differences")
     if not items:
         return None
     metric = words(items[0], "metric", "accuracy")
     items = [item for item in items if words(item, "metric", "accuracy") == metric]
     style = "points" if metric in SHARES else "signed"
-    ends = [finite(item.get(name)) for item in items for name in ("mean", "low", "high")]
-    scale = Scale.around(ends, include=[0.0])
+    close = [item for item in items if "majority" not in (item.get("a"), item.get("b"))] or items
+    ends = [finite(item.get(name)) for item in close for name in ("mean", "low", "high")]
+    scale = Scale.around(ends, include=[0.0], n_ticks=4)
     unit = ", percentage points" if style == "points" else ""
     columns = (
         Column("pair"),
@@ -155,14 +168,17 @@ def _differences(scores: Record, limits: Limits) -> Table | None:
             )
         )
     return Table(
-        "Paired differences, fold by fold: smaller intervals than the scores alone allow.",
+        "Paired differences.",
         columns,
         tuple(body),
+        "Fold by fold, so the intervals are smaller than those of the scores alone.",
         look="tall",
     )
 
 
 def _difference_tick(metric: str, scale: Scale, value: float) -> str:
+    if value == 0:
+        return "0"
     if metric in SHARES:
         return f"{100 * value:+.{max(scale.decimals - 2, 0)}f}".replace("-", "\u2212")
     return f"{value:+.{scale.decimals}f}".replace("-", "\u2212")
@@ -176,7 +192,7 @@ def _reading(low: float | None, high: float | None, metric: str) -> str:
     return "better" if (low > 0) != (metric in LOSSES) else "worse"
 
 
-def _details(scores: Record) -> Paragraph | None:
+def _details(scores: Record) -> Block | None:
     loo = record(scores, "loo")
     parts = [
         f"{metric_name(name)} {percent(value) if name in SHARES else number(value)}"
@@ -196,7 +212,7 @@ def _classes(report: Record) -> list[str]:
     return [words(item, "name") for item in records(record(report, "data"), "classes")]
 
 
-def _confusion(report: Record, scores: Record, limits: Limits) -> Table | None:
+def _confusion(report: Record, scores: Record, limits: Limits) -> Block | None:
     rows = [row for row in listed(scores, "confusion") if isinstance(row, list | tuple)]
     if not rows:
         return None
@@ -220,10 +236,10 @@ def _confusion(report: Record, scores: Record, limits: Limits) -> Table | None:
             )
         body.append(tuple(cells))
     return Table(
-        "Confusion of the closed form, by leave-one-out: rows are the labels in the data, "
-        "columns what was predicted; percentages are of the row.",
+        "Confusion, closed form, leave-one-out.",
         tuple(columns),
         tuple(body),
+        "Rows are the labels in the data, columns what was predicted; percentages are of the row.",
         look="confusion",
     )
 
@@ -237,15 +253,15 @@ def _most_confused(rows: Sequence[Sequence[Any]], names: Sequence[str]) -> Table
     ]
     top = [cell for cell in sorted(cells, key=lambda c: (-c[0], c[1], c[2]))[:20] if cell[0] > 0]
     return Table(
-        f"The pairs of classes most often confused, of {count(len(rows))} classes; the whole "
-        "table is in report.json.",
+        "The pairs of classes most often confused.",
         (Column("label in the data"), Column("predicted"), Column("rows", "number")),
         tuple((shown(names[i], 40), shown(names[j], 40), count(n)) for n, i, j in top),
+        f"Of {count(len(rows))} classes; the whole table is in report.json.",
         look="narrow",
     )
 
 
-def _per_class(scores: Record, limits: Limits) -> Table | None:
+def _per_class(scores: Record, limits: Limits) -> Block | None:
     items = records(scores, "per_class")
     if not items:
         return None
@@ -275,7 +291,7 @@ def _per_class(scores: Record, limits: Limits) -> Table | None:
     )
 
 
-def _calibration(scores: Record, limits: Limits) -> Figure | None:
+def _calibration(scores: Record, limits: Limits) -> Block | None:
     points = []
     for item in records(scores, "calibration")[: min(limits.rows, 50)]:
         predicted, observed, rows = (
@@ -286,9 +302,8 @@ def _calibration(scores: Record, limits: Limits) -> Figure | None:
     if not points:
         return None
     return Figure(
+        "Do the probabilities come true?",
         reliability(points, title="Calibration of the closed form"),
-        "Do the probabilities come true? Each dot holds the predictions of one range; on the "
-        "diagonal, what was predicted with 70\u202f% happens in 70\u202f% of rows. Lines are "
-        "Wilson 95\u202f% intervals, areas grow with rows.",
-        look="beside",
+        "On the diagonal, what was predicted with 70\u202f% happens in 70\u202f% of rows. Lines "
+        "are Wilson 95\u202f% intervals; dots grow with rows.",
     )

@@ -8,7 +8,7 @@ from markupsafe import Markup
 from trivium.report.blocks import Block, Column, Figure, Missing, Paragraph, Section, Table
 from trivium.report.charts import bar, histogram
 from trivium.report.fields import Limits, record, records, stage_reason, words
-from trivium.report.numbers import count, finite, interval, number, p_value
+from trivium.report.numbers import count, finite, fixed, interval, p_value
 from trivium.report.text import shown
 
 __all__ = ["signal_section", "where_section"]
@@ -70,13 +70,14 @@ def _reading(found: int, tested: int) -> str:
             f"None of the {count(tested)} columns depends on the label beyond what chance "
             f"gives at this number of rows. That is no proof that there is nothing. {method}"
         )
-    return f"{count(found)} of {count(tested)} columns depend on the label. {method}"
+    return method
 
 
 def _spread(values: list[float]) -> Block:
     return Figure(
+        "p-values of all tested columns.",
         histogram(values, title="p-values of the columns, counted in tenths", even=True),
-        "p-values of all tested columns. Columns without any dependence would fill the ten bins "
+        "Columns without any dependence would fill the ten bins "
         "evenly, up to the dashed line; what rises above it on the left is signal.",
         look="small",
     )
@@ -114,7 +115,7 @@ def _columns(rows: Sequence[Record], limits: Limits) -> Table:
     limit = max([*strengths, *bands, 1e-9])
     columns = [
         Column("column"),
-        Column("kind"),
+        Column("kind", "short"),
         Column("dependence", "chart"),
         Column("CKA", "number"),
         Column("chance, 95\u202f%", "number"),
@@ -131,8 +132,8 @@ def _columns(rows: Sequence[Record], limits: Limits) -> Table:
             shown(row.get("column"), limits.text // 2),
             shown(words(row, "kind"), 16),
             bar(strength, limit, band) if index < _CHARTED else "",
-            number(strength, 2),
-            number(band, 2),
+            fixed(strength),
+            fixed(band),
             p_value(row.get("p_value")),
             p_value(row.get("q_value")),
             count(row.get("rows")),
@@ -141,9 +142,10 @@ def _columns(rows: Sequence[Record], limits: Limits) -> Table:
             cells.append(shown(words(row, "method"), limits.text))
         body.append(tuple(cells))
     return Table(
-        _caption(methods),
+        "Dependence of each column on the label.",
         tuple(columns),
         tuple(body),
+        _caption(methods),
         note=_left_out(len(rows), len(body)),
         look="dense",
     )
@@ -151,7 +153,7 @@ def _columns(rows: Sequence[Record], limits: Limits) -> Table:
 
 def _caption(methods: set[str]) -> Markup:
     text = Markup(
-        "Dependence of each column on the label. CKA is 0 for independence and 1 at most; the "
+        "CKA is 0 for independence and 1 at most; the "
         "shaded band is what chance alone reaches in 95\u202f% of permuted tables, and a hollow "
         "bar stays inside it."
     )

@@ -1,14 +1,14 @@
 """Why: the training rows that made a prediction, as a ledger that adds up to the score."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from markupsafe import Markup
 
 from trivium.report.blocks import Block, Column, Fold, Missing, Paragraph, Section, Table
-from trivium.report.charts import diverging
+from trivium.report.charts import Scale, diverging, step
 from trivium.report.fields import Limits, record, records, stage_reason, words
-from trivium.report.numbers import count, finite, number, signed
+from trivium.report.numbers import count, finite, fixed, number
 from trivium.report.sections.labels import excerpt
 from trivium.report.text import shown
 
@@ -47,9 +47,8 @@ def why_section(report: Record, limits: Limits) -> Section:
 
 def _method(explain: Record, error: float | None, tolerance: float | None) -> Markup:
     text = Markup(
-        "The score of a row is a sum over the training rows. Each entry below is one row\u2019s "
-        "contribution to the score of the predicted class: positive entries support it, negative "
-        "ones oppose it, and with the intercept they add up to the score."
+        "The score of a row for its predicted class is a sum over the training rows: those that "
+        "support it, those that oppose it, and an intercept."
     )
     if method := words(explain, "method"):
         text += Markup(" Method: {}.").format(shown(method.rstrip("."), 200))
@@ -63,39 +62,55 @@ def _method(explain: Record, error: float | None, tolerance: float | None) -> Ma
 
 
 def _ledger(item: Record, limits: Limits, start_open: bool) -> Fold:
-    support = records(item, "support")[:_EACH_SIDE]
-    oppose = records(item, "oppose")[:_EACH_SIDE]
-    entries = [(entry, _sign(entry, 1)) for entry in support]
-    against = [(entry, _sign(entry, -1)) for entry in oppose]
-    rest_for = _rest(item.get("total_support"), [value for _, value in entries], 1)
-    rest_against = _rest(item.get("total_oppose"), [value for _, value in against], -1)
-    values = [value for _, value in entries + against] + [rest_for, rest_against]
-    values += [finite(item.get("intercept")), finite(item.get("score"))]
-    limit = max([abs(value) for value in values if value is not None] + [1e-12])
-    rows = [_entry(entry, value, limit, limits) for entry, value in entries]
-    if rest_for is not None:
-        rows.append(_sum_row("all other supporting rows", rest_for, limit))
-    rows += [_entry(entry, value, limit, limits) for entry, value in against]
-    if rest_against is not None:
-        rows.append(_sum_row("all other opposing rows", rest_against, limit))
-    rows.append(_sum_row("intercept", finite(item.get("intercept")), limit))
-    rows.append(_sum_row("score", finite(item.get("score")), limit))
+    entries = [(entry, _sign(entry, 1)) for entry in records(item, "support")[:_EACH_SIDE]]
+    entries += [(entry, _sign(entry, -1)) for entry in records(item, "oppose")[:_EACH_SIDE]]
+    limit = max([abs(value) for _, value in entries if value is not None] + [1e-12])
     table = Table(
-        Markup("Contributions to the score of {} for row {}.").format(
-            shown(item.get("predicted"), 32), count(item.get("row"))
-        ),
+        "The training rows that weigh most.",
         (
-            Column("training row"),
+            Column("training row", "short"),
             Column("its label"),
             Column("opposes \u2190 \u2192 supports", "chart"),
             Column("contribution", "number"),
             Column("its cells"),
         ),
-        tuple(rows),
+        tuple(_entry(entry, value, limit, limits) for entry, value in entries),
         look="ledger",
+    )
+    return Fold(_summary(item), (_sum(item), table) if entries else (_sum(item),), start_open)
+
+
+def _sum(item: Record) -> Table:
+    intercept, score = finite(item.get("intercept")), finite(item.get("score"))
+    support = _total(item.get("total_support"), 1)
+    oppose = _total(item.get("total_oppose"), -1)
+    first = intercept or 0.0
+    second = first + (support or 0.0)
+    third = second + (oppose or 0.0)
+    scale = Scale.around([first, second, third, score], include=[0.0])
+    steps = (
+        ("intercept", intercept, 0.0, first),
+        ("all supporting rows", support, first, second),
+        ("all opposing rows", oppose, second, third),
+        ("score", score, 0.0, score),
+    )
+    return Table(
+        Markup("How the score of {} adds up.").format(shown(item.get("predicted"), 32)),
+        (Column("part"), Column("running sum", "chart"), Column("contribution", "number")),
+        tuple((name, step(scale, start, end), _signed(value)) for name, value, start, end in steps),
+        look="narrow sum",
         total=True,
     )
-    return Fold(_summary(item), (table,), start_open)
+
+
+def _total(value: Any, sign: int) -> float | None:
+    known = finite(value)
+    return None if known is None else sign * abs(known)
+
+
+def _signed(value: float | None) -> str:
+    text = fixed(value, 4)
+    return f"+{text}" if value is not None and value > 0 else text
 
 
 def _summary(item: Record) -> Markup:
@@ -111,16 +126,7 @@ def _summary(item: Record) -> Markup:
 
 
 def _sign(entry: Record, sign: int) -> float | None:
-    value = finite(entry.get("contribution"))
-    return None if value is None else sign * abs(value)
-
-
-def _rest(total: Any, parts: Sequence[float | None], sign: int) -> float | None:
-    known = finite(total)
-    if known is None:
-        return None
-    rest = sign * abs(known) - sum(value for value in parts if value is not None)
-    return rest if rest * sign > 0 else None
+    return _total(entry.get("contribution"), sign)
 
 
 def _entry(
@@ -130,10 +136,6 @@ def _entry(
         Markup("row {}").format(count(entry.get("row"))),
         shown(entry.get("label"), 24),
         diverging(value, limit),
-        signed(value, 3),
+        _signed(value),
         excerpt(entry, limits),
     )
-
-
-def _sum_row(name: str, value: float | None, limit: float) -> tuple[str | Markup, ...]:
-    return (name, "", diverging(value, limit), signed(value, 3), "")
