@@ -1,0 +1,130 @@
+"""Moments in a file: safetensors, checked before use, written whole or not at all."""
+
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from trivium._core.errors import ModelError, OutputError
+from trivium.moment.merge import Sums
+
+__all__ = ["checked_sums", "read_moments", "write_moments"]
+
+_FORMAT = "trivium.moments/1"
+_ABOUT = {
+    "n_features": int,
+    "classwise": bool,
+    "dtype": str | None,
+    "accumulate": str,
+    "fixed": bool,
+    "single": bool,
+    "labels": str,
+}
+_HEADER_BYTES = 8  # a safetensors file starts with the length of its JSON header
+
+
+def _digest(tensors: dict[str, Tensor], about: str) -> str:
+    found = hashlib.sha256(about.encode())
+    for name in sorted(tensors):
+        found.update(name.encode())
+        found.update(tensors[name].contiguous().numpy().tobytes())
+    return found.hexdigest()
+
+
+def write_moments(
+    path: str | os.PathLike[str], tensors: dict[str, Tensor], about: dict[str, Any]
+) -> None:
+    """Write tensors and what they are about, with a SHA-256 over both.
+
+    Raises:
+        OutputError: It cannot be written; what was there before is intact.
+    """
+    held = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    text = json.dumps(about, sort_keys=True)
+    metadata = {"format": _FORMAT, "about": text, "sha256": _digest(held, text)}
+    data = save(held, metadata=metadata)
+    target = Path(path)
+    temporary = ""
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    except OSError as error:
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
+        raise OutputError(f"Moments.save: cannot write {target}: {error.strerror}") from error
+
+
+def read_moments(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read what `write_moments` wrote.
+
+    Raises:
+        ModelError: Missing, damaged, or something else.
+    """
+    source = Path(path)
+    try:
+        data = source.read_bytes()
+        size = int.from_bytes(data[:_HEADER_BYTES], "little")
+        header = json.loads(data[_HEADER_BYTES : _HEADER_BYTES + size])
+        metadata = header["__metadata__"]
+        kind, text, digest = metadata["format"], metadata["about"], metadata["sha256"]
+        tensors = load(data)
+        about = json.loads(text)
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, SafetensorError) as error:
+        raise ModelError(
+            f"Moments.load: the file must hold moments; got {type(error).__name__}: {error}",
+            where=str(source),
+        ) from error
+    if kind != _FORMAT or _digest(tensors, text) != digest:
+        raise ModelError(
+            f"Moments.load: the file must be an intact {_FORMAT}; got {kind!r} with a checksum "
+            f"that {'fits' if kind != _FORMAT else 'does not fit'}",
+            where=str(source),
+        )
+    wrong = [name for name, rule in _ABOUT.items() if not isinstance(about.get(name), rule)]
+    if wrong:
+        raise ModelError(f"Moments.load: {wrong[0]} is missing or damaged", where=str(source))
+    return tensors, about
+
+
+def checked_sums(
+    tensors: dict[str, Tensor],
+    about: dict[str, Any],
+    labels: np.ndarray | None,
+    dtype: torch.dtype,
+) -> Sums:
+    """Return the sums in a file, their shapes and signs checked.
+
+    Raises:
+        ModelError: They do not fit together.
+    """
+    d = about["n_features"]
+    k = len(tensors.get("count", ())) if labels is None else len(labels)
+    wanted = Sums.zeros(
+        k, d, classwise=about["classwise"], dtype=dtype, device=torch.device("cpu")
+    ).tensors()
+    for name, value in wanted.items():
+        found = tensors.get(name)
+        if found is None or found.shape != value.shape or found.dtype != value.dtype:
+            got = None if found is None else (tuple(found.shape), str(found.dtype))
+            raise ModelError(
+                f"Moments.load: {name} must be {tuple(value.shape)} {value.dtype}; got {got}"
+            )
+        if not bool(torch.isfinite(found).all()) or (
+            name in ("count", "weight") and bool((found < 0).any())
+        ):
+            raise ModelError(f"Moments.load: {name} must be finite and non-negative")
+    if labels is None and k > 1:
+        raise ModelError(f"Moments.load: {k} groups must have labels; got none")
+    return Sums(**{name: tensors[name] for name in wanted})
