@@ -9,6 +9,14 @@ __all__ = ["distances", "squared_distances"]
 _DIRECT_COLUMNS = 3
 
 
+def _centered(x: Tensor, y: Tensor | None, scale: float) -> tuple[Tensor, Tensor]:
+    # Distances do not move with the origin, but scaling and products lose what a far origin costs;
+    # and squares of columns that are not in units of the scale leave the range of float32.
+    center = (x if y is None else y).detach().mean(0)
+    left = (x - center) / scale
+    return left, left if y is None else (y - center) / scale
+
+
 def _direct(x: Tensor, y: Tensor) -> Tensor:
     total = (x[:, None, 0] - y[None, :, 0]).square()
     for column in range(1, x.shape[1]):
@@ -16,19 +24,15 @@ def _direct(x: Tensor, y: Tensor) -> Tensor:
     return total
 
 
-def _by_products(x: Tensor, y: Tensor | None) -> Tensor:
-    # Distances do not move with the origin; products do, and lose what the origin is far away.
-    center = (x if y is None else y).detach().mean(0)
-    left = x - center
-    right = left if y is None else y - center
-    total = torch.addmm(right.square().sum(1)[None, :], left, right.mT, alpha=-2)
-    return total.add_(left.square().sum(1)[:, None]).clamp_min_(0)
+def _by_products(x: Tensor, y: Tensor) -> Tensor:
+    total = torch.addmm(y.square().sum(1)[None, :], x, y.mT, alpha=-2)
+    return total.add_(x.square().sum(1)[:, None]).clamp_min_(0)
 
 
 def squared_distances(
-    x: Float[Tensor, "n d"], y: Float[Tensor, "m d"] | None = None
+    x: Float[Tensor, "n d"], y: Float[Tensor, "m d"] | None = None, *, scale: float = 1.0
 ) -> Float[Tensor, "n m"]:
-    r"""Squared Euclidean distances $\lVert x_i - y_j \rVert^2$.
+    r"""Squared Euclidean distances $\lVert x_i - y_j \rVert^2 / s^2$.
 
     Up to three columns they are summed directly; beyond, by products after centering, never
     negative, and exactly zero on the diagonal when `y` is left out.
@@ -36,6 +40,7 @@ def squared_distances(
     Args:
         x: Rows.
         y: Other rows; `x` itself when left out.
+        scale: s, positive.
 
     Returns:
         A fresh matrix, which the caller may overwrite.
@@ -49,16 +54,21 @@ def squared_distances(
         tensor([[0., 9.],
                 [9., 0.]])
     """
+    left, right = _centered(x, y, scale)
     if x.shape[1] <= _DIRECT_COLUMNS:
-        return _direct(x, x if y is None else y)
-    total = _by_products(x, y)
+        return _direct(left, right)
+    total = _by_products(left, right)
     return total.fill_diagonal_(0) if y is None else total
 
 
 def distances(
-    x: Float[Tensor, "n d"], y: Float[Tensor, "m d"] | None = None, *, norm: str = "l2"
+    x: Float[Tensor, "n d"],
+    y: Float[Tensor, "m d"] | None = None,
+    *,
+    norm: str = "l2",
+    scale: float = 1.0,
 ) -> Float[Tensor, "n m"]:
-    r"""Distances $\lVert x_i - y_j \rVert$ in the Euclidean (`"l2"`) or city-block (`"l1"`) norm.
+    r"""Distances $\lVert x_i - y_j \rVert / s$ in the norm asked for.
 
     Summed directly, since a root would magnify the rounding of products; the gradient at
     distance zero is zero. First derivatives only.
@@ -67,6 +77,7 @@ def distances(
         x: Rows.
         y: Other rows; `x` itself when left out.
         norm: `"l2"` or `"l1"`.
+        scale: s, positive.
 
     Returns:
         A fresh matrix, which the caller may overwrite.
@@ -79,7 +90,7 @@ def distances(
         >>> distances(torch.tensor([[0.0, 0.0], [3.0, 4.0]]), norm="l1")[0]
         tensor([0., 7.])
     """
-    other = x if y is None else y
+    left, right = _centered(x, y, scale)
     return torch.cdist(
-        x, other, p=1.0 if norm == "l1" else 2.0, compute_mode="donot_use_mm_for_euclid_dist"
+        left, right, p=1.0 if norm == "l1" else 2.0, compute_mode="donot_use_mm_for_euclid_dist"
     )

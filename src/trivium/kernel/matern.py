@@ -41,6 +41,7 @@ class Matern(Stationary):
     nu: float = 1.5
 
     metric = "l2"
+    buffers = 6
 
     def __post_init__(self) -> None:
         super().__post_init__()

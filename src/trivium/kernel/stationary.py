@@ -82,13 +82,10 @@ class Stationary(Kernel):
         return float(self.lengthscale)
 
     def _gram(self, x: Tensor, y: Tensor | None) -> Tensor:
-        # In units of the lengthscale first: squares of large or tiny columns would leave float32.
         scale = self._number()
-        x = x / scale
-        y = None if y is None else y / scale
         if self.metric == "squared":
-            return self._profile(squared_distances(x, y))
-        return self._profile(distances(x, y, norm=self.metric))
+            return self._profile(squared_distances(x, y, scale=scale))
+        return self._profile(distances(x, y, norm=self.metric, scale=scale))
 
     def _diagonal(self, x: Tensor) -> Tensor:
         return torch.ones(len(x), dtype=x.dtype, device=x.device)
