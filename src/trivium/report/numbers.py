@@ -52,11 +52,11 @@ def count(value: Any) -> str:
 
 
 def number(value: Any, digits: int = 3) -> str:
-    """Write a number to `digits` significant digits; tiny and huge ones in powers of ten.
+    r"""Write a number to `digits` significant digits; tiny and huge ones in powers of ten.
 
     Example:
         >>> number(0.012345), number(123456.0), number(3.2e-16), number(0)
-        ('0.0123', '123,456', '3.2 × 10⁻¹⁶', '0')
+        ('0.0123', '123,456', '3.2\xa0×\xa010⁻¹⁶', '0')
     """
     known = finite(value)
     if known is None:
@@ -67,7 +67,7 @@ def number(value: Any, digits: int = 3) -> str:
     if exponent < -4 or abs(known) >= _LARGE:
         mantissa, _, power = f"{known:.1e}".partition("e")
         raised = str(int(power)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
-        return _minus(f"{mantissa} × 10") + raised
+        return _minus(f"{mantissa}\u00a0×\u00a010") + raised
     return _minus(f"{known:,.{max(digits - 1 - exponent, 0)}f}")
 
 

@@ -6,6 +6,7 @@ and terminal escapes, bidirectional overrides, invisible characters, and cells o
 
 import re
 import unicodedata
+from collections.abc import Sequence
 
 from markupsafe import Markup, escape
 
@@ -17,7 +18,6 @@ _HIDDEN = re.compile(
     "\ud800-\udfff\U000e0000-\U000e0fff]"
 )
 _BREAKS = re.compile("\r\n?|[\n\x0b\x0c\x85\u2028\u2029]")
-_STACKED = re.compile("([\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u20d0-\u20ff]{4})[^\\W\\d_]*?")
 _LAST_PICTURE = 0x20
 
 
@@ -108,7 +108,7 @@ def shown(value: object, limit: int = 80) -> Markup:
     return body + Markup(' <span class="cut">({:,} chars)</span>').format(length)
 
 
-def pairs(items: list[tuple[object, object]], limit: int = 40) -> Markup:
+def pairs(items: Sequence[tuple[object, object]], limit: int = 40) -> Markup:
     """Return `(name, value)` pairs as one line of cut text: the excerpt of a row.
 
     Args:

@@ -46,7 +46,7 @@ def bar(value: float | None, limit: float, band: float | None = None) -> Markup:
     if value is not None:
         look = "bar weak" if band is not None and value <= band else "bar"
         width = percent_of(max(value, 0.0) / limit)
-        marks.append(element("rect", x=0, y=6, width=width, height=10, rx=1.5, class_=look))
+        marks.append(element("rect", x=0, y=6, width=width, height=10, rx=1, class_=look))
     return _cell(*marks)
 
 

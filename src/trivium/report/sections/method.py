@@ -98,5 +98,5 @@ def _facts(report: Record) -> Table:
         (Column("what"), Column("value")),
         tuple(rows),
         "The same command and seed give the same numbers.",
-        look="narrow facts",
+        look="narrow",
     )
