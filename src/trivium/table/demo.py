@@ -1,0 +1,306 @@
+"""A generated mixed table whose truth is known, and the grading of a report against it.
+
+Guest reviews of a small hotel. Six columns decide the label together: a number that acts steadily,
+one that acts at both ends (no correlation), a category, a date by its season, a text by its words,
+and a text by the order of its words alone. The others do nothing. Some labels are flipped, and
+everything that was planted is written down.
+"""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from trivium._core.checks import check_number
+from trivium._core.random import RandomState, check_seed, numpy_generator
+
+__all__ = ["Demo", "demo_table", "grade"]
+
+LABEL = "recommends"
+CLASSES = ("no", "yes")
+ORDER_COLUMN = "visit_steps"
+N_DUPLICATES = 4
+_FLIPPED = 0.05
+_MISSING = 0.02
+_MARGIN = 0.9
+_LEVEL = 0.01
+_TOP = 0.05
+_ENOUGH = 0.8
+
+_PLANTED = {
+    "wait_minutes": "a number that acts steadily",
+    "room_celsius": "a number that acts at both ends; its correlation is zero",
+    "booked_by": "a category",
+    "arrival": "a date that acts by the season",
+    "comment": "a text that acts by which words are in it",
+}
+_NULL = {
+    "room_number": "number",
+    "walk_meters": "number",
+    "paid_with": "category",
+    "printed_on": "date",
+    "weather_note": "text",
+}
+_WORDS = (
+    "the a we our room stay night window view street garden floor table key door lamp chair "
+    "morning evening city train bag weekend friends family trip map bridge park museum coffee"
+)
+_GOOD = "wonderful friendly spotless delicious quiet charming helpful perfect"
+_BAD = "dirty rude noisy cold broken stale disappointing overpriced"
+_SKY = (
+    "rain sun cloud wind mist warm mild dry fresh grey bright breeze drizzle frost haze storm "
+    "clear humid early late all day night then again"
+)
+_STEPS = "lobby lift bar pool sauna garden desk corridor terrace gym library shop"
+_MARKS = ("complaint", "apology")
+
+
+@dataclass(frozen=True)
+class Demo:
+    """A generated table and what was planted in it.
+
+    Args:
+        csv: The table as CSV text.
+        label: The label's column.
+        truth: What was planted, as a JSON object: `informative, null, order_only, flipped_rows`
+            (from 1), `duplicate_rows`, `identifier`, `constant`.
+    """
+
+    csv: str
+    label: str
+    truth: dict[str, Any]
+
+
+def demo_table(n_rows: int = 1000, seed: RandomState = 0) -> Demo:
+    """Generate the demonstration table.
+
+    Each row has a score, the sum of the planted effects; rows with a score near zero are not
+    generated, so that a label can be called wrong. The label is the score's sign; 5 % of labels
+    are then flipped.
+
+    Args:
+        n_rows: Number of rows.
+        seed: The same seed gives the same table.
+
+    Raises:
+        ArgumentError: Fewer than 100 rows: the planted effects would not show.
+
+    Example:
+        >>> demo = demo_table(200)
+        >>> len(demo.csv.splitlines()), len(demo.truth["flipped_rows"])
+        (201, 10)
+    """
+    check_number("demo_table", "n_rows", n_rows, "positive", integer=True)
+    check_number("demo_table", "n_rows - 99", n_rows - 99, "positive")
+    seed = check_seed(seed)
+    rng = numpy_generator(seed, "demo")
+    signals, labels = _signals(n_rows, rng)
+    columns = {
+        "review_id": [f"R{number:06d}" for number in 100_000 + rng.permutation(n_rows) * 7],
+        "hotel": ["Seaview"] * n_rows,
+        **signals,
+        **_nulls(n_rows, rng),
+    }
+    _blank(columns, [*_PLANTED, *_NULL], rng)
+    flipped = np.sort(rng.choice(n_rows, round(_FLIPPED * n_rows), replace=False))
+    labels[flipped] = 1 - labels[flipped]
+    columns[LABEL] = [CLASSES[label] for label in labels]
+    duplicates = _duplicate(columns, set(flipped.tolist()), rng)
+    truth = {
+        "rows": n_rows,
+        "label": LABEL,
+        "informative": dict(_PLANTED),
+        "null": dict(_NULL),
+        "order_only": ORDER_COLUMN,
+        "identifier": "review_id",
+        "constant": "hotel",
+        "flipped_rows": [int(row) + 1 for row in flipped],
+        "duplicate_rows": [int(row) + 1 for row in duplicates],
+    }
+    return Demo(_as_csv(columns), LABEL, truth)
+
+
+def _signals(n_rows: int, rng: np.random.Generator) -> tuple[dict[str, list[str]], np.ndarray]:
+    """Columns that decide, and the label that they decide."""
+    n = 4 * n_rows
+    wait, celsius = rng.normal(size=n), rng.uniform(-1, 1, size=n)
+    booking = rng.choice(4, size=n, p=[0.4, 0.3, 0.2, 0.1])
+    days = rng.integers(0, 3 * 365 + 1, size=n)
+    praise, order = rng.integers(0, 2, size=(2, n))
+    season = np.cos(2 * np.pi * (days - 200) / 365.25)
+    scores = (
+        -1.1 * wait
+        + 1.1 * (1 / 3 - celsius**2) / 0.3
+        + 1.1 * np.array([1.0, -0.2, -1.0, -1.8])[booking]
+        + 1.4 * season
+        + 1.2 * (2 * praise - 1)
+        + 0.4 * (2 * order - 1)
+    )
+    kept = np.flatnonzero(np.abs(scores) > _MARGIN)[:n_rows]
+    if len(kept) < n_rows:
+        kept = np.argsort(-np.abs(scores), kind="stable")[:n_rows]
+    start = np.datetime64("2021-01-01")
+    columns = {
+        "wait_minutes": [f"{value:.1f}" for value in 20 + 6 * wait[kept]],
+        "room_celsius": [f"{value:.1f}" for value in 21 + 6 * celsius[kept]],
+        "booked_by": [("web", "phone", "agency", "walk-in")[i] for i in booking[kept]],
+        "arrival": [str(start + day) for day in days[kept]],
+        "comment": [_comment((_BAD, _GOOD)[i], rng) for i in praise[kept]],
+        ORDER_COLUMN: [_steps(bool(i), rng) for i in order[kept]],
+    }
+    return columns, (scores[kept] > 0).astype(int)
+
+
+def _nulls(n_rows: int, rng: np.random.Generator) -> dict[str, list[str]]:
+    start = np.datetime64("2021-02-01")
+    printed = rng.integers(0, 1000, size=n_rows)
+    sky = _SKY.split()
+    return {
+        "room_number": [str(value) for value in rng.integers(101, 160, size=n_rows)],
+        "walk_meters": [f"{value:.2f}" for value in rng.lognormal(6, 1, size=n_rows)],
+        "paid_with": [str(v) for v in rng.choice(["card", "cash", "transfer"], size=n_rows)],
+        "printed_on": [str(start + day) for day in printed],
+        "weather_note": [
+            " ".join(rng.choice(_SKY.split(), size=rng.integers(5, 10))) for _ in printed
+        ],
+    }
+
+
+def _comment(signal: str, rng: np.random.Generator) -> str:
+    plain = rng.choice(_WORDS.split(), size=rng.integers(6, 12))
+    words = [*plain, *rng.choice(signal.split(), 2, replace=False)]
+    return " ".join(rng.permutation(words).tolist())
+
+
+def _steps(apology_last: bool, rng: np.random.Generator) -> str:
+    """The same words whichever way: only which of two marks comes first differs."""
+    words = rng.choice(_STEPS.split(), size=7, replace=False).tolist()
+    early, late = rng.integers(0, 4), rng.integers(5, 9)
+    marks = _MARKS if apology_last else _MARKS[::-1]
+    words.insert(int(early), marks[0])
+    words.insert(int(late), marks[1])
+    return " ".join(words)
+
+
+def _blank(columns: dict[str, list[str]], names: Sequence[str], rng: np.random.Generator) -> None:
+    for name in names:
+        cells = columns[name]
+        for row in np.flatnonzero(rng.random(len(cells)) < _MISSING):
+            cells[row] = ""
+
+
+def _duplicate(
+    columns: dict[str, list[str]], avoid: set[int], rng: np.random.Generator
+) -> list[int]:
+    """Copy a few rows over their neighbors, as a double export does."""
+    rows: list[int] = []
+    for row in rng.permutation(len(columns[LABEL]) - 1).tolist():
+        if len(rows) < 2 * N_DUPLICATES and not {row, row + 1} & (avoid | set(rows)):
+            for cells in columns.values():
+                cells[row + 1] = cells[row]
+            rows += [row, row + 1]
+    return sorted(rows)
+
+
+def _as_csv(columns: Mapping[str, Sequence[str]]) -> str:
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(zip(*columns.values(), strict=True))
+    return file.getvalue()
+
+
+def grade(report: Mapping[str, Any], truth: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Compare a report with what was planted.
+
+    Args:
+        report: The object of `report.json`.
+        truth: `Demo.truth`.
+
+    Returns:
+        For each planted effect `what, planted, found, grade`; the grade is `"found"`, `"missed"`
+        or `"not visible yet"`. A column counts as seen when its q-value is at most 0.01.
+    """
+    seen = {row["column"]: row for row in report.get("depend", []) if "aspect" not in row}
+    entries = [_graded_column(name, what, seen) for name, what in truth["informative"].items()]
+    return [
+        *entries,
+        _graded_nulls(truth["null"], seen),
+        _graded_order(truth["order_only"], report, seen),
+        _graded_flips(report, truth),
+        _graded_left_out(report, truth),
+        _graded_duplicates(report, truth),
+    ]
+
+
+def _entry(what: str, planted: str, found: str, *, good: bool) -> dict[str, str]:
+    grade = "found" if good else "missed"
+    return {"what": what, "planted": planted, "found": found, "grade": grade}
+
+
+def _graded_column(name: str, what: str, seen: Mapping[str, Any]) -> dict[str, str]:
+    q_value = seen[name]["q_value"] if name in seen else 1.0
+    found = f"q = {q_value:.2g}" if name in seen else "not tested"
+    return _entry(f"column {name}", what, found, good=q_value <= _LEVEL)
+
+
+def _graded_nulls(nulls: Mapping[str, str], seen: Mapping[str, Any]) -> dict[str, str]:
+    wrong = [name for name in nulls if name in seen and seen[name]["q_value"] <= _LEVEL]
+    tested = sum(name in seen for name in nulls)
+    found = f"{tested} tested, {len(wrong)} taken for a signal" + ": " * bool(wrong)
+    return _entry(
+        "columns without effect",
+        f"{len(nulls)}: {', '.join(nulls)}",
+        found + ", ".join(wrong),
+        good=not wrong and tested > 0,
+    )
+
+
+def _graded_order(name: str, report: Mapping[str, Any], seen: Mapping[str, Any]) -> dict[str, str]:
+    planted = "a text that acts by the order of its words alone"
+    tests = [
+        row
+        for row in report.get("depend", [])
+        if row["column"] == name and row.get("aspect") == "order"
+    ]
+    if tests:
+        q_value = tests[0]["q_value"]
+        good = q_value <= _LEVEL
+        return _entry(f"column {name}", planted, f"order: q = {q_value:.2g}", good=good)
+    words = f"its words: q = {seen[name]['q_value']:.2g}; " if name in seen else ""
+    found = words + "no stage of this version looks at order"
+    entry = _entry(f"column {name}", planted, found, good=False)
+    return {**entry, "grade": "not visible yet"}
+
+
+def _graded_flips(report: Mapping[str, Any], truth: Mapping[str, Any]) -> dict[str, str]:
+    flipped = set(truth["flipped_rows"])
+    top = round(_TOP * truth["rows"])
+    items = (report.get("flags") or {}).get("items", [])
+    first = {item["row"] for item in items if item["rank"] <= top}
+    hits = len(first & flipped)
+    return _entry(
+        "wrong labels",
+        f"{len(flipped)} of {truth['rows']} labels flipped",
+        f"{hits} of them among the first {top} flags",
+        good=hits >= _ENOUGH * len(flipped),
+    )
+
+
+def _graded_left_out(report: Mapping[str, Any], truth: Mapping[str, Any]) -> dict[str, str]:
+    wanted = [truth["identifier"], truth["constant"]]
+    schema = (report.get("data") or {}).get("schema", [])
+    unused = [row["column"] for row in schema if not row["used"]]
+    found = f"left out: {', '.join(unused) or 'none'}"
+    planted = f"{wanted[0]} (an identifier), {wanted[1]} (constant)"
+    return _entry("columns to leave out", planted, found, good=sorted(unused) == sorted(wanted))
+
+
+def _graded_duplicates(report: Mapping[str, Any], truth: Mapping[str, Any]) -> dict[str, str]:
+    checks = (report.get("data") or {}).get("checks", [])
+    named = [check["message"] for check in checks if "DUPLICATE" in check["code"]]
+    planted = f"{len(truth['duplicate_rows']) // 2} rows are there twice"
+    return _entry("duplicate rows", planted, "; ".join(named) or "none named", good=bool(named))

@@ -1,0 +1,286 @@
+"""A mixed table as one matrix: each column a block of features with the same total variance."""
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from trivium._core.errors import ArgumentError, DataError, ModelError, TriviumWarning
+from trivium._core.random import RandomState, check_seed, derive
+from trivium.table.encode_category import CategoryEncoder
+from trivium.table.encode_column import ColumnEncoder
+from trivium.table.encode_curve import N_CURVES
+from trivium.table.encode_number import DateEncoder, NumberEncoder
+from trivium.table.encode_sentence import PREFIX, SentenceEncoder
+from trivium.table.encode_text import TextEncoder
+from trivium.table.naming import cut, listed, nearest
+from trivium.table.notice import Notice
+from trivium.table.table import Column, Kind, Table
+
+__all__ = ["TableEncoder"]
+
+_WAYS: dict[str, type[ColumnEncoder]] = {
+    member.way: member
+    for member in (NumberEncoder, DateEncoder, CategoryEncoder, TextEncoder, SentenceEncoder)
+}
+_MAX_CURVED = 256
+_ROUNDING = 1e-12
+_LEFT_OUT = {Kind.identifier: "left out: an identifier", Kind.constant: "left out: constant"}
+
+
+@dataclass(frozen=True, eq=False)
+class _Block:
+    """One column's encoder, and what brings its features to the common scale."""
+
+    name: str
+    kind: str
+    encoder: ColumnEncoder
+    center: Float[np.ndarray, " d"]
+    scale: float
+
+
+class TableEncoder:
+    """Learn from one table how to turn tables into numbers.
+
+    | kind | features |
+    |---|---|
+    | number, integer | standardised value (normal score where the tails are heavy), and three curves of the rank that show what is not monotone; more than 256 such columns get no curves |
+    | category | one for each frequent level, hashed buckets beyond 64 levels, one for the rare |
+    | datetime | smooth trend, and sines and cosines of the year, the week and the day, where the dates span and resolve them |
+    | text | hashed words and word pieces, projected to at most 64; or an installed sentence encoder |
+    | identifier, constant | none |
+
+    Missing cells are zeros and, where some were missing when learning, marked by a feature.
+
+    The rule of scales: each column's block is centered and multiplied by one number so that its
+    variances over the rows learnt from add to 1. A ridge then believes a priori that a number, a
+    category with 40 levels and a text matter alike. Within a block rougher features are smaller.
+
+    Args:
+        text_encoder: `"hashed"`, or `"sentence-transformers:NAME"` with the name or path of an
+            installed model.
+        random_state: Seed of the randomised projection of texts.
+
+    Raises:
+        ArgumentError: Another text encoder.
+
+    Example:
+        >>> from trivium.table.bundled import penguins_path
+        >>> from trivium.table import read_table
+        >>> table = read_table(penguins_path())
+        >>> encoder = TableEncoder().fit(table.drop(["Sex"]))
+        >>> X = encoder.transform(table)
+        >>> X.shape == (344, len(encoder.feature_names))
+        True
+    """  # noqa: E501 - a table
+
+    def __init__(self, text_encoder: str = "hashed", random_state: RandomState = 0) -> None:
+        if text_encoder != "hashed" and not text_encoder.startswith(PREFIX):
+            raise ArgumentError(
+                "TableEncoder: text_encoder must be 'hashed' or 'sentence-transformers:NAME'; "
+                f"got {text_encoder!r}"
+            )
+        self.text_encoder = text_encoder
+        self.seed = check_seed(random_state)
+        self._blocks: tuple[_Block, ...] = ()
+        self._left_out: tuple[dict[str, Any], ...] = ()
+
+    def fit(self, table: Table) -> "TableEncoder":
+        """Learn from the table's columns; drop the label first.
+
+        Raises:
+            DataError: No column can be used.
+            MissingExtraError: A sentence encoder is asked for and not installed.
+
+        Cost:
+            Time O(n log n) a column, and for text see `TextEncoder.fit`; memory O(n d).
+        """
+        numbers = sum(column.kind in {Kind.number, Kind.integer} for column in table.columns)
+        n_curves = N_CURVES if numbers <= _MAX_CURVED else 0
+        used = [column for column in table.columns if column.kind not in _LEFT_OUT]
+        self._left_out = tuple(
+            _explained(column.name, column.kind, 0, _LEFT_OUT[column.kind])
+            for column in table.columns
+            if column.kind in _LEFT_OUT
+        )
+        if not used or table.n_rows == 0:
+            raise DataError(
+                f"TableEncoder: at least one column must carry information; "
+                f"got {len(table.columns)} columns, {table.n_rows} rows",
+                where=table.source,
+                remedy="Add a column that is neither constant nor an identifier.",
+                code="E-NO-COLUMNS",
+            )
+        self._blocks = tuple(self._fit_block(column, n_curves) for column in used)
+        return self
+
+    def _fit_block(self, column: Column, n_curves: int) -> _Block:
+        encoder = self._fit_column(column, n_curves)
+        found, _ = encoder.block(column)
+        total = float(found.var(axis=0).sum())
+        # What varies by rounding alone does not vary.
+        varies = total > _ROUNDING * float((found**2).mean(axis=0).sum())
+        scale = total**-0.5 if varies else 0.0
+        return _Block(column.name, str(column.kind), encoder, found.mean(axis=0), scale)
+
+    def _fit_column(self, column: Column, n_curves: int) -> ColumnEncoder:
+        if column.kind in {Kind.number, Kind.integer}:
+            return NumberEncoder.fit(column, n_curves)
+        if column.kind is Kind.datetime:
+            return DateEncoder.fit(column, n_curves)
+        if column.kind is Kind.category:
+            return CategoryEncoder.fit(column)
+        if self.text_encoder != "hashed":
+            return SentenceEncoder.fit(column, self.text_encoder.removeprefix(PREFIX))
+        return TextEncoder.fit(column, derive(self.seed, "text", column.name) % 2**32)
+
+    def transform(self, table: Table) -> Float[np.ndarray, "n d"]:
+        """Return the features of a table, columns matched by name, others ignored.
+
+        A cell that does not fit its column (text in a number column, a new level) counts as
+        missing or rare, with a `TriviumWarning`; `encode` returns the notices instead.
+
+        Raises:
+            DataError: A column is missing; the message names it and the nearest.
+        """
+        found, notices = self.encode(table)
+        for notice in notices:
+            message = f"TableEncoder: {notice.where}: {notice.message}"
+            warnings.warn(message, TriviumWarning, stacklevel=2)
+        return found
+
+    def encode(self, table: Table) -> tuple[Float[np.ndarray, "n d"], tuple[Notice, ...]]:
+        """Return the features and notices about cells that do not fit their column.
+
+        Raises:
+            DataError: A column is missing, or nothing was learnt yet.
+        """
+        self._check(table)
+        found = np.empty((table.n_rows, len(self.feature_names)))
+        notices: list[Notice] = []
+        start = 0
+        for block in self._blocks:
+            values, notes = block.encoder.block(table.column(block.name))
+            stop = start + values.shape[1]
+            np.multiply(values - block.center, block.scale, out=found[:, start:stop])
+            notices += notes
+            start = stop
+        return found, tuple(notices)
+
+    def _check(self, table: Table) -> None:
+        if not self._blocks:
+            raise DataError("TableEncoder: fit must come before transform")
+        missing = [block.name for block in self._blocks if block.name not in table]
+        if missing:
+            names = listed([cut(name) for name in missing])
+            raise DataError(
+                f"TableEncoder: the table must have the columns learnt from; missing {names}",
+                where=table.source,
+                remedy=nearest(missing[0], table.names),
+                code="E-COLUMN",
+            )
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """The name of each feature: the column and what of it."""
+        return tuple(
+            f"{block.name}: {name}" for block in self._blocks for name in block.encoder.names
+        )
+
+    @property
+    def column_of_feature(self) -> tuple[str, ...]:
+        """The column that each feature comes from."""
+        return tuple(block.name for block in self._blocks for _ in block.encoder.names)
+
+    @property
+    def roles(self) -> dict[str, tuple[str, ...]]:
+        """Columns by role, `number, date, category, text`, to read a new file the same way."""
+        found: dict[str, list[str]] = {"number": [], "date": [], "category": [], "text": []}
+        for block in self._blocks:
+            role = {"sentence": "text"}.get(block.encoder.way, block.encoder.way)
+            found[role].append(block.name)
+        return {role: tuple(names) for role, names in found.items()}
+
+    def explain(self) -> list[dict[str, Any]]:
+        """Return for each column `column, kind, features, how`, in words."""
+        used = [
+            _explained(b.name, b.kind, len(b.encoder.names), b.encoder.how()) for b in self._blocks
+        ]
+        return used + [dict(entry) for entry in self._left_out]
+
+    def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Return tensors and a JSON manifest from which `from_state` makes the same encoder."""
+        packer = _Packer()
+        blocks = []
+        for block in self._blocks:
+            arrays, facts = block.encoder.state()
+            packed = packer.add({**arrays, "center": block.center})
+            entry = {"name": block.name, "kind": block.kind, "way": block.encoder.way}
+            blocks.append({**entry, "scale": block.scale, "facts": facts, "arrays": packed})
+        manifest = {
+            "text_encoder": self.text_encoder,
+            "seed": self.seed,
+            "blocks": blocks,
+            "left_out": [dict(entry) for entry in self._left_out],
+        }
+        return packer.tensors(), manifest
+
+    @classmethod
+    def from_state(
+        cls, tensors: Mapping[str, np.ndarray], manifest: Mapping[str, Any]
+    ) -> "TableEncoder":
+        """Make the encoder that `state` described.
+
+        Raises:
+            ModelError: The two do not describe an encoder.
+        """
+        try:
+            encoder = cls(manifest["text_encoder"], manifest["seed"])
+            encoder._blocks = tuple(_unpack_block(tensors, entry) for entry in manifest["blocks"])
+            encoder._left_out = tuple(dict(entry) for entry in manifest["left_out"])
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+            raise ModelError(
+                f"TableEncoder.from_state: the state must describe an encoder; {error!r}"
+            ) from error
+        return encoder
+
+
+class _Packer:
+    """Many small arrays in one tensor for each dtype, so that wide tables have few tensors."""
+
+    def __init__(self) -> None:
+        self._parts: dict[str, list[np.ndarray]] = {}
+        self._sizes: dict[str, int] = {}
+
+    def add(self, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        """Keep the arrays; return for each its tensor, where it begins, and its shape."""
+        places = {}
+        for name, array in arrays.items():
+            tensor = array.dtype.name
+            start = self._sizes.get(tensor, 0)
+            self._parts.setdefault(tensor, []).append(array.ravel())
+            self._sizes[tensor] = start + array.size
+            places[name] = [tensor, start, list(array.shape)]
+        return places
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        return {name: np.concatenate(parts) for name, parts in self._parts.items()}
+
+
+def _unpack_block(tensors: Mapping[str, np.ndarray], entry: Mapping[str, Any]) -> _Block:
+    arrays = {}
+    for name, (tensor, start, shape) in entry["arrays"].items():
+        size = int(np.prod(shape, dtype=np.int64))
+        arrays[name] = tensors[tensor][start : start + size].reshape(shape)
+    center = arrays.pop("center")
+    encoder = _WAYS[entry["way"]].from_state(arrays, entry["facts"])
+    if len(encoder.names) != len(center):
+        raise ValueError(f"{len(encoder.names)} features but {len(center)} centers")
+    return _Block(str(entry["name"]), str(entry["kind"]), encoder, center, float(entry["scale"]))
+
+
+def _explained(column: str, kind: str, features: int, how: str) -> dict[str, Any]:
+    return {"column": column, "kind": str(kind), "features": features, "how": how}

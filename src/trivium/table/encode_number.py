@@ -1,0 +1,202 @@
+"""Numbers and dates: a smooth basis of the value, and waves at the calendar's frequencies."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Float
+
+from trivium.table.dates import read_dates
+from trivium.table.encode_column import Arrays, ColumnEncoder, Facts, missing_flag, with_missing
+from trivium.table.encode_curve import Curve
+from trivium.table.naming import cut
+from trivium.table.notice import Notice
+from trivium.table.numbers import read_numbers
+from trivium.table.table import Column, Kind
+
+__all__ = ["DateEncoder", "NumberEncoder"]
+
+_DAY = 86_400
+_BINS = 48
+# Period, its harmonics, and the shortest stretch of time (in days) that shows it.
+CALENDAR = {"year": (2, 365), "week": (3, 14), "day": (2, 2)}
+
+
+class NumberEncoder(ColumnEncoder):
+    """The value and three curves of its rank (see `Curve`); missing is the mean, and marked.
+
+    Args:
+        curve: The basis.
+        missing: Whether missing values are marked by a feature.
+    """
+
+    way = "number"
+
+    def __init__(self, curve: Curve, missing: bool) -> None:
+        self.curve = curve
+        self.missing = missing
+
+    @classmethod
+    def fit(cls, column: Column, n_curves: int) -> "NumberEncoder":
+        """Learn from a column of numbers."""
+        values = as_numbers(column)
+        return cls(Curve.fit(values, n_curves), missing_flag(np.isnan(values)))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The value, its curves, and `missing`."""
+        return self.curve.names + ("missing",) * self.missing
+
+    def how(self) -> str:
+        """Say in words how the column is encoded."""
+        value = "normal score of the rank (heavy tails)" if self.curve.heavy else "standardised"
+        n_curves = len(self.curve.means)
+        curves = f", {n_curves} smooth curves of the rank" if n_curves else ""
+        return value + curves + ", missing marked" * self.missing
+
+    def block(self, column: Column) -> tuple[Float[np.ndarray, "n d"], tuple[Notice, ...]]:
+        """Return value, curves and mark."""
+        values = as_numbers(column)
+        gone = np.isnan(values)
+        block = with_missing(self.curve.features(values), gone, flag=self.missing)
+        return block, unreadable(column, gone, "a number")
+
+    def state(self) -> tuple[Arrays, Facts]:
+        """Return the curve's arrays and whether missing is marked."""
+        return vars(self.curve).copy(), {"missing": self.missing}
+
+    @classmethod
+    def from_state(cls, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> Any:
+        """Make the encoder that `state` described."""
+        return cls(Curve(**arrays), bool(facts["missing"]))
+
+
+class DateEncoder(ColumnEncoder):
+    """A date and time: a smooth trend, and sines and cosines at the calendar's frequencies.
+
+    A period (year, week, day) is used when the dates span it and fall on at least three different
+    parts of it; harmonic h has 1/h of the weight. The phase is the calendar's own: the fraction
+    of that year, of the week from Monday, of the day (UTC).
+
+    Args:
+        trend: The basis of the time itself.
+        periods: Names of the periods used.
+        missing: Whether missing values are marked by a feature.
+    """
+
+    way = "date"
+
+    def __init__(self, trend: Curve, periods: tuple[str, ...], missing: bool) -> None:
+        self.trend = trend
+        self.periods = periods
+        self.missing = missing
+
+    @classmethod
+    def fit(cls, column: Column, n_curves: int) -> "DateEncoder":
+        """Learn from a column of dates."""
+        seconds = as_seconds(column)
+        known = seconds[~np.isnan(seconds)]
+        span = float(np.ptp(known)) / _DAY if len(known) else 0.0
+        periods = tuple(
+            name
+            for name, (_, days) in CALENDAR.items()
+            if span >= days and len(np.unique(np.floor(phase(known, name) * _BINS))) >= 3
+        )
+        return cls(Curve.fit(seconds, n_curves), periods, missing_flag(np.isnan(seconds)))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The trend, each wave, and `missing`."""
+        waves = (
+            f"{name} {wave} {h}"
+            for name in self.periods
+            for wave in ("cos", "sin")
+            for h in range(1, CALENDAR[name][0] + 1)
+        )
+        trend = ("trend", *self.trend.names[1:])
+        return (*trend, *waves, *("missing",) * self.missing)
+
+    def how(self) -> str:
+        """Say in words how the column is encoded."""
+        waves = ", ".join(f"{name} ({CALENDAR[name][0]} harmonics)" for name in self.periods)
+        waves = f"; waves over the {waves}" if waves else "; no period fits in its span"
+        return "smooth trend" + waves + ", missing marked" * self.missing
+
+    def block(self, column: Column) -> tuple[Float[np.ndarray, "n d"], tuple[Notice, ...]]:
+        """Return trend, waves and mark."""
+        seconds = as_seconds(column)
+        gone = np.isnan(seconds)
+        parts = [self.trend.features(seconds)]
+        for name in self.periods:
+            orders = np.arange(1, CALENDAR[name][0] + 1)
+            angles = 2 * np.pi * np.outer(phase(np.where(gone, 0.0, seconds), name), orders)
+            parts += [np.cos(angles) / orders, np.sin(angles) / orders]
+        block = with_missing(np.column_stack(parts), gone, flag=self.missing)
+        return block, unreadable(column, gone, "a date")
+
+    def state(self) -> tuple[Arrays, Facts]:
+        """Return the trend's arrays, the periods, and whether missing is marked."""
+        return vars(self.trend).copy(), {"periods": list(self.periods), "missing": self.missing}
+
+    @classmethod
+    def from_state(cls, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> Any:
+        """Make the encoder that `state` described."""
+        periods = tuple(facts["periods"])
+        if not CALENDAR.keys() >= set(periods):
+            raise ValueError(f"unknown periods {periods}")
+        return cls(Curve(**arrays), periods, bool(facts["missing"]))
+
+
+def phase(seconds: Float[np.ndarray, " n"], period: str) -> Float[np.ndarray, " n"]:
+    """Return where in the calendar period each moment falls, in [0, 1).
+
+    Example:
+        >>> phase(np.array([0.0, 86_400 * 1.5]), "day")
+        array([0. , 0.5])
+    """
+    if period == "day":
+        return np.mod(seconds, _DAY) / _DAY
+    if period == "week":
+        return np.mod(seconds + 3 * _DAY, 7 * _DAY) / (7 * _DAY)  # 1970-01-01 was a Thursday
+    moments = np.floor(seconds).astype("datetime64[s]")
+    years = moments.astype("datetime64[Y]")
+    start = years.astype("datetime64[s]").astype(np.float64)
+    end = (years + 1).astype("datetime64[s]").astype(np.float64)
+    return (seconds - start) / (end - start)
+
+
+def as_numbers(column: Column) -> Float[np.ndarray, " n"]:
+    """Return the column's numbers, read again from its text where it was taken for another kind.
+
+    A column of a few new rows may look constant, categorical or like an identifier.
+    """
+    if column.kind in {Kind.number, Kind.integer} and column.values is not None:
+        return column.values
+    return _reread(column, lambda texts: read_numbers(texts).values)
+
+
+def as_seconds(column: Column) -> Float[np.ndarray, " n"]:
+    """Return seconds since 1970-01-01 UTC, read again from the text where needed."""
+    if column.kind is Kind.datetime and column.values is not None:
+        return column.values
+    return _reread(column, lambda texts: read_dates(texts).seconds)
+
+
+def unreadable(column: Column, gone: np.ndarray, wanted: str) -> tuple[Notice, ...]:
+    """Name the cells that hold something else than what the column held when it was learnt."""
+    odd = np.flatnonzero(gone & ~column.missing)
+    if len(odd) == 0:
+        return ()
+    first = column.strings[int(odd[0])].as_py()
+    message = (
+        f"{len(odd)} cells are not {wanted} as in the data that was learnt from and count as "
+        f"missing, first in row {odd[0] + 1}: {cut(str(first))}"
+    )
+    return (Notice("W-KIND", f"column {column.name}", message),)
+
+
+def _reread(column: Column, read: Callable[[pa.Array], np.ndarray]) -> Float[np.ndarray, " n"]:
+    codes, levels = column.codes()
+    values = np.append(read(pa.array(levels, pa.string())), np.nan)
+    return np.where(np.isfinite(values), values, np.nan)[codes]
