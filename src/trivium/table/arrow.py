@@ -1,0 +1,76 @@
+"""Arrow columns of any flat type as the exact text that they stand for."""
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as pt
+
+from trivium._core.errors import DataError
+from trivium.table.naming import cut
+from trivium.table.raw import CELL_TYPE
+
+__all__ = ["check_flat", "text_of"]
+
+
+def check_flat(
+    names: list[str], types: list[pa.DataType], dropped: tuple[str, ...], where: str
+) -> None:
+    """Refuse nested columns (lists, structs, maps, unions) unless they are dropped.
+
+    Raises:
+        DataError: Some are nested; the message names them.
+    """
+    bad = [
+        f"{cut(name)} ({kind})"
+        for name, kind in zip(names, types, strict=True)
+        if name not in dropped and (pt.is_nested(kind) or pt.is_union(kind))
+    ]
+    if bad:
+        raise DataError(
+            f"read_table: columns must hold single values; nested: {', '.join(bad[:5])}",
+            where=where,
+            remedy="Leave them out with --drop, or flatten them first.",
+            code="E-NESTED",
+        )
+
+
+def text_of(name: str, column: pa.ChunkedArray | pa.Array, where: str) -> pa.Array:
+    """Return the text of each cell: what one would write by hand, exact to the last digit.
+
+    Floating NaN becomes null, booleans `true` and `false`, dictionaries their values, times ISO.
+
+    Raises:
+        DataError: A type that has no text, or bytes that are not UTF-8.
+    """
+    if isinstance(column, pa.ChunkedArray):
+        column = column.combine_chunks()
+        if isinstance(column, pa.ChunkedArray):
+            column = pa.concat_arrays(column.chunks)
+    try:
+        return _text(column)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, UnicodeError) as error:
+        raise DataError(
+            f"read_table: column {cut(name)} of type {column.type} cannot be read as text "
+            f"({str(error).splitlines()[0]})",
+            where=where,
+            remedy="Leave it out with --drop, or change its type.",
+            code="E-TYPE",
+        ) from error
+
+
+def _text(column: pa.Array) -> pa.Array:
+    kind = column.type
+    if isinstance(kind, pa.BaseExtensionType):
+        return _text(column.storage)
+    if pt.is_dictionary(kind):
+        return _text(column.dictionary_decode())
+    if pt.is_run_end_encoded(kind):
+        return _text(pc.run_end_decode(column))
+    if pt.is_null(kind):
+        return pa.nulls(len(column), CELL_TYPE)
+    if pt.is_floating(kind):
+        wide = column.cast(pa.float32()) if pt.is_float16(kind) else column
+        nan = pc.is_nan(wide).fill_null(False)
+        return pc.if_else(nan, pa.scalar(None, CELL_TYPE), wide.cast(CELL_TYPE))
+    text = column.cast(CELL_TYPE)
+    text.validate(full=True)
+    return text

@@ -1,0 +1,393 @@
+"""The one type inference: over the text of the whole column, by rules that are written here.
+
+The kind of a column is the first of these that holds. "Present" cells are those that are not
+missing; a missing token is one of `MISSING_TOKENS` (spaces around it aside).
+
+1. **said**: the column was named in `text`, `date`, `category` or `number` of `ReadOptions`.
+2. **constant**: no cell is present, or all cells have one text and none is missing.
+3. **number** or **integer**: every present cell is a number by syntax (digits, one decimal mark,
+   an exponent, a sign), at least one is finite, and there are at least two different ones. The
+   column is an integer when every cell is digits with at most a sign. Not a number: a column
+   where a cell has a leading zero (`007`), or an integer beyond 64 bits. `inf` and `1e400` count
+   as missing, with a warning. All-distinct integers that only number the rows are
+   **identifier** (`is_sequence`).
+4. **datetime**: every present cell is a possible moment in one of the formats of `dates`.
+5. **text**, with a warning that names the first cell in the way, when at least half of the
+   present cells, but not all, are numbers (or dates), or all are and rule 3 (or 4) refused.
+   A column of leading zeros is the exception: it goes on to rule 6.
+6. Words. With r rows a distinct text and w words a text on average: **category** when r >= 10;
+   or r >= 2 and not (w >= 4 with at least 8 distinct texts). **text** when w >= 4, or w >= 1.5
+   and half of the words stand in other texts too. **identifier** when all texts differ (5 rows
+   or more) or r < 2 with at least 20 distinct texts. Else **category**.
+
+**Missing.** An empty cell, a JSON or Parquet null and a key that is not there are missing in
+every column. In number, datetime, text and identifier columns so is every missing token. In a
+category a token may be a name (`NA` is Namibia, `None` an answer), so it is **kept** as a category
+of its own, with a warning that lists it; only in the label column it is set aside, counted.
+Whoever says `missing=(...)` is obeyed in every column. The text that was written is never lost:
+`Column.source` has it.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from trivium._core.errors import DataError
+from trivium.table.dates import NO_ZONE, Dates, read_dates
+from trivium.table.levels import Levels
+from trivium.table.naming import cut
+from trivium.table.notice import Notice
+from trivium.table.numbers import Numbers, read_numbers
+from trivium.table.options import ReadOptions
+from trivium.table.table import Column, Kind
+from trivium.table.words import is_sequence, kind_of_words
+
+__all__ = ["column_as", "infer_column"]
+
+Mask = NDArray[np.bool_]
+
+
+def infer_column(name: str, cells: pa.Array, options: ReadOptions | None = None) -> Column:
+    """Tell what a column is and read its values.
+
+    Args:
+        name: The column's name.
+        cells: Arrow strings, the exact text; null where the source has none.
+        options: What the user said.
+
+    Returns:
+        The column; its `notes` say everything that a reader should know.
+
+    Raises:
+        DataError: The user said that it is a number and a cell is none.
+
+    Cost:
+        time O(n) for Arrow's passes over the distinct texts, memory O(n).
+
+    Example:
+        >>> import pyarrow as pa
+        >>> infer_column("x", pa.array(["1.5", "NA", "2"], pa.large_string())).kind.value
+        'number'
+    """
+    options = options or ReadOptions()
+    draft = _Draft.of(name, cells, options)
+    for kind in (Kind.text, Kind.category, Kind.number, Kind.datetime):
+        role = "date" if kind is Kind.datetime else kind.value
+        if name in getattr(options, role):
+            return _as(draft, kind)
+    present = draft.levels.n_rows(~draft.token)
+    if present == 0 or (len(draft.levels) == 1 and present == len(cells)):
+        return draft.build(Kind.constant)
+    if int(np.count_nonzero(~draft.token)) == 1:
+        return _category(draft)
+    return _number(draft) or _datetime(draft) or _words(draft)
+
+
+def column_as(
+    name: str, cells: pa.Array, kind: Kind | str, options: ReadOptions | None = None
+) -> Column:
+    """Read a column as a kind that is known already, as a saved model does with a new file.
+
+    Cells that do not fit a number or datetime are missing, with a warning that lists them.
+
+    Args:
+        name: The column's name.
+        cells: Arrow strings, the exact text; null where the source has none.
+        kind: What it is to be.
+        options: Missing tokens, decimal mark, order of dates.
+
+    Example:
+        >>> import pyarrow as pa
+        >>> column_as("x", pa.array(["1", "b"], pa.large_string()), "integer").values.tolist()
+        [1.0, nan]
+    """
+    draft = _Draft.of(name, cells, options or ReadOptions())
+    kind = Kind(kind)
+    if kind in {Kind.number, Kind.integer}:
+        numbers = read_numbers(draft.texts, draft.options.decimal)
+        return _with_numbers(draft, kind, numbers).build_lossy(numbers.is_number)
+    if kind is Kind.datetime:
+        dates = read_dates(draft.texts, draft.options.date_order)
+        finite = np.isfinite(dates.seconds)
+        return _with_dates(draft, dates).build_lossy(finite)
+    return _category(draft) if kind is Kind.category else draft.build(kind)
+
+
+@dataclass(frozen=True, eq=False)
+class _Draft:
+    """A column on the way to its kind.
+
+    Args:
+        name: Its name.
+        cells: Its text.
+        options: What the user said.
+        levels: Its distinct texts.
+        token: Which of these are missing tokens.
+        texts: Those that are not, as an Arrow array.
+        values: A value for each of `texts`, where the kind has values.
+        kind: The kind, once known.
+        notes: What was noticed so far.
+    """
+
+    name: str
+    cells: pa.Array
+    options: ReadOptions
+    levels: Levels
+    token: Mask
+    texts: pa.Array
+    values: NDArray[np.float64] | None = None
+    kind: Kind = Kind.text
+    notes: tuple[Notice, ...] = ()
+
+    @classmethod
+    def of(cls, name: str, cells: pa.Array, options: ReadOptions) -> "_Draft":
+        levels = Levels.of(cells)
+        token = levels.tokens(options.tokens)
+        return cls(name, cells, options, levels, token, levels.subset(~token))
+
+    def noted(
+        self, code: str, message: str, *, row: int | None = None, info: bool = False
+    ) -> "_Draft":
+        where = f"column {self.name}" if row is None else f"column {self.name}, row {row}"
+        note = Notice(code, where, message, "info" if info else "warning")
+        return replace(self, notes=(*self.notes, note))
+
+    def all_levels(self, mask: Mask) -> Mask:
+        """Spread a mask over `texts` to one over `levels`."""
+        if len(mask) == len(self.token):
+            return mask
+        full = np.zeros(len(self.token), dtype=np.bool_)
+        full[~self.token] = mask
+        return full
+
+    def share(self, mask: Mask) -> float:
+        """The share of the present rows whose text is in `mask` (over `texts`)."""
+        present = self.levels.n_rows(~self.token)
+        return self.levels.n_rows(self.all_levels(mask)) / max(present, 1)
+
+    def build(self, kind: Kind, missing: Mask | None = None) -> Column:
+        """Make the column; `missing` are the texts that count as missing, tokens by default."""
+        gone = self.token if missing is None else missing
+        draft = self._with_tokens(gone) if kind is not Kind.constant else self
+        rows = self.levels.rows(gone, absent=True)
+        hides = bool(gone.any())
+        values = None
+        if self.values is not None:
+            full = np.full(len(self.token), np.nan)
+            full[~self.token] = self.values
+            values = self.levels.spread(full)
+        strings = pc.if_else(pa.array(rows), pa.scalar(None, self.cells.type), self.cells)
+        return Column(
+            name=self.name,
+            kind=kind,
+            strings=strings if hides else self.cells,
+            values=values,
+            missing=rows,
+            notes=draft.notes,
+            written=self.cells if hides else None,
+        )
+
+    def _with_tokens(self, gone: Mask) -> "_Draft":
+        """Note the words (not the empty cells) that were taken for missing."""
+        if not (gone & self.token).any():
+            return self
+        said = gone & self.token & ~self.levels.tokens(frozenset({""}))
+        if not said.any():
+            return self
+        message = f"read as missing: {self.levels.quoted(said)}"
+        return self.noted("W-MISSING-TOKEN", message, info=True)
+
+    def build_lossy(self, fits: Mask) -> Column:
+        """Make a column of a known kind whose other cells are missing, and list them."""
+        bad = self.all_levels(~fits)
+        draft = self
+        if bad.any():
+            row, _ = self.levels.first(bad)
+            message = (
+                f"{self.levels.n_rows(bad):,} cells are no {self.kind.value} and count as "
+                f"missing: {self.levels.examples(bad)}"
+            )
+            draft = self.noted("W-UNREADABLE", message, row=row)
+        assert draft.values is not None
+        infinite = self.all_levels(~np.isfinite(draft.values))
+        return draft.build(self.kind, self.token | infinite)
+
+
+def _as(draft: _Draft, kind: Kind) -> Column:
+    """Make what the user said."""
+    if kind is Kind.text:
+        return draft.build(kind)
+    if kind is Kind.category:
+        return _category(draft)
+    if kind is Kind.datetime:
+        return _datetime(draft, said=True) or draft.build(Kind.text)
+    numbers = read_numbers(draft.texts, draft.options.decimal)
+    if not numbers.is_number.all():
+        row, text = draft.levels.first(draft.all_levels(~numbers.is_number))
+        raise DataError(
+            f"read_table: column {cut(draft.name)} was said to hold numbers; got {text}",
+            where=f"row {row}",
+            remedy="Mend the cell, add it to the missing tokens, or do not name the column.",
+            code="E-NOT-NUMBER",
+        )
+    return _with_numbers(draft, _number_kind(numbers), numbers).build_lossy(numbers.is_number)
+
+
+def _number_kind(numbers: Numbers) -> Kind:
+    return Kind.integer if numbers.is_integer.all() else Kind.number
+
+
+def _with_numbers(draft: _Draft, kind: Kind, numbers: Numbers) -> _Draft:
+    """Take the values, and note what float64 does to them."""
+    levels = draft.levels
+    finite = np.isfinite(numbers.values)
+    draft = replace(draft, kind=kind, values=np.where(finite, numbers.values, np.nan))
+    infinite = draft.all_levels(numbers.is_number & ~finite)
+    if infinite.any():
+        row, _ = levels.first(infinite)
+        message = (
+            f"{levels.n_rows(infinite):,} cells are not finite and count as missing: "
+            f"{levels.examples(infinite)}"
+        )
+        draft = draft.noted("W-NOT-FINITE", message, row=row)
+    for mask, code, what in (
+        (numbers.underflow, "W-UNDERFLOW", "are too small for float64 and count as 0"),
+        (numbers.rounded, "W-ROUNDED", "are integers beyond 2^53, rounded in calculations"),
+    ):
+        if mask.any():
+            found = draft.all_levels(mask)
+            row, _ = levels.first(found)
+            message = f"{levels.n_rows(found):,} cells {what}: {levels.examples(found)}"
+            draft = draft.noted(code, message, row=row)
+    return draft
+
+
+def _number(draft: _Draft) -> Column | None:
+    """Rule 3, and its refusals of rule 5."""
+    numbers = read_numbers(draft.texts, draft.options.decimal)
+    if not numbers.is_number.all():
+        return _mixed(draft, numbers)
+    if not np.isfinite(numbers.values).any():
+        return None
+    if numbers.overflow.any():
+        bad = draft.all_levels(numbers.overflow)
+        row, text = draft.levels.first(bad)
+        message = (
+            f"kept as text: {draft.levels.n_rows(bad):,} integers are beyond 64 bits, first {text}"
+        )
+        return draft.noted("W-OVERFLOW", message, row=row).build(Kind.text)
+    if numbers.leading_zero.any():
+        bad = draft.all_levels(numbers.leading_zero)
+        row, text = draft.levels.first(bad)
+        message = (
+            f"not read as numbers: {draft.levels.n_rows(bad):,} cells begin with a zero as codes "
+            f"do, first {text}; --number {cut(draft.name)} reads them as numbers"
+        )
+        return _words(draft.noted("W-LEADING-ZERO", message, row=row))
+    kind = _number_kind(numbers)
+    column = _with_numbers(draft, kind, numbers).build_lossy(numbers.is_number)
+    return replace(column, kind=Kind.identifier, values=None) if _numbers_rows(column) else column
+
+
+def _numbers_rows(column: Column) -> bool:
+    """Whether an integer column only numbers the rows."""
+    if column.kind is not Kind.integer or column.values is None or column.missing.any():
+        return False
+    if len(np.unique(column.values)) < len(column.values):
+        return False
+    return is_sequence(column.name, column.values)
+
+
+def _mixed(draft: _Draft, numbers: Numbers) -> Column | None:
+    """Text, when half of the present cells or more are numbers, yet not all."""
+    other = "," if draft.options.decimal == "." else "."
+    with_other = read_numbers(draft.texts, other).is_number
+    either = numbers.is_number | with_other
+    bad = draft.all_levels(~numbers.is_number)
+    row, text = draft.levels.first(bad)
+    if either.all():
+        mark = "comma" if other == "," else "point"
+        message = (
+            f"kept as text: {draft.levels.n_rows(bad):,} cells have a decimal {mark} (or mark "
+            f"thousands), first {text}; --decimal '{other}' reads them as numbers"
+        )
+        return draft.noted("W-DECIMAL", message, row=row).build(Kind.text)
+    if draft.share(numbers.is_number) < 0.5:
+        return None
+    message = (
+        f"kept as text: {draft.levels.n_rows(bad):,} cells are no numbers though the others are, "
+        f"first {text}"
+    )
+    return draft.noted("W-MIXED", message, row=row).build(Kind.text)
+
+
+def _datetime(draft: _Draft, *, said: bool = False) -> Column | None:
+    """Rule 4, and its refusals of rule 5."""
+    dates = read_dates(draft.texts, draft.options.date_order)
+    share = draft.share(dates.shaped)
+    if share < 0.5 and not said:
+        return None
+    possible = np.isfinite(dates.seconds)
+    if not possible.all():
+        bad = draft.all_levels(~possible)
+        row, _ = draft.levels.first(bad)
+        message = (
+            f"kept as text: {draft.levels.n_rows(bad):,} cells are no possible date though the "
+            f"others are: {draft.levels.examples(bad)}"
+        )
+        return draft.noted("W-BAD-DATE", message, row=row).build(Kind.text)
+    if dates.ambiguous:
+        row, text = draft.levels.first(draft.all_levels(dates.shaped))
+        message = (
+            f"kept as text: {text} could be day/month or month/day, and no cell tells which; "
+            "say --date-order dmy or mdy"
+        )
+        return draft.noted("W-AMBIGUOUS-DATE", message, row=row).build(Kind.text)
+    return _with_dates(draft, dates).build(Kind.datetime)
+
+
+def _with_dates(draft: _Draft, dates: Dates) -> _Draft:
+    """Take the moments, and note mixed zones."""
+    draft = replace(draft, kind=Kind.datetime, values=dates.seconds)
+    zones = np.unique(dates.zones[np.isfinite(dates.seconds)])
+    if len(zones) > 1:
+        names = ", ".join(_zone_name(int(zone)) for zone in zones[:5])
+        naive = ", a time without a zone as UTC" if NO_ZONE in zones else ""
+        message = f"{len(zones)} time zones ({names}) are mixed; all are taken to UTC{naive}"
+        return draft.noted("W-MIXED-ZONES", message)
+    if len(zones) == 1 and zones[0] not in {0, NO_ZONE}:
+        return draft.noted(
+            "W-ZONE", f"times are in {_zone_name(int(zones[0]))} and taken to UTC", info=True
+        )
+    return draft
+
+
+def _zone_name(minutes: int) -> str:
+    if minutes == NO_ZONE:
+        return "none"
+    sign = "-" if minutes < 0 else "+"
+    return f"{sign}{abs(minutes) // 60:02d}:{abs(minutes) % 60:02d}"
+
+
+def _category(draft: _Draft) -> Column:
+    """A category: words such as `NA` are kept and listed unless the user said otherwise."""
+    if draft.options.missing is not None:
+        return draft.build(Kind.category)
+    empty = draft.levels.tokens(frozenset({""}))
+    said = draft.token & ~empty
+    if said.any():
+        message = (
+            f"kept as a category, though it may mean missing: {draft.levels.quoted(said)}; "
+            "--missing says so"
+        )
+        draft = draft.noted("W-MISSING-TOKEN", message)
+    return draft.build(Kind.category, empty)
+
+
+def _words(draft: _Draft) -> Column:
+    """Rule 6."""
+    kind = kind_of_words(draft.texts, draft.levels.n_rows(~draft.token))
+    return _category(draft) if kind is Kind.category else draft.build(kind)

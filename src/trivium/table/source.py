@@ -1,0 +1,285 @@
+"""Opening a file: what it is, unpacked, decoded, and never more of it than was allowed."""
+
+import codecs
+import gzip
+import io
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from os import PathLike
+from pathlib import Path
+from typing import IO, Any, BinaryIO, cast
+
+from trivium._core.errors import DataError
+from trivium.table.options import ReadOptions
+
+__all__ = ["Format", "LineReader", "Source", "open_source"]
+
+_MAX_LINE = 1 << 26
+_GZIP = b"\x1f\x8b"
+_PARQUET = b"PAR1"
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_FOREIGN = (
+    (b"PK\x03\x04", "a zip archive or an Excel workbook"),
+    (b"\xd0\xcf\x11\xe0", "an old Excel workbook"),
+    (b"SQLite format 3", "an SQLite database"),
+    (b"BZh", "a bzip2 archive"),
+    (b"\xfd7zXZ", "an xz archive"),
+    (b"\x28\xb5\x2f\xfd", "a zstandard archive"),
+    (b"ARROW1", "an Arrow file"),
+    (b"\x80\x04\x95", "a pickle, which is never opened"),
+)
+
+
+class Format(StrEnum):
+    """The shape of a file's content."""
+
+    delimited = "delimited"
+    jsonl = "jsonl"
+    parquet = "parquet"
+
+
+class _Limited(io.RawIOBase):
+    """A stream that refuses to give more than a number of bytes."""
+
+    def __init__(self, inner: IO[bytes], source: "Source", limit: int) -> None:
+        self._inner = inner
+        self._source = source
+        self._limit = limit
+        self._left = limit
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        block = self._inner.read(min(len(buffer), 1 << 16))
+        self._left -= len(block)
+        if self._left < 0:
+            packed = " when unpacked" if self._source.packed else ""
+            raise DataError(
+                f"read_table: the file must be at most {self._limit:,} bytes{packed}; it is longer",
+                where=self._source.where,
+                remedy="If you trust the file, raise --max-bytes (max_bytes=...).",
+                code="E-TOO-LONG",
+            )
+        buffer[: len(block)] = block
+        return len(block)
+
+    def close(self) -> None:
+        self._inner.close()
+        super().close()
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file that was found and looked at: its path, shape, packing and encoding."""
+
+    path: Path
+    format: Format
+    packed: bool
+    encoding: str
+    options: ReadOptions
+
+    @property
+    def where(self) -> str:
+        """The file as the user named it."""
+        return str(self.path)
+
+    def at(self, line: int) -> str:
+        """Return the place of a line."""
+        return f"{self.path}, line {line}"
+
+    @contextmanager
+    def binary(self) -> Iterator[BinaryIO]:
+        """Open the unpacked bytes, limited to `max_bytes`.
+
+        Raises:
+            DataError: The file is too long, truncated, damaged or cannot be opened.
+        """
+        with _refusals(self.path), _opened(self.path, packed=self.packed) as inner:
+            limited = _Limited(inner, self, self.options.max_bytes)
+            with io.BufferedReader(limited, 1 << 16) as buffered:
+                yield cast("BinaryIO", buffered)
+
+    @contextmanager
+    def lines(self) -> Iterator["LineReader"]:
+        """Open the decoded lines, each with its own line end.
+
+        Raises:
+            DataError: As `binary`; bytes that are not in the encoding; a line beyond 64 Mi
+                characters.
+        """
+        with self.binary() as stream:
+            text = io.TextIOWrapper(stream, encoding=self.encoding, newline="")
+            try:
+                yield LineReader(text, self)
+            except UnicodeError as error:
+                raise self._undecodable(error) from error
+
+    def _undecodable(self, error: UnicodeError) -> DataError:
+        line, found = self._bad_line()
+        place = self.where if line is None else self.at(line)
+        guess = "" if self.options.encoding else ", for example --encoding latin-1 or cp1252"
+        return DataError(
+            f"read_table: the file must be text in {self.encoding}; got {found or error}",
+            where=place,
+            remedy=f"Say which encoding it has with --encoding{guess}.",
+            code="E-ENCODING",
+        )
+
+    def _bad_line(self) -> tuple[int | None, str | None]:
+        """Find the first line that does not decode; only where a byte is a line end."""
+        if self.encoding not in {"utf-8", "utf-8-sig"}:
+            return None, None
+        with self.binary() as stream:
+            number = 0
+            while line := stream.readline(_MAX_LINE):
+                number += 1
+                try:
+                    line.decode("utf-8")
+                except UnicodeDecodeError as error:
+                    return number, f"the byte 0x{line[error.start]:02x}"
+        return None, None
+
+
+class LineReader:
+    """Decoded lines one by one, with the number of the line and where the first NUL was."""
+
+    def __init__(self, text: io.TextIOWrapper, source: Source) -> None:
+        self._text = text
+        self._source = source
+        self.number = 0
+        self.nul_lines = 0
+        self.first_nul: int | None = None
+
+    def __iter__(self) -> "LineReader":
+        return self
+
+    def __next__(self) -> str:
+        line = self._text.readline(_MAX_LINE)
+        if not line:
+            raise StopIteration
+        self.number += 1
+        if len(line) >= _MAX_LINE and line[-1] not in "\r\n":
+            raise DataError(
+                f"read_table: a line must be at most {_MAX_LINE:,} characters; it is longer",
+                where=self._source.at(self.number),
+                remedy="Is it a table? A quote left open can swallow the rest of a file.",
+                code="E-LONG-LINE",
+            )
+        if "\0" in line:
+            self.nul_lines += 1
+            self.first_nul = self.first_nul or self.number
+        return line
+
+
+def open_source(path: str | PathLike[str], options: ReadOptions) -> Source:
+    """Look at a file: is it there, packed, and which shape and encoding has it.
+
+    The shape is told by content first (Parquet and gzip have marks), then by the name's ending
+    (`.jsonl`, `.ndjson`), then by a first character `{`.
+
+    Raises:
+        DataError: No such file, a folder, no permission, empty, or a file of another sort.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise DataError("read_table: no such file", where=str(path), code="E-NO-FILE")
+    if not path.is_file():
+        raise DataError("read_table: it must be a file", where=str(path), code="E-NO-FILE")
+    with _refusals(path):
+        with _opened(path, packed=False) as stream:
+            head = stream.read(64)
+        packed = head.startswith(_GZIP)
+        with _opened(path, packed=packed) as stream:
+            head = stream.read(1 << 12)
+    if not head:
+        raise DataError("read_table: the file is empty", where=str(path), code="E-EMPTY")
+    shape = _shape(path, head)
+    encoding = "" if shape is Format.parquet else _encoding(path, head, options)
+    return Source(path, shape, packed, encoding, options)
+
+
+@contextmanager
+def _opened(path: Path, *, packed: bool) -> Iterator[IO[bytes]]:
+    with path.open("rb") as file:
+        if not packed:
+            yield file
+            return
+        with gzip.GzipFile(fileobj=file, mode="rb") as unpacked:
+            yield cast("IO[bytes]", unpacked)
+
+
+@contextmanager
+def _refusals(path: Path) -> Iterator[None]:
+    """Turn what the operating system and gzip raise into our own refusal."""
+    try:
+        yield
+    except DataError:
+        raise
+    except EOFError as error:
+        raise DataError(
+            "read_table: the gzip file is truncated", where=str(path), code="E-TRUNCATED"
+        ) from error
+    except (gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(
+            f"read_table: the gzip file is damaged ({error})", where=str(path), code="E-DAMAGED"
+        ) from error
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise DataError(
+            f"read_table: the file cannot be read ({reason})", where=str(path), code="E-NO-FILE"
+        ) from error
+
+
+def _shape(path: Path, head: bytes) -> Format:
+    if head.startswith(_PARQUET):
+        return Format.parquet
+    for mark, sort in _FOREIGN:
+        if head.startswith(mark):
+            raise DataError(
+                f"read_table: the file must be CSV, TSV, JSONL or Parquet; it is {sort}",
+                where=str(path),
+                remedy="Save it as CSV or Parquet.",
+                code="E-FORMAT",
+            )
+    endings = {ending.lower() for ending in path.suffixes[-2:]}
+    if endings & {".parquet", ".pq"}:
+        raise DataError(
+            "read_table: the file does not begin as Parquet does: damaged, or another format",
+            where=str(path),
+            code="E-DAMAGED",
+        )
+    if endings & {".jsonl", ".ndjson"}:
+        return Format.jsonl
+    if endings & {".csv", ".tsv", ".tab", ".txt"}:
+        return Format.delimited
+    bare = head.lstrip(b"\xef\xbb\xbf \t\r\n")
+    return Format.jsonl if bare.startswith(b"{") else Format.delimited
+
+
+def _encoding(path: Path, head: bytes, options: ReadOptions) -> str:
+    marked = next((name for mark, name in _MARKS if head.startswith(mark)), None)
+    if options.encoding is not None:
+        plain = codecs.lookup(options.encoding).name
+        return "utf-8-sig" if plain == "utf-8" else plain
+    if marked is not None:
+        return marked
+    even, odd = head[0::2].count(0), head[1::2].count(0)
+    if max(even, odd) > len(head) // 5:
+        guess = "utf-16-le" if odd > even else "utf-16-be"
+        raise DataError(
+            "read_table: the file must be text in UTF-8; it has a zero in every few bytes",
+            where=str(path),
+            remedy=f"If it is UTF-16 without a mark, say --encoding {guess}.",
+            code="E-ENCODING",
+        )
+    return "utf-8"
