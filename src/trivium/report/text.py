@@ -18,22 +18,24 @@ _HIDDEN = re.compile(
     "\ud800-\udfff\U000e0000-\U000e0fff]"
 )
 _BREAKS = re.compile("\r\n?|[\n\x0b\x0c\x85\u2028\u2029]")
-_LAST_PICTURE = 0x20
+_NAMES = (
+    "NUL SOH STX ETX EOT ENQ ACK BEL BS TAB LF VT FF CR SO SI DLE DC1 DC2 DC3 DC4 NAK SYN ETB CAN "
+    "EM SUB ESC FS GS RS US"
+).split()
 
 
 def _name(match: re.Match[str]) -> str:
     code = ord(match.group())
     if code == 0xFFFD:
         return match.group()
-    if code == 0x7F:
-        return "\u2421"
-    return chr(0x2400 + code) if code < _LAST_PICTURE else f"\u27e8U+{code:04X}\u27e9"
+    name = _NAMES[code] if code < len(_NAMES) else f"U+{code:04X}"
+    return f"\u27e8{name}\u27e9"
 
 
 def visible(value: object) -> str:
     r"""Return `value` as text in which every hidden character is seen.
 
-    Line breaks become `⏎`, tabs `⇥`, other controls their Unicode pictures (`␛`, `␀`), and
+    Line breaks become `⏎`, tabs `⇥`, other controls their names (`⟨ESC⟩`, `⟨NUL⟩`), and
     bidirectional overrides, zero-width spaces, tag characters and lone surrogates their number.
 
     Args:
@@ -44,7 +46,7 @@ def visible(value: object) -> str:
 
     Example:
         >>> visible("a\x1b[31m\u202eb\n")
-        'a␛[31m⟨U+202E⟩b⏎'
+        'a⟨ESC⟩[31m⟨U+202E⟩b⏎'
     """
     text = "" if value is None else str(value)
     if text.isascii() and text.isprintable():

@@ -77,7 +77,7 @@ def test_no_hidden_character_is_on_the_page(hostile_report):
     )
     assert hidden.search(page) is None
     assert "\u27e8U+202E\u27e9" in page
-    assert "\u241b[31mred" in page
+    assert "\u27e8ESC\u27e9[31mred" in page
     assert "10,003 chars" in page
 
 

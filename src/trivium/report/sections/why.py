@@ -21,7 +21,7 @@ _EACH_SIDE = 10
 
 def why_section(report: Record, limits: Limits) -> Section:
     """Return predictions taken apart into contributions of training rows."""
-    question = "Why: which rows made a prediction?"
+    question = "Which rows made a prediction?"
     explain = record(report, "explain")
     items = records(explain, "items")
     if not items:
