@@ -163,9 +163,7 @@ def _nulls(n_rows: int, rng: np.random.Generator) -> dict[str, list[str]]:
         "walk_meters": [f"{value:.2f}" for value in rng.lognormal(6, 1, size=n_rows)],
         "paid_with": [str(v) for v in rng.choice(["card", "cash", "transfer"], size=n_rows)],
         "printed_on": [str(start + day) for day in printed],
-        "weather_note": [
-            " ".join(rng.choice(_SKY.split(), size=rng.integers(5, 10))) for _ in printed
-        ],
+        "weather_note": [" ".join(rng.choice(sky, size=rng.integers(5, 10))) for _ in printed],
     }
 
 

@@ -48,30 +48,22 @@ class Curve:
             Time O(n log n), memory O(n).
         """
         finite = values[np.isfinite(values)]
-        unit = float(np.abs(finite).max()) if len(finite) else 0.0
-        unit = unit or 1.0
+        unit = float(np.abs(finite).max(initial=0.0)) or 1.0
         found = np.sort(finite / unit)
         knots, levels = _ranks(found)
-        n_curves = min(n_curves, max(len(knots) - 2, 0))
-        edge = 0.5 / max(len(found), 1)
-        start = cls(
-            np.array([unit, 0.0, 1.0, -np.inf, np.inf, 0.0, edge]),
-            knots,
-            levels,
-            np.zeros(n_curves),
-        )
+        curve = cls(np.array([unit, 0, 1, 0, 0, 0, 0.5]), knots, levels, np.zeros(0))
+        if len(found) == 0:
+            return curve
+        edge = 0.5 / len(found)
         center, scale, heavy = _moments(found)
         if heavy:
             scores = ndtri(np.clip(np.interp(found, knots, levels), edge, 1 - edge))
             center, scale, _ = _moments(scores)
-        facts = np.array([unit, center, scale, -np.inf, np.inf, float(heavy), edge])
-        scaled = cls(facts, knots, levels, start.means)
-        if len(found) == 0:
-            return scaled
-        ends = scaled._position(found[[0, -1]])
-        facts = np.array([unit, center, scale, ends[0] - 1, ends[1] + 1, float(heavy), edge])
-        means = scaled._curves(found).mean(axis=0)
-        return cls(facts, knots, levels, means)
+        curve.facts[1:] = center, scale, 0, 0, heavy, edge
+        if found[0] < found[-1]:
+            curve.facts[3:5] = curve._position(found[[0, -1]]) + np.array([-1.0, 1.0])
+        orders = min(n_curves, max(len(knots) - 2, 0))
+        return cls(curve.facts, knots, levels, curve._curves(found, orders).mean(axis=0))
 
     @property
     def heavy(self) -> bool:
@@ -92,7 +84,7 @@ class Curve:
         with np.errstate(over="ignore"):
             units = np.where(missing, 0.0, values) / self.facts[0]
         position = np.clip(self._position(units), self.facts[3], self.facts[4])
-        block = np.column_stack([position, self._curves(units) - self.means])
+        block = np.column_stack([position, self._curves(units, len(self.means)) - self.means])
         block[missing] = 0.0
         return block
 
@@ -107,8 +99,8 @@ class Curve:
             units = ndtri(np.clip(self._rank(units), edge, 1 - edge))
         return (units - center) / scale
 
-    def _curves(self, units: Float[np.ndarray, " n"]) -> Float[np.ndarray, "n k"]:
-        orders = np.arange(2, 2 + len(self.means))
+    def _curves(self, units: Float[np.ndarray, " n"], n_curves: int) -> Float[np.ndarray, "n k"]:
+        orders = np.arange(2, 2 + n_curves)
         angles = np.pi * np.outer(self._rank(units), orders)
         return np.cos(angles) * (np.sqrt(2) / orders)
 

@@ -21,7 +21,6 @@ N_BUCKETS = 2**14
 MAX_DIMS = 64
 ROWS_PER_DIM = 5
 MAX_CHARACTERS = 20_000
-_LENGTH = 0.25
 # Scripts written without spaces (Chinese, Japanese, Thai, ...): characters and pairs are the words.
 _UNSPACED = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
@@ -38,8 +37,8 @@ class TextEncoder(ColumnEncoder):
     scripts without spaces, of characters and pairs of them. They are hashed (a fixed hash) into
     16,384 buckets, damped `log(1 + count)`, weighed by `log((1 + n) / (1 + n_with)) + 1`, brought
     to length 1, and projected on the leading right singular vectors of the rows learnt from
-    (randomised, fixed seed). The logarithm of the number of words is one more feature, with a
-    quarter of the standard deviation that the others have together.
+    (randomised, fixed seed). The logarithm of the number of words is one more feature, as large
+    as the largest of the others.
 
     Args:
         buckets: The buckets that occurred.
@@ -87,8 +86,10 @@ class TextEncoder(ColumnEncoder):
         else:
             _, _, right = randomized_svd(found, n_dims, n_iter=4, random_state=seed)
             axes = right.T.astype(np.float32)
-        spread = (found @ axes.astype(np.float64)).var(axis=0).sum()
-        length = _LENGTH * float(np.sqrt(spread / (_lengths(texts).var() or np.inf)))
+        spread = float((found @ axes.astype(np.float64)).std(axis=0).max(initial=0.0))
+        lengths = _lengths(texts)
+        varies = bool(np.ptp(lengths) > 0) if len(texts) else False
+        length = spread / float(lengths.std()) if varies else 0.0
         return cls(buckets, weights, axes, length, missing_flag(column.missing))
 
     @property
@@ -161,7 +162,7 @@ def _counts(texts: Sequence[str | None]) -> sparse.csr_matrix:
     hashed: list[int] = []
     stops = [0]
     for word in numbers:
-        hashed.extend([murmurhash3_32(piece, positive=True) % N_BUCKETS for piece in pieces(word)])
+        hashed.extend([abs(murmurhash3_32(piece)) % N_BUCKETS for piece in pieces(word)])
         stops.append(len(hashed))
     shape = (len(numbers), N_BUCKETS)
     cut = sparse.csr_matrix((np.ones(len(hashed)), hashed, stops), shape=shape)
@@ -177,11 +178,11 @@ def _words(text: str | None) -> list[str]:
 def _weigh(
     counts: sparse.csr_matrix, buckets: np.ndarray, weights: np.ndarray
 ) -> sparse.csr_matrix:
-    from sklearn.preprocessing import normalize
-
-    found = counts[:, buckets].copy()
-    found.data = np.log1p(found.data)
-    return normalize(found.multiply(weights).tocsr())
+    found = counts[:, buckets]
+    found.data = np.log1p(found.data) * weights[found.indices]
+    squares = np.asarray(found.multiply(found).sum(axis=1)).ravel()
+    found.data /= np.repeat(np.sqrt(squares), np.diff(found.indptr))
+    return found
 
 
 def _lengths(texts: Sequence[str | None]) -> Float[np.ndarray, " n"]:
