@@ -9,7 +9,7 @@ from markupsafe import Markup
 from trivium.report.fields import Limits, listed, record, records, words
 from trivium.report.names import metric_name
 from trivium.report.numbers import clock, count, finite, number
-from trivium.report.sections.scores import estimate
+from trivium.report.sections.scores import estimate, metrics_of
 from trivium.report.text import cut, shown, tied
 
 __all__ = ["Head", "Tile", "build_head"]
@@ -69,15 +69,15 @@ def build_head(report: Record, limits: Limits) -> Head:
 def _tiles(report: Record) -> list[Tile]:
     tiles = []
     scores = record(report, "scores")
-    metric = next(iter(listed(scores, "metrics")), "accuracy")
-    score = record(record(record(scores, "models"), "closed_form"), str(metric))
+    metric = metrics_of(scores)[0]
+    score = record(record(record(scores, "models"), "closed_form"), metric)
     if finite(score.get("mean")) is not None:
-        value, ends = estimate(score, str(metric))
-        name = metric_name(str(metric))
+        value, ends = estimate(score, metric)
+        name = metric_name(metric)
         tiles.append(Tile(f"{name}, closed form", value, f"95\u202f% interval {ends}"))
-    baseline = record(record(record(scores, "models"), "majority"), str(metric))
+    baseline = record(record(record(scores, "models"), "majority"), metric)
     if finite(baseline.get("mean")) is not None:
-        value, ends = estimate(baseline, str(metric))
+        value, ends = estimate(baseline, metric)
         tiles.append(Tile("majority class", value, f"95\u202f% interval {ends}" if ends else ""))
     expected = finite(record(report, "flags").get("expected_wrong"))
     if expected is not None:

@@ -18,17 +18,14 @@ _HIDDEN = re.compile(
     "\ud800-\udfff\U000e0000-\U000e0fff]"
 )
 _BREAKS = re.compile("\r\n?|[\n\x0b\x0c\x85\u2028\u2029]")
-_NAMES = (
-    "NUL SOH STX ETX EOT ENQ ACK BEL BS TAB LF VT FF CR SO SI DLE DC1 DC2 DC3 DC4 NAK SYN ETB CAN "
-    "EM SUB ESC FS GS RS US"
-).split()
+_NAMES = {0x00: "NUL", 0x07: "BEL", 0x08: "BS", 0x1B: "ESC", 0x7F: "DEL"}
 
 
 def _name(match: re.Match[str]) -> str:
     code = ord(match.group())
     if code == 0xFFFD:
         return match.group()
-    name = _NAMES[code] if code < len(_NAMES) else f"U+{code:04X}"
+    name = _NAMES.get(code) or f"U+{code:04X}"
     return f"\u27e8{name}\u27e9"
 
 
@@ -90,12 +87,13 @@ def cut(value: object, limit: int = 80) -> tuple[str, int]:
     return text[:end] + "\u2026", len(raw)
 
 
-def shown(value: object, limit: int = 80) -> Markup:
+def shown(value: object, limit: int = 80, *, counted: bool = True) -> Markup:
     r"""Return foreign text as inert markup, isolated from its neighbors' direction.
 
     Args:
         value: Anything; `None` and the empty string are shown as the word "empty".
         limit: Most characters to show; a cut text is followed by its full length.
+        counted: Whether to say that length; not in a heading, whose table says it.
 
     Example:
         >>> shown("<b>"), shown("\u0628")
@@ -105,7 +103,7 @@ def shown(value: object, limit: int = 80) -> Markup:
     if not text:
         return Markup('<span class="quiet">empty</span>')
     body = escape(text) if text.isascii() else Markup("<bdi>{}</bdi>").format(text)
-    if not length:
+    if not length or not counted:
         return body
     return body + Markup(' <span class="cut">({:,} chars)</span>').format(length)
 

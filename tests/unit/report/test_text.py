@@ -13,7 +13,7 @@ from trivium.report.text import cut, pairs, shown, tied, visible
         ("plain", "plain"),
         ("a\r\nb\nc\rd\u2028e", "a\u23ceb\u23cec\u23ced\u23cee"),
         ("a\tb", "a\u21e5b"),
-        ("\x00\x1b\x7f", "\u27e8NUL\u27e9\u27e8ESC\u27e9\u27e8U+007F\u27e9"),
+        ("\x00\x1b\x7f", "\u27e8NUL\u27e9\u27e8ESC\u27e9\u27e8DEL\u27e9"),
         ("\x9b31m", "\u27e8U+009B\u27e931m"),
         ("\u202eabc\u202c", "\u27e8U+202E\u27e9abc\u27e8U+202C\u27e9"),
         ("\u2066x\u2069", "\u27e8U+2066\u27e9x\u27e8U+2069\u27e9"),

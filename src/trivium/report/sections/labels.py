@@ -126,25 +126,28 @@ def fix_section(report: Record, limits: Limits) -> Section:
     series.sort(key=lambda point: point[0])
     last = series[-1]
     mean, ends = interval(last[1], last[2], last[3], "points")
-    answer = f"Fixing the first {count(last[0])}: {mean} points of accuracy"
+    answer = f"Fixing the first {count(last[0])}: {mean} points of accuracy on the others"
     answer += f" ({ends})" if ends else ""
     chart = band_line(
         series,
-        title="Change of accuracy over the number of labels fixed",
+        title="Change of accuracy on the other rows over the number of labels fixed",
         across="labels fixed, most doubtful first",
         write=points,
     )
     caption = (
-        "In percentage points, when the most doubtful labels take their suggested value. Exact: "
-        "moments are down-dated and up-dated, nothing is refitted. Band: 95\u202f% interval."
+        "In percentage points, when the most doubtful labels take their suggested value, on the "
+        "rows that were not touched. Exact: moments are down-dated and up-dated, nothing is "
+        "refitted. Band: 95\u202f% interval."
     )
-    blocks: list[Block] = [Figure("Change of leave-one-out accuracy.", chart, caption)]
+    blocks: list[Block] = [
+        Figure("Change of leave-one-out accuracy on the other rows.", chart, caption)
+    ]
     blocks.append(_changes(series))
     return Section("fixes", question, answer, tuple(blocks))
 
 
 def _changes(series: list[tuple[float, float, float | None, float | None]]) -> Table:
-    most = 6
+    most = 10
     step = max(1, -(-len(series) // most))
     kept = [point for point in series if point[0] > 0][::step] or series
     if kept[-1] is not series[-1]:

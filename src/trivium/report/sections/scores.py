@@ -13,7 +13,7 @@ from trivium.report.names import LOSSES, SHARES, metric_name, model_name
 from trivium.report.numbers import clock, count, finite, interval, number, percent
 from trivium.report.text import shown
 
-__all__ = ["estimate", "score_section"]
+__all__ = ["estimate", "metrics_of", "score_section"]
 
 Record = Mapping[str, Any]
 _MOST_METRICS = 6
@@ -31,16 +31,23 @@ def score_section(report: Record, limits: Limits) -> Section:
     if not models:
         why = stage_reason(report, "fit", "No model was fitted in this run.")
         return Section("scores", question, "Not measured", (Missing(why),))
-    metrics = [str(name) for name in listed(scores, "metrics")][:_MOST_METRICS] or ["accuracy"]
+    metrics = metrics_of(scores)
     parts = (
         _models(scores, models, metrics),
-        _differences(scores, limits),
+        _differences(scores, metrics[0], limits),
         _details(scores),
         _beside(_confusion(report, scores, limits), _calibration(scores, limits)),
         _per_class(scores, limits),
     )
     blocks = tuple(block for block in parts if block is not None)
     return Section("scores", question, _answer(models, metrics[0]), blocks)
+
+
+def metrics_of(scores: Record) -> list[str]:
+    """Return the metrics measured, the one of the headline first."""
+    names = [str(name) for name in listed(scores, "metrics")][:_MOST_METRICS] or ["accuracy"]
+    headline = words(scores, "headline")
+    return sorted(names, key=lambda name: name != headline)
 
 
 def estimate(value: Record, metric: str) -> tuple[str, str]:
@@ -130,12 +137,10 @@ def _models(scores: Record, models: Mapping[str, Record], metrics: Sequence[str]
     return Table(title, tuple(columns), tuple(body), caption, look="tall")
 
 
-def _differences(scores: Record, limits: Limits) -> Block | None:
-    items = records(scores, "differences")
+def _differences(scores: Record, metric: str, limits: Limits) -> Block | None:
+    items = [item for item in records(scores, "differences") if item.get("metric") == metric]
     if not items:
         return None
-    metric = words(items[0], "metric", "accuracy")
-    items = [item for item in items if words(item, "metric", "accuracy") == metric]
     style = "points" if metric in SHARES else "signed"
     close = [item for item in items if "majority" not in (item.get("a"), item.get("b"))] or items
     ends = [finite(item.get(name)) for item in close for name in ("mean", "low", "high")]
@@ -171,7 +176,7 @@ def _differences(scores: Record, limits: Limits) -> Block | None:
         "Paired differences.",
         columns,
         tuple(body),
-        "Fold by fold, so the intervals are smaller than those of the scores alone.",
+        "Paired on the same rows, so their intervals are narrower than those of the scores.",
         look="tall",
     )
 

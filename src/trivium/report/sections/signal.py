@@ -20,7 +20,7 @@ Record = Mapping[str, Any]
 
 
 def _found(rows: Sequence[Record]) -> list[Record]:
-    return [row for row in rows if (finite(row.get("q_value")) or 0.0) <= LEVEL and _tested(row)]
+    return [row for row in rows if (finite(row.get("q_value")) or 0.0) < LEVEL and _tested(row)]
 
 
 def _tested(row: Record) -> bool:
@@ -102,7 +102,7 @@ def where_section(report: Record, limits: Limits) -> Section:
     if not rows:
         return Section("where", "Where is it?", "Not tested", (Missing(_no_tests(report)),))
     found = _found(rows)
-    best = Markup(", ").join(shown(row.get("column"), 24) for row in found[:3])
+    best = Markup(", ").join(shown(row.get("column"), 40, counted=False) for row in found[:3])
     more = Markup(" and {} more").format(count(len(found) - 3)) if len(found) > 3 else ""
     answer = best + more if found else "No column stands out"
     return Section("where", "Where is it?", answer, (_columns(rows, limits),))

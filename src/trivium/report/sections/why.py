@@ -47,8 +47,9 @@ def why_section(report: Record, limits: Limits) -> Section:
 
 def _method(explain: Record, error: float | None, tolerance: float | None) -> Markup:
     text = Markup(
-        "The score of a row for its predicted class is a sum over the training rows: those that "
-        "support it, those that oppose it, and an intercept."
+        "The score of a row says how far its predicted class is ahead of the next best. It is a "
+        "sum over the training rows: those that support the prediction, those that oppose it, "
+        "and an intercept."
     )
     if method := words(explain, "method"):
         text += Markup(" Method: {}.").format(shown(method.rstrip("."), 200))
@@ -95,12 +96,20 @@ def _sum(item: Record) -> Table:
         ("score", score, 0.0, score),
     )
     return Table(
-        Markup("How the score of {} adds up.").format(shown(item.get("predicted"), 32)),
+        _question(item),
         (Column("part"), Column("running sum", "chart"), Column("contribution", "number")),
         tuple((name, step(scale, start, end), _signed(value)) for name, value, start, end in steps),
         look="narrow sum",
         total=True,
     )
+
+
+def _question(item: Record) -> Markup:
+    predicted = shown(item.get("predicted"), 32)
+    if not words(item, "rival"):
+        return Markup("How the score of {} adds up.").format(predicted)
+    rival = shown(item.get("rival"), 32)
+    return Markup("How {} comes out ahead of {}.").format(predicted, rival)
 
 
 def _total(value: Any, sign: int) -> float | None:
@@ -133,7 +142,7 @@ def _entry(
     entry: Record, value: float | None, limit: float, limits: Limits
 ) -> tuple[str | Markup, ...]:
     return (
-        Markup("row {}").format(count(entry.get("row"))),
+        f"row {count(entry.get('row'))}" + (", itself" if entry.get("itself") else ""),
         shown(entry.get("label"), 24),
         diverging(value, limit),
         _signed(value),
