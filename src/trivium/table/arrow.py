@@ -60,6 +60,8 @@ def text_of(name: str, column: pa.ChunkedArray | pa.Array, where: str) -> pa.Arr
 def _text(column: pa.Array) -> pa.Array:
     kind = column.type
     if isinstance(kind, pa.BaseExtensionType):
+        if not (pt.is_string(kind.storage_type) or pt.is_large_string(kind.storage_type)):
+            raise pa.ArrowNotImplementedError(f"{kind} stores {kind.storage_type}")
         return _text(column.storage)
     if pt.is_dictionary(kind):
         return _text(column.dictionary_decode())

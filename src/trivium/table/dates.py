@@ -6,7 +6,7 @@
 | ISO date and time | `2024-03-31T12:30:05.25Z`, `2024-03-31 12:30 +02:00` | zone optional |
 | day with dots | `31.03.2024`, `31.03.2024 12:30` | day first, as written where dots are |
 | month by name | `31 Mar 2024`, `31-Mar-2024`, `March 31, 2024` | English names |
-| slashes | `31/03/2024`, `03/31/2024`, `03-31-2024` | day or month first: one order for the column |
+| slashes | `31/03/2024`, `03/31/2024`, `03-31-2024` | day or month first: one order a column |
 
 Which order slashes have is found out from the column: a first number above 12 in any cell says
 day first, a second one month first. When no cell tells, the column stays text and is named. Two
