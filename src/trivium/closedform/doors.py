@@ -141,4 +141,6 @@ def check_rule(estimator: Any, n_classes: int) -> Rule:
         temperature=temperature,
         average=bool(estimator.average),
         criterion=check_choice(name, "criterion", estimator.criterion, ("log_loss", "accuracy")),
+        blend=check_choice(name, "covariance", estimator.covariance, ("shared", "blend"))
+        == "blend",
     )

@@ -8,14 +8,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from trivium.closedform.average import averaged_layer, averaged_scores, path_weights
+from trivium.closedform.head import add_floor
 from trivium.closedform.leave_one_out import LeftOut, leave_one_out_scores
 from trivium.closedform.path import Path, Point, log_prior, walk
-from trivium.closedform.prior import floor_log_odds, log_prior_of
+from trivium.closedform.prior import log_prior_of
 from trivium.closedform.shrinkage import floor_of, ledoit_wolf, oas, ridge_of
 from trivium.closedform.spectrum import Spectrum
 from trivium.closedform.temperature import Scored, fit_temperature, log_loss
 
-__all__ = ["Rule", "Sample", "add_floor", "layer_of", "loo_logits", "loo_loss", "resolve"]
+__all__ = ["Rule", "Sample", "finish_logits", "layer_of", "loo_logits", "loo_loss", "resolve"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Rule:
     temperature: str | float
     average: bool
     criterion: str
+    blend: bool = False
 
 
 @dataclass(frozen=True)
@@ -120,25 +122,22 @@ def resolve(spectrum: Spectrum, sample: Sample | None, rule: Rule) -> Path:
     return replace(path, sharpness=fit_temperature(scores, scored))
 
 
-def add_floor(logits: Tensor, total: float) -> Tensor:
-    """Replace -inf logits (classes without rows) by the floor probability `1 / (n + K)` each."""
-    empty = torch.isneginf(logits)
-    if not bool(empty.any()):
-        return logits
-    floor = floor_log_odds(total, logits.shape[1])
-    level = logits.logsumexp(1, keepdim=True) + floor
-    return torch.where(empty, level, logits)
-
-
 def _gauge(logits: Tensor) -> Tensor:
     return logits - logits.mean(1, keepdim=True)
+
+
+def finish_logits(
+    spectrum: Spectrum, sample: Sample, rule: Rule, scores: Float[Tensor, "n c"]
+) -> Float[Tensor, "n c"]:
+    """Add the prior as each left-out row sees it, and the floor of empty classes."""
+    offset = log_prior_of(sample.rows.counts_left(spectrum), rule.prior)
+    return _gauge(add_floor(scores + offset, spectrum.total - 1))
 
 
 def loo_logits(spectrum: Spectrum, sample: Sample, path: Path, rule: Rule) -> Float[Tensor, "n c"]:
     """Leave-one-out logits of the averaged rule: prior added, empty classes at the floor."""
     scores = averaged_scores(spectrum, sample.rows, path, corrected=rule.corrected)
-    offset = log_prior_of(sample.rows.counts_left(spectrum), rule.prior)
-    return _gauge(add_floor(scores + offset, spectrum.total - 1))
+    return finish_logits(spectrum, sample, rule, scores)
 
 
 def loo_loss(logits: Tensor, sample: Sample) -> tuple[float, float]:

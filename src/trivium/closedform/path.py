@@ -6,7 +6,7 @@ classes, where a log-normal prior of 0.75 decades sits; it is extended while its
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -38,6 +38,9 @@ class Path:
         weights: Weight of each in the average; they sum to one.
         sharpness: Inverse temperature of the average itself, on top of `scales`.
         unit: The power of two by which rows were divided.
+        blend: Weight ω of each class's own scatter; 0 for the shared rule, None while not chosen.
+        blend_ridge: Ridge of the blend, in the same units.
+        blend_scale: Inverse temperature of the blend.
     """
 
     ridges: np.ndarray
@@ -46,6 +49,16 @@ class Path:
     weights: np.ndarray
     sharpness: float
     unit: float
+    blend: float | None = None
+    blend_ridge: float = 0.0
+    blend_scale: float = 1.0
+
+    def in_units(self, unit: float) -> "Path":
+        """Return the same path for rows divided by another unit."""
+        factor = (self.unit / unit) ** 2
+        return replace(
+            self, ridges=self.ridges * factor, blend_ridge=self.blend_ridge * factor, unit=unit
+        )
 
     @property
     def best(self) -> int:

@@ -1,0 +1,133 @@
+"""What a fitted classifier needs to score new rows, and how it is written down and read back."""
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from trivium._core.errors import ModelError
+from trivium.closedform.prior import floor_log_odds
+
+__all__ = ["Head", "add_floor", "head_from_state", "head_state"]
+
+
+def add_floor(logits: Tensor, total: float) -> Tensor:
+    """Replace -inf logits (classes without rows) by the floor probability `1 / (n + K)` each."""
+    empty = torch.isneginf(logits)
+    if not bool(empty.any()):
+        return logits
+    level = logits.logsumexp(1, keepdim=True) + floor_log_odds(total, logits.shape[1])
+    return torch.where(empty, level, logits)
+
+
+@dataclass(frozen=True)
+class Head:
+    """A linear rule, or a quadratic one when it has `factors`.
+
+    The coordinates of a row are `z = x / unit - center`. The linear logits are
+    `z weightᵀ + bias`; the quadratic ones `bias - ½ ‖(z basis - means_k) factors_k‖²`.
+
+    Args:
+        weight: Weight of each class; for a quadratic rule its linear projection.
+        bias: Bias with the log-prior, -inf for a class without rows.
+        center: Grand mean of the training rows, in units of `unit`.
+        unit: Power of two by which rows are divided.
+        total: Weight of the training rows, which decides the floor of a class without rows.
+        basis: Directions in which the factors live.
+        means: Class means there.
+        factors: For each class a factor F with `F Fᵀ` the scaled precision.
+        quadratic_bias: Bias of the quadratic rule.
+    """
+
+    weight: Float[Tensor, "c d"]
+    bias: Float[Tensor, " c"]
+    center: Float[Tensor, " d"]
+    unit: float
+    total: float
+    basis: Float[Tensor, "d r"] | None = None
+    means: Float[Tensor, "c r"] | None = None
+    factors: Float[Tensor, "c r r"] | None = None
+    quadratic_bias: Float[Tensor, " c"] | None = None
+
+    @property
+    def linear(self) -> bool:
+        """Whether the rule is linear."""
+        return self.factors is None
+
+    def logits(self, rows: Float[Tensor, "n d"]) -> Float[Tensor, "n c"]:
+        """Logits of rows, prior included, with mean zero over the classes with rows."""
+        moved = rows / self.unit - self.center
+        if self.factors is None or self.basis is None or self.means is None:
+            return add_floor(moved @ self.weight.mT + self.bias, self.total)
+        coordinates = moved @ self.basis
+        away = [
+            ((coordinates - mean) @ factor).square().sum(1)
+            for mean, factor in zip(self.means, self.factors, strict=True)
+        ]
+        logits = self.quadratic_bias - 0.5 * torch.stack(away, 1)
+        logits = logits - logits[:, ~torch.isneginf(self.quadratic_bias)].mean(1, keepdim=True)
+        return add_floor(logits, self.total)
+
+
+def head_state(head: Head) -> tuple[dict[str, np.ndarray], dict[str, float]]:
+    """Split a head into arrays and numbers."""
+    tensors, numbers = {}, {}
+    for field in fields(head):
+        value = getattr(head, field.name)
+        if isinstance(value, Tensor):
+            tensors[field.name] = np.ascontiguousarray(value.numpy())
+        elif value is not None:
+            numbers[field.name] = float(value)
+    return tensors, numbers
+
+
+def _check_shapes(tensors: dict[str, Tensor]) -> None:
+    shapes = {name: tuple(value.shape) for name, value in tensors.items()}
+    c, d = shapes["weight"] if len(shapes["weight"]) == 2 else (0, 0)
+    wanted: dict[str, tuple[int, ...]] = {"bias": (c,), "center": (d,)}
+    if "factors" in shapes:
+        r = shapes["factors"][-1] if shapes["factors"] else 0
+        wanted |= {"basis": (d, r), "means": (c, r), "factors": (c, r, r), "quadratic_bias": (c,)}
+    wrong = {name for name, shape in wanted.items() if shapes.get(name) != shape}
+    if c < 2 or wrong or set(shapes) - set(wanted) - {"weight"}:
+        raise ModelError(f"closedform: tensors must fit together; got shapes {shapes}")
+
+
+def head_from_state(
+    tensors: dict[str, np.ndarray], numbers: dict[str, Any]
+) -> tuple[Head, np.ndarray]:
+    """Put a head and its classes together again; its logits are the same bits.
+
+    Raises:
+        ModelError: Something is missing, of the wrong shape, or not finite.
+    """
+    try:
+        unit, total = float(numbers["unit"]), float(numbers["total"])
+        classes = np.array(numbers["classes"], dtype=np.dtype(numbers["dtype"]))
+        held = {
+            name: torch.from_numpy(np.array(value, dtype=np.float64))
+            for name, value in tensors.items()
+        }
+        _check_shapes(held)
+    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(error, ModelError):
+            raise
+        raise ModelError(f"closedform: the state must be complete; {error!r}") from error
+    finite = all(
+        bool(torch.isfinite(value).all()) or name.endswith("bias") for name, value in held.items()
+    )
+    biases = [value for name, value in held.items() if name.endswith("bias")]
+    if (
+        not finite
+        or not unit > 0
+        or any(bool((b.isnan() | (b == torch.inf)).any()) for b in biases)
+    ):
+        raise ModelError("closedform: the state must hold finite numbers; got others")
+    if classes.shape != tuple(held["bias"].shape):
+        raise ModelError(
+            f"closedform: the state must name {len(held['bias'])} classes; got {len(classes)}"
+        )
+    return Head(unit=unit, total=total, **held), classes
