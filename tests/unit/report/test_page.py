@@ -81,6 +81,24 @@ def test_charts_speak_and_tables_have_captions_and_scopes(report):
     assert all(found.get("scope") in ("col", "row") for found in page.find("th"))
 
 
+def _luminance(color):
+    parts = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_text_stands_out_from_its_paper_in_light_and_dark(report):
+    schemes = re.findall(r":root \{(.*?)\}", render(report), re.DOTALL)[:2]
+    assert len(schemes) == 2
+    for scheme in schemes:
+        colors = dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6})", scheme))
+        for name in ("ink", "soft", "main", "against", "good", "warn"):
+            for ground in ("paper", "ground"):
+                ends = sorted((_luminance(colors[name]), _luminance(colors[ground])))
+                contrast = (ends[1] + 0.05) / (ends[0] + 0.05)
+                assert contrast >= 4.5, (name, ground, contrast)  # WCAG 2.2, AA
+
+
 def test_a_typical_page_is_small(report):
     assert len(render(report).encode()) <= 500_000
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from trivium.report.blocks import Block, Column, Missing, Section, Table
+from trivium.report.blocks import Block, Column, Fold, Missing, Section, Table
 from trivium.report.fields import Limits, record, records
 from trivium.report.numbers import clock, count, finite, size
 from trivium.report.text import shown
@@ -13,6 +13,7 @@ from trivium.report.text import shown
 __all__ = ["method_section"]
 
 Record = Mapping[str, Any]
+_FOLDED = 12
 
 
 def method_section(report: Record, limits: Limits) -> Section:
@@ -25,7 +26,10 @@ def method_section(report: Record, limits: Limits) -> Section:
         blocks.append(Missing("This run kept no record of its stages."))
     features = records(record(report, "encode"), "columns")
     if features:
-        blocks.append(_features(report, features, limits))
+        table = _features(features, limits)
+        total = count(record(report, "encode").get("features"))
+        summary = f"{count(len(features))} columns as {total} features for the models"
+        blocks.append(Fold(summary, (table,)) if len(features) > _FOLDED else table)
     blocks.append(_facts(report))
     done = [stage for stage in stages if not stage.get("skipped")]
     seconds = [s for stage in done if (s := finite(stage.get("seconds"))) is not None]
@@ -61,8 +65,7 @@ def _stages(stages: list[Record], limits: Limits) -> Table:
     )
 
 
-def _features(report: Record, features: list[Record], limits: Limits) -> Table:
-    total = count(record(report, "encode").get("features"))
+def _features(features: list[Record], limits: Limits) -> Table:
     body = tuple(
         (
             shown(item.get("column"), limits.text // 2),
@@ -74,7 +77,7 @@ def _features(report: Record, features: list[Record], limits: Limits) -> Table:
     )
     rest = len(features) - len(body)
     return Table(
-        f"Columns as {total} features for the models.",
+        "Columns as features for the models.",
         (Column("column"), Column("kind", "short"), Column("features", "number"), Column("how")),
         body,
         note=f"{count(rest)} more columns are in report.json." if rest > 0 else "",
