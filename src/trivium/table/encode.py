@@ -16,8 +16,10 @@ from trivium.table.encode_curve import N_CURVES
 from trivium.table.encode_number import DateEncoder, NumberEncoder
 from trivium.table.encode_sentence import PREFIX, SentenceEncoder
 from trivium.table.encode_text import TextEncoder
+from trivium.table.infer import column_as
 from trivium.table.naming import cut, listed, nearest
 from trivium.table.notice import Notice
+from trivium.table.options import ReadOptions
 from trivium.table.table import Column, Kind, Table
 
 __all__ = ["TableEncoder"]
@@ -137,22 +139,31 @@ class TableEncoder:
             return SentenceEncoder.fit(column, self.text_encoder.removeprefix(PREFIX))
         return TextEncoder.fit(column, derive(self.seed, "text", column.name) % 2**32)
 
-    def transform(self, table: Table) -> Float[np.ndarray, "n d"]:
+    def transform(
+        self, table: Table, options: ReadOptions | None = None
+    ) -> Float[np.ndarray, "n d"]:
         """Return the features of a table, columns matched by name, others ignored.
 
-        A cell that does not fit its column (text in a number column, a new level) counts as
-        missing or rare, with a `TriviumWarning`; `encode` returns the notices instead.
+        A column that was taken for another kind this time (a few rows look constant) is read
+        again as the kind learnt. A cell that does not fit (text in a number column, a new level)
+        counts as missing or rare, with a `TriviumWarning`; `encode` returns the notices instead.
+
+        Args:
+            table: Any table with the columns learnt from.
+            options: How the table's file was read: decimal mark, order of dates, missing tokens.
 
         Raises:
             DataError: A column is missing; the message names it and the nearest.
         """
-        found, notices = self.encode(table)
+        found, notices = self.encode(table, options)
         for notice in notices:
             message = f"TableEncoder: {notice.where}: {notice.message}"
             warnings.warn(message, TriviumWarning, stacklevel=2)
         return found
 
-    def encode(self, table: Table) -> tuple[Float[np.ndarray, "n d"], tuple[Notice, ...]]:
+    def encode(
+        self, table: Table, options: ReadOptions | None = None
+    ) -> tuple[Float[np.ndarray, "n d"], tuple[Notice, ...]]:
         """Return the features and notices about cells that do not fit their column.
 
         Raises:
@@ -163,10 +174,11 @@ class TableEncoder:
         notices: list[Notice] = []
         start = 0
         for block in self._blocks:
-            values, notes = block.encoder.block(table.column(block.name))
+            column, odd = _as_learnt(table.column(block.name), Kind(block.kind), options)
+            values, unknown = block.encoder.block(column)
             stop = start + values.shape[1]
             np.multiply(values - block.center, block.scale, out=found[:, start:stop])
-            notices += notes
+            notices += odd + unknown
             start = stop
         return found, tuple(notices)
 
@@ -280,6 +292,17 @@ def _unpack_block(tensors: Mapping[str, np.ndarray], entry: Mapping[str, Any]) -
     if len(encoder.names) != len(center):
         raise ValueError(f"{len(encoder.names)} features but {len(center)} centers")
     return _Block(str(entry["name"]), str(entry["kind"]), encoder, center, float(entry["scale"]))
+
+
+def _as_learnt(
+    column: Column, kind: Kind, options: ReadOptions | None
+) -> tuple[Column, tuple[Notice, ...]]:
+    """Read a column again where it was taken for another kind than when learning."""
+    numbers = {Kind.number, Kind.integer}
+    if column.kind is kind or (column.kind in numbers and kind in numbers):
+        return column, ()
+    again = column_as(column.name, column.source, kind, options)
+    return again, tuple(note for note in again.notes if note.severity == "warning")
 
 
 def _explained(column: str, kind: str, features: int, how: str) -> dict[str, Any]:

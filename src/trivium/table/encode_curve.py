@@ -57,7 +57,7 @@ class Curve:
         edge = 0.5 / len(found)
         center, scale, heavy = _moments(found)
         if heavy:
-            scores = ndtri(np.clip(np.interp(found, knots, levels), edge, 1 - edge))
+            scores = ndtri(np.clip(_interpolate(found, knots, levels), edge, 1 - edge))
             center, scale, _ = _moments(scores)
         curve.facts[1:] = center, scale, 0, 0, heavy, edge
         if found[0] < found[-1]:
@@ -91,7 +91,7 @@ class Curve:
     def _rank(self, units: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
         if len(self.knots) == 0:
             return np.full(len(units), 0.5)
-        return np.interp(units, self.knots, self.levels)
+        return _interpolate(units, self.knots, self.levels)
 
     def _position(self, units: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
         _, center, scale, _, _, heavy, edge = self.facts
@@ -115,6 +115,18 @@ def _ranks(found: Float[np.ndarray, " n"]) -> tuple[np.ndarray, np.ndarray]:
     grid = np.linspace(0, 1, KNOTS)
     knots, place = np.unique(np.quantile(found, grid), return_inverse=True)
     return knots, np.bincount(place, grid) / np.bincount(place)
+
+
+def _interpolate(
+    at: Float[np.ndarray, " n"], knots: Float[np.ndarray, " m"], levels: Float[np.ndarray, " m"]
+) -> Float[np.ndarray, " n"]:
+    """Interpolate without slopes, which overflow where two knots are 1e-310 apart."""
+    if len(knots) == 1:
+        return np.full(len(at), levels[0])
+    held = np.clip(at, knots[0], knots[-1])
+    left = np.minimum(np.searchsorted(knots, held, side="right") - 1, len(knots) - 2)
+    share = (held - knots[left]) / (knots[left + 1] - knots[left])
+    return levels[left] + share * (levels[left + 1] - levels[left])
 
 
 def _moments(found: Float[np.ndarray, " n"]) -> tuple[float, float, bool]:

@@ -1,19 +1,16 @@
 """Numbers and dates: a smooth basis of the value, and waves at the calendar's frequencies."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from jaxtyping import Float
 
-from trivium.table.dates import read_dates
+from trivium._core.errors import DataError
 from trivium.table.encode_column import Arrays, ColumnEncoder, Facts, missing_flag, with_missing
 from trivium.table.encode_curve import Curve
-from trivium.table.naming import cut
 from trivium.table.notice import Notice
-from trivium.table.numbers import read_numbers
-from trivium.table.table import Column, Kind
+from trivium.table.table import Column
 
 __all__ = ["DateEncoder", "NumberEncoder"]
 
@@ -40,7 +37,7 @@ class NumberEncoder(ColumnEncoder):
     @classmethod
     def fit(cls, column: Column, n_curves: int) -> "NumberEncoder":
         """Learn from a column of numbers."""
-        values = as_numbers(column)
+        values = known_values(column)
         return cls(Curve.fit(values, n_curves), missing_flag(np.isnan(values)))
 
     @property
@@ -57,10 +54,10 @@ class NumberEncoder(ColumnEncoder):
 
     def block(self, column: Column) -> tuple[Float[np.ndarray, "n d"], tuple[Notice, ...]]:
         """Return value, curves and mark."""
-        values = as_numbers(column)
+        values = known_values(column)
         gone = np.isnan(values)
         block = with_missing(self.curve.features(values), gone, flag=self.missing)
-        return block, unreadable(column, gone, "a number")
+        return block, ()
 
     def state(self) -> tuple[Arrays, Facts]:
         """Return the curve's arrays and whether missing is marked."""
@@ -95,7 +92,7 @@ class DateEncoder(ColumnEncoder):
     @classmethod
     def fit(cls, column: Column, n_curves: int) -> "DateEncoder":
         """Learn from a column of dates."""
-        seconds = as_seconds(column)
+        seconds = known_values(column)
         known = seconds[~np.isnan(seconds)]
         span = float(np.ptp(known)) / _DAY if len(known) else 0.0
         periods = tuple(
@@ -125,7 +122,7 @@ class DateEncoder(ColumnEncoder):
 
     def block(self, column: Column) -> tuple[Float[np.ndarray, "n d"], tuple[Notice, ...]]:
         """Return trend, waves and mark."""
-        seconds = as_seconds(column)
+        seconds = known_values(column)
         gone = np.isnan(seconds)
         parts = [self.trend.features(seconds)]
         for name in self.periods:
@@ -133,7 +130,7 @@ class DateEncoder(ColumnEncoder):
             angles = 2 * np.pi * np.outer(phase(np.where(gone, 0.0, seconds), name), orders)
             parts += [np.cos(angles) / orders, np.sin(angles) / orders]
         block = with_missing(np.column_stack(parts), gone, flag=self.missing)
-        return block, unreadable(column, gone, "a date")
+        return block, ()
 
     def state(self) -> tuple[Arrays, Facts]:
         """Return the trend's arrays, the periods, and whether missing is marked."""
@@ -166,37 +163,15 @@ def phase(seconds: Float[np.ndarray, " n"], period: str) -> Float[np.ndarray, " 
     return (seconds - start) / (end - start)
 
 
-def as_numbers(column: Column) -> Float[np.ndarray, " n"]:
-    """Return the column's numbers, read again from its text where it was taken for another kind.
+def known_values(column: Column) -> Float[np.ndarray, " n"]:
+    """Return the values of a column of numbers or dates.
 
-    A column of a few new rows may look constant, categorical or like an identifier.
+    Raises:
+        DataError: It was read as another kind.
     """
-    if column.kind in {Kind.number, Kind.integer} and column.values is not None:
-        return column.values
-    return _reread(column, lambda texts: read_numbers(texts).values)
-
-
-def as_seconds(column: Column) -> Float[np.ndarray, " n"]:
-    """Return seconds since 1970-01-01 UTC, read again from the text where needed."""
-    if column.kind is Kind.datetime and column.values is not None:
-        return column.values
-    return _reread(column, lambda texts: read_dates(texts).seconds)
-
-
-def unreadable(column: Column, gone: np.ndarray, wanted: str) -> tuple[Notice, ...]:
-    """Name the cells that hold something else than what the column held when it was learnt."""
-    odd = np.flatnonzero(gone & ~column.missing)
-    if len(odd) == 0:
-        return ()
-    first = column.strings[int(odd[0])].as_py()
-    message = (
-        f"{len(odd)} cells are not {wanted} as in the data that was learnt from and count as "
-        f"missing, first in row {odd[0] + 1}: {cut(str(first))}"
-    )
-    return (Notice("W-KIND", f"column {column.name}", message),)
-
-
-def _reread(column: Column, read: Callable[[pa.Array], np.ndarray]) -> Float[np.ndarray, " n"]:
-    codes, levels = column.codes()
-    values = np.append(read(pa.array(levels, pa.string())), np.nan)
-    return np.where(np.isfinite(values), values, np.nan)[codes]
+    if column.values is None:
+        raise DataError(
+            f"TableEncoder: column must hold numbers or dates; got kind {column.kind}",
+            where=f"column {column.name}",
+        )
+    return column.values

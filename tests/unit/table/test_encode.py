@@ -16,6 +16,7 @@ from trivium._core.errors import (
 )
 from trivium.store import from_json, load_model, save_model, to_json
 from trivium.table.encode import TableEncoder
+from trivium.table.options import ReadOptions
 from trivium.table.table import Column, Kind, Table
 
 RNG = np.random.default_rng(0)
@@ -30,7 +31,7 @@ def _column(name, kind, cells):
         values = np.array([np.nan if cell is None else float(cell) for cell in cells])
     if kind is Kind.datetime:
         values = np.array([_seconds(cell) for cell in cells])
-    return Column(name, kind, pa.array(cells, pa.string()), values, missing)
+    return Column(name, kind, pa.array(cells, pa.large_string()), values, missing)
 
 
 def _seconds(cell):
@@ -116,14 +117,50 @@ def test_a_missing_column_is_refused_by_name(table, encoder):
     encoder.transform(table.drop(["id", "place"]))
 
 
-def test_odd_cells_warn_and_count_as_missing(table, encoder):
-    odd = _column("mass", Kind.text, ["heavy"] * N)
-    new = Table((odd, *(c for c in table.columns if c.name != "mass")), N, "new.csv")
-    with pytest.warns(TriviumWarning, match="column mass: 120 cells are not a number"):
+def _instead(table, *columns):
+    names = {column.name for column in columns}
+    others = (column for column in table.columns if column.name not in names)
+    return Table((*columns, *others), table.n_rows, "new.csv")
+
+
+def test_text_among_numbers_warns_and_counts_as_missing(table, encoder):
+    cells = ["4000", "heavy", None, *["4100.5"] * (N - 3)]
+    new = _instead(table, _column("mass", Kind.text, cells))
+    with pytest.warns(TriviumWarning, match="column mass.*1 cells are no number"):
         found = encoder.transform(new)
     X, notices = encoder.encode(new)
-    assert [notice.code for notice in notices] == ["W-KIND"]
+    assert [notice.code for notice in notices] == ["W-UNREADABLE"]
     np.testing.assert_array_equal(X, found)
+    flag = encoder.feature_names.index("mass: missing")
+    assert (X[:3, flag] > 0).tolist() == [False, True, True]
+
+
+@pytest.mark.parametrize("kind", [Kind.constant, Kind.identifier, Kind.category, Kind.text])
+def test_columns_taken_for_another_kind_are_read_again(table, encoder, kind):
+    few = table.take([0, 1, 2])
+    wanted = encoder.transform(few)
+    other = [
+        Column(c.name, kind, c.strings, None, c.missing)
+        for c in few.columns
+        if c.name in {"mass", "count", "laid", "island"}
+    ]
+    X, notices = encoder.encode(_instead(few, *other))
+    assert X.tobytes() == wanted.tobytes()
+    assert notices == ()
+
+
+def test_numbers_are_read_again_with_the_files_decimal_mark(table, encoder):
+    few = table.take([0, 1])
+    comma = _instead(few, _column("mass", Kind.constant, ["4100,5", "4100,5"]))
+    point = _instead(few, _column("mass", Kind.number, ["4100.5", "4100.5"]))
+    X = encoder.transform(comma, ReadOptions(decimal=","))
+    np.testing.assert_array_equal(X, encoder.transform(point))
+
+
+def test_unknown_levels_warn_and_are_zeros(table, encoder):
+    new = _instead(table.take([0]), _column("island", Kind.constant, ["D"]))
+    with pytest.warns(TriviumWarning, match="not in the data that was learnt from: 'D'"):
+        encoder.transform(new)
 
 
 def test_saved_encoder_gives_the_same_bits(table, encoder, tmp_path):

@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from trivium._core.errors import DataError
 from trivium.table.encode_number import DateEncoder, NumberEncoder, phase
 from trivium.table.table import Column, Kind
 
@@ -37,31 +38,10 @@ def test_missing_is_marked_only_where_it_was_learnt():
     assert (block == 0).all()
 
 
-@pytest.mark.parametrize("kind", [Kind.constant, Kind.identifier, Kind.category, Kind.text])
-def test_numbers_are_read_again_from_other_kinds(kind):
+def test_a_column_without_values_is_refused():
     encoder = NumberEncoder.fit(_numbers([1.0, 2, 3, 5, 8]), 3)
-    wanted, _ = encoder.block(_numbers([2.0, 2.0]))
-    found, notices = encoder.block(_column(kind, ["2", " 2.0 "]))
-    np.testing.assert_array_equal(found, wanted)
-    assert notices == ()
-
-
-def test_text_among_numbers_is_missing_and_named():
-    encoder = NumberEncoder.fit(_numbers([1.0, np.nan, 3, 5, 8]), 3)
-    block, notices = encoder.block(_column(Kind.text, ["2", None, "many", "nan", "inf"]))
-    assert block[:, -1].tolist() == [0, 1, 1, 1, 1]
-    assert [notice.code for notice in notices] == ["W-KIND"]
-    assert "3 cells are not a number" in notices[0].message
-    assert "row 3: 'many'" in notices[0].message
-
-
-def test_dates_are_read_again_and_odd_ones_named():
-    encoder = DateEncoder.fit(_dates(range(0, 900, 7)), 3)
-    wanted, _ = encoder.block(_dates([365]))
-    found, notices = encoder.block(_column(Kind.text, ["1971-01-01", "soon"]))
-    np.testing.assert_array_equal(found[:1], wanted)
-    assert (found[1] == 0).all()
-    assert "row 2: 'soon'" in notices[0].message
+    with pytest.raises(DataError, match="must hold numbers or dates; got kind text"):
+        encoder.block(_column(Kind.text, ["a"]))
 
 
 @pytest.mark.parametrize("period", ["year", "week", "day"])
