@@ -104,7 +104,8 @@ def gaussian_features(
         column -= (at_pivot.mT @ done)[:, 0]
         column *= active[:, None] * root.clamp_min(1e-300).rsqrt()
         factor[:, steps] = column
-        left = (left - column.square()).clamp_min_(0).scatter_(1, pivot, 0.0) * active[:, None]
+        left = (left - column.square()).clamp_min_(0)
+        left.scatter_(1, pivot, torch.where(active[:, None], 0.0, left.gather(1, pivot)))
         steps += 1
     return factor[:, :steps], scales, left.sum(1) / trace
 

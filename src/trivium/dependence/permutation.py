@@ -140,18 +140,25 @@ def gram_null(
     n = len(gram_x)
     first, second = _centered(gram_x), _centered(gram_y)
     if n > _SMALL:
-        first, second = first.float().reshape(-1), second.float()
-        found = [
-            torch.dot(first, second.index_select(0, order).index_select(1, order).reshape(-1))
-            for tile in orders.tiles(256)
-            for order in torch.from_numpy(tile).to(gram_y.device)
-        ]
-        return torch.stack(found) / n**2
+        return _large_gram_null(first.float(), second.float(), orders)
     parts = []
     for tile in orders.tiles(max(1, _TILE_BYTES // (4 * n * n * gram_y.element_size()))):
         index = torch.from_numpy(tile).to(gram_y.device)
         parts.append((second[index[:, :, None], index[:, None, :]] * first).sum((1, 2)))
     return torch.cat(parts) / n**2
+
+
+def _large_gram_null(first: Tensor, second: Tensor, orders: Permutations) -> Tensor:
+    """One order at a time through two buffers that are used again."""
+    n = len(first)
+    rows, both = torch.empty_like(second), torch.empty_like(second)
+    found = []
+    for tile in orders.tiles(256):
+        for order in torch.from_numpy(tile).to(second.device):
+            torch.index_select(second, 0, order, out=rows)
+            torch.index_select(rows, 1, order, out=both)
+            found.append(torch.dot(first.reshape(-1), both.reshape(-1)))
+    return torch.stack(found) / n**2
 
 
 def _centered(gram: Tensor) -> Tensor:
@@ -183,17 +190,17 @@ def factor_null(
     Cost: O(n r s b) time, a fixed budget of memory beside the arguments.
     """
     width, n = features.shape
-    rank = max(1, target.shape[1])
+    rank = target.shape[1]
     centered = features - features.mean(1, keepdim=True)
     values = target - target.mean(0)
     widths = [width] if widths is None else list(widths)
     owner = torch.repeat_interleave(torch.arange(len(widths)), torch.tensor(widths))
-    per_order = rank * (n + width) * features.element_size() + 8 * n
+    per_order = rank * (n + width) * features.element_size() + 8 * n + 1
     found = []
     for tile in orders.tiles(max(1, _TILE_BYTES // per_order), start):
         index = torch.from_numpy(np.ascontiguousarray(tile.T)).to(values.device)
-        moved = values[index.reshape(-1)].reshape(n, len(tile) * target.shape[1])
-        squares = (centered @ moved).square_().reshape(width, len(tile), -1).sum(-1)
+        moved = values[index.reshape(-1)].reshape(n, len(tile) * rank)
+        squares = (centered @ moved).square_().reshape(width, len(tile), rank).sum(-1)
         total = torch.zeros(len(widths), len(tile), dtype=squares.dtype, device=squares.device)
         found.append(total.index_add_(0, owner.to(squares.device), squares))
     return torch.cat(found, 1) / n**2

@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -17,6 +18,7 @@ from trivium._core.random import RandomState, check_seed, numpy_generator
 from trivium.dependence.columns import DependenceColumn, FeatureBlock, feature_blocks
 from trivium.dependence.compression import compress
 from trivium.dependence.false_discovery import benjamini_hochberg, benjamini_yekutieli
+from trivium.dependence.pair import LEAST_ROWS
 from trivium.dependence.permutation import (
     Permutations,
     exceedances,
@@ -31,7 +33,6 @@ __all__ = ["screen"]
 _CORRECTIONS = {"bh": benjamini_hochberg, "by": benjamini_yekutieli}
 _FEW = 10  # columns with fewer permuted statistics above their own get more permutations
 _MOST = 100_000
-_LEAST = 4
 _NULL_BYTES = 64 * 2**20
 
 
@@ -120,9 +121,9 @@ def screen(
     fdr = check_number("screen", "fdr", fdr, "in (0, 1)")
     first = int(check_number("screen", "n_permutations", n_permutations, "positive", integer=True))
     check_choice("screen", "correction", correction, _CORRECTIONS)
-    rows = _rows(columns, target, max_rows, seed)
     if not columns:
         return DependenceTable(target.name, (), fdr, correction, seed)
+    rows = _rows(columns, target, max_rows, seed)
     psi = _target_features(target.take(rows))
     orders = Permutations(len(rows), first, seed=seed)
     last = min(math.ceil(len(columns) / fdr), _MOST)
@@ -140,7 +141,9 @@ def screen(
         if progress is not None:
             progress(len(found), len(columns))
     ordered = [found[place] for place in range(len(columns))]
-    finished = _finish(ordered, scores, largest, orders, correction)
+    usable = int((~target.missing).sum())
+    sample = f", a sample of {len(rows)} of {usable} rows" if usable > len(rows) else ""
+    finished = _finish(ordered, scores, largest, orders, correction, sample)
     return DependenceTable(target.name, finished, fdr, correction, seed)
 
 
@@ -148,21 +151,22 @@ def _rows(
     columns: Sequence[DependenceColumn], target: DependenceColumn, max_rows: int, seed: int
 ) -> NDArray[np.int64]:
     """Rows with a target, a sample of them when there are too many."""
-    names = [column.name for column in columns]
+    name, times = Counter(column.name for column in columns).most_common(1)[0]
+    if times > 1:
+        raise ArgumentError(f"screen: columns must have distinct names; got {name!r} twice")
     for column in columns:
         if len(column) != len(target):
             raise ShapeError(
                 f"screen: axis n is {len(target)} in the target {target.name!r} but "
                 f"{len(column)} in {column.name!r}"
             )
-        if names.count(column.name) > 1:
-            raise ArgumentError(f"screen: columns must have distinct names; got {column.name!r}")
     rows = np.flatnonzero(~target.missing)
-    limit = int(check_number("screen", "max_rows", max_rows, "positive", integer=True))
-    if len(rows) < _LEAST or limit < _LEAST:
+    limit = int(check_number("screen", "max_rows", max_rows, integer=True))
+    if limit < LEAST_ROWS:
+        raise ArgumentError(f"screen: max_rows must be at least {LEAST_ROWS}; got {limit}")
+    if len(rows) < LEAST_ROWS:
         raise DataError(
-            f"screen: a test needs at least {_LEAST} rows with a target; "
-            f"got {min(len(rows), limit)}",
+            f"screen: a test needs at least {LEAST_ROWS} rows with a target; got {len(rows)}",
             where=f"target {target.name!r}",
         )
     if len(rows) > limit:
@@ -261,6 +265,7 @@ def _finish(
     largest: Float[Tensor, " b"],
     orders: Permutations,
     correction: str,
+    sample: str,
 ) -> tuple[DependenceRow, ...]:
     """Add what needs all columns: q-values and Westfall-Young p-values."""
     q_values = _CORRECTIONS[correction]([row.p_value for row in rows])
@@ -276,8 +281,8 @@ def _finish(
         )
     finished = []
     for row, q_value, count in zip(rows, q_values, adjusted.tolist(), strict=True):
-        words = "all" if orders.enumerated else f"{row.n_permutations}"
-        method = f"HSIC on features, {words} permutations"
+        words = "all " if row.n_permutations == orders.possible - 1 else ""
+        method = f"HSIC on features, {words}{row.n_permutations} permutations{sample}"
         finished.append(
             replace(
                 row,

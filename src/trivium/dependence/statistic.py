@@ -119,7 +119,7 @@ def hsic(
 
 def _aligned(value: Tensor, own_x: Tensor, own_y: Tensor) -> Tensor:
     """Divide by the geometric mean; 0 where a kernel tells no two rows apart."""
-    if float(own_x) <= 0 or float(own_y) <= 0:
+    if float(own_x.detach()) <= 0 or float(own_y.detach()) <= 0:
         return value * 0
     return value / (own_x * own_y).sqrt()
 
