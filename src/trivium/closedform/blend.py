@@ -46,7 +46,7 @@ class Blended:
 
     def upon(self, head: Head) -> Head:
         """Put the quadratic rule on a linear head; unchanged when the shared rule won."""
-        return replace(head, **self.extra)
+        return replace(head, **{name: value.contiguous() for name, value in self.extra.items()})
 
 
 def _factors(

@@ -10,16 +10,23 @@ are those under which the given labels are most likely, so the mean of
 is ε: as many labels are wrong as the probabilities say.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from sklearn.base import clone
 from torch import Tensor
 
+from trivium._core.checks import check_shapes
+from trivium._core.errors import ArgumentError
 from trivium.closedform.classifier import ClosedFormClassifier
 
 __all__ = ["Flags", "label_flags"]
+
+_STEPS = 40
+_TINY = 1e-300
 
 
 @dataclass(frozen=True)
@@ -27,7 +34,7 @@ class Flags:
     """Rows in order of suspicion, and what each row's label is worth.
 
     Args:
-        rank: Row indices, most suspicious first.
+        rank: Row numbers (from 0), most suspicious first: `rank[:20]` are the first to look at.
         probability: For each row, the probability that its given label is wrong.
         suggested: For each row, the class that the rest of the data gives it, other than its own.
         own_probability: For each row, the leave-one-out probability of its given label.
@@ -45,28 +52,28 @@ class Flags:
     classifier: ClosedFormClassifier
 
 
-def _mixture(logits: Tensor, codes: Tensor, steps: int = 25) -> tuple[Tensor, Tensor, float]:
-    """Fit ε and T by alternating ε's expectation step with Newton steps of log T."""
+def _mixture(logits: Tensor, codes: Tensor) -> tuple[Tensor, Tensor, float]:
+    """Fit ε by expectation steps and T by scoring steps; return P(wrong), p_y and ε.
+
+    Ten pseudo-rows with half a wrong label keep ε away from zero and from a half.
+    """
     n, n_classes = logits.shape
     index = codes[:, None]
-    log_scale, rate = 0.0, 0.05
-    for _ in range(steps):
-        log_p = torch.log_softmax(float(np.exp(log_scale)) * logits, 1)
-        p = log_p.exp()
+    scale, rate = 1.0, 0.05
+    for _ in range(_STEPS):
+        moved = scale * logits
+        p = torch.softmax(moved, 1)
         own = p.gather(1, index)[:, 0]
         wrong = rate * (1 - own) / (n_classes - 1)
-        posterior = wrong / (wrong + (1 - rate) * own).clamp_min(1e-300)
-        new = float((posterior.sum() + 0.5) / (n + 10))
-        # Derivatives of the log-likelihood in log scale, through own.
-        moved = logits * float(np.exp(log_scale))
+        mixed = (wrong + (1 - rate) * own).clamp_min(_TINY)
+        posterior = wrong / mixed
         slope = moved.gather(1, index)[:, 0] - (p * moved).sum(1)
-        gain = (1 - rate) - rate / (n_classes - 1)
-        mixed = wrong + (1 - rate) * own
-        first = gain * own * slope / mixed.clamp_min(1e-300)
-        step = float(first.sum()) / max(float((first**2).sum()), 1e-12)
-        log_scale += float(np.clip(step, -0.5, 0.5))
-        done = abs(new - rate) < 1e-7 and abs(step) < 1e-5
-        rate = new
+        gain = (1 - rate - rate / (n_classes - 1)) * own * slope / mixed
+        step = float(gain.sum()) / max(float(gain @ gain), _TINY)
+        new = float((posterior.sum() + 0.5) / (n + 10))
+        done = abs(new - rate) < 1e-6 and abs(step) < 1e-4
+        rate, scale = new, scale * math.exp(min(max(step, -0.5), 0.5))
+        scale = min(max(scale, 1e-3), 1e3)
         if done:
             break
     return posterior, own, rate
@@ -117,11 +124,8 @@ def label_flags(X: Any, y: Any, classifier: ClosedFormClassifier | None = None) 
     index = torch.from_numpy(codes)
     posterior, own, rate = _mixture(logits, index)
     others = logits.scatter(1, index[:, None], -torch.inf)
-    order = torch.argsort(posterior, descending=True, stable=True).numpy()
-    rank = np.empty(len(order), dtype=np.int64)
-    rank[order] = np.arange(len(order))
+    rank = torch.argsort(posterior, descending=True, stable=True).numpy()
     return Flags(
-        order=order,
         rank=rank,
         probability=posterior.numpy(),
         suggested=fitted.classes_[others.argmax(1).numpy()],
