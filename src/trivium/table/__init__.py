@@ -1,6 +1,9 @@
 """Reading tables: every cell as text first, then one documented inference, nothing silent."""
 
+from trivium.table.bundled import bundled_label, penguins_path
 from trivium.table.dates import Dates, read_dates
+from trivium.table.demo import Demo, demo_table, grade
+from trivium.table.encode import TableEncoder
 from trivium.table.frame import from_frame
 from trivium.table.infer import column_as, infer_column
 from trivium.table.inspect import duplicate_groups, inspect_columns, leaking_columns
@@ -13,17 +16,23 @@ __all__ = [
     "MISSING_TOKENS",
     "Column",
     "Dates",
+    "Demo",
     "Kind",
     "Label",
     "Notice",
     "ReadOptions",
     "Table",
+    "TableEncoder",
+    "bundled_label",
     "column_as",
+    "demo_table",
     "duplicate_groups",
     "from_frame",
+    "grade",
     "infer_column",
     "inspect_columns",
     "leaking_columns",
+    "penguins_path",
     "read_dates",
     "read_table",
     "split_label",

@@ -1,0 +1,87 @@
+"""The usual road, on the same folds: majority, logistic regression and histogram boosting."""
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int64
+from sklearn.dummy import DummyClassifier
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_limits
+
+__all__ = ["BASELINES", "boosting_iterations", "fold_probabilities"]
+
+# Trees times rows times features of one boosting fit; counted, not timed, so that the same
+# seed gives the same bits on any machine.
+_TREE_BUDGET = 2e9
+# Below this many numbers threads cost more in waiting than they save.
+_SMALL = 2_000_000
+
+
+def boosting_iterations(n_rows: int, n_features: int, n_classes: int) -> int:
+    """Boosting rounds within the budget of counts; 0 when not even 10 rounds fit it."""
+    trees = 1 if n_classes == 2 else n_classes
+    affordable = int(_TREE_BUDGET // max(1, n_rows * n_features * trees))
+    rounds = min(100, max(20, 200 // trees), affordable)
+    return rounds if rounds >= 10 else 0
+
+
+def _threads(size: int) -> int | None:
+    return 1 if size < _SMALL else None
+
+
+def _boosting(n_rows: int, n_features: int, n_classes: int, seed: int) -> Any:
+    rounds = boosting_iterations(n_rows, n_features, n_classes)
+    return HistGradientBoostingClassifier(
+        max_iter=rounds,
+        learning_rate=min(0.3, 10 / rounds),
+        max_leaf_nodes=15,
+        max_bins=32,
+        early_stopping=False,
+        random_state=seed % 2**32,
+    )
+
+
+def _logistic(n_rows: int, n_features: int, n_classes: int, seed: int) -> Any:
+    return LogisticRegression(max_iter=200, tol=1e-3)
+
+
+def _majority(n_rows: int, n_features: int, n_classes: int, seed: int) -> Any:
+    return DummyClassifier(strategy="prior")
+
+
+BASELINES: dict[str, Callable[[int, int, int, int], Any]] = {
+    "logistic": _logistic,
+    "boosting": _boosting,
+    "majority": _majority,
+}
+
+
+def fold_probabilities(
+    make: Callable[[], Any],
+    X: Float[np.ndarray, "n d"],
+    codes: Int64[np.ndarray, " n"],
+    folds: Int64[np.ndarray, " n"],
+    n_classes: int,
+) -> Float[np.ndarray, "n c"]:
+    """Out-of-fold class probabilities of a classifier; a class unseen in a fold gets 0.
+
+    A training part with one class alone predicts that class: no classifier is asked to fit it.
+    """
+    out = np.zeros((len(X), n_classes))
+    for fold in np.unique(folds):
+        test = folds == fold
+        seen = np.unique(codes[~test])
+        if len(seen) == 1:
+            out[np.ix_(test, seen)] = 1.0
+            continue
+        model = make()
+        with warnings.catch_warnings(), threadpool_limits(_threads(X.size)):
+            # A baseline that has not fully converged is still a baseline.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model.fit(X[~test], codes[~test])
+        out[np.ix_(test, np.asarray(model.classes_, dtype=np.int64))] = model.predict_proba(X[test])
+    return out

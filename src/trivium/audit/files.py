@@ -1,0 +1,63 @@
+"""The files of a run: report.json, report.html, rows.csv, fixes.csv, model/ and evidence/."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trivium.audit.excerpt import cell
+from trivium.audit.saved import save_classifier, save_evidence
+from trivium.audit.state import AuditState
+from trivium.report import render
+from trivium.store import atomic_write, to_json, write_csv
+
+__all__ = ["FIXES", "ROWS", "write_files"]
+
+ROWS = ["row", "label", "predicted", "own_probability", "flag_rank", "supporting", "opposing"]
+FIXES = ["row", "label", "suggested", "probability", "new_label"]
+
+
+def _rows(state: AuditState) -> Iterator[list[Any]]:
+    """One line a row: leave-one-out probability of its own label, prediction, rank, evidence."""
+    proba = state.classifier.loo_proba_
+    guess = proba.argmax(1)
+    place = np.empty(len(guess), dtype=np.int64)
+    place[state.flags.rank] = np.arange(1, len(guess) + 1)
+    for row, (supporting, opposing) in enumerate(state.evidence):
+        code = int(state.codes[row])
+        yield [
+            int(state.label.rows[row]) + 1,
+            state.classes[code],
+            state.classes[guess[row]],
+            float(proba[row, code]),
+            int(place[row]),
+            supporting,
+            opposing,
+        ]
+
+
+def _fixes(state: AuditState) -> Iterator[list[Any]]:
+    """The flagged rows, an empty cell to fill in, then the row itself to decide by."""
+    of_row = {int(kept) + 1: row for row, kept in enumerate(state.label.rows)}
+    for item in state.report["flags"]["items"]:
+        cells = [cell(column, of_row[item["row"]]) for column in state.used.columns]
+        yield [
+            item["row"],
+            item["label"],
+            item["suggested"],
+            f"{item['probability']:.4f}",
+            "",
+            *cells,
+        ]
+
+
+def write_files(state: AuditState, folder: Path) -> None:
+    """Write every file of the run, each whole."""
+    shown = [name if name not in FIXES else f"{name} (data)" for name in state.used.names]
+    write_csv(folder / "rows.csv", ROWS, _rows(state))
+    write_csv(folder / "fixes.csv", [*FIXES, *shown], _fixes(state))
+    save_classifier(folder / "model", state.encoder, state.classifier, state.label)
+    save_evidence(folder / "evidence", state.X, state.codes, state.label)
+    atomic_write(folder / "report.json", to_json(state.report, indent=1))
+    atomic_write(folder / "report.html", render(state.report))

@@ -1,0 +1,114 @@
+"""Stages "encode" and "fit": columns to features, the closed form, and the usual road beside it."""
+
+from functools import partial
+from time import process_time
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+
+from trivium.audit.baselines import BASELINES, boosting_iterations, fold_probabilities
+from trivium.audit.folds import make_folds
+from trivium.audit.intervals import compare_metrics, metric_draws, row_log_loss
+from trivium.audit.state import AuditState, Section
+from trivium.closedform import ClosedFormClassifier
+from trivium.table import TableEncoder
+
+__all__ = ["encode_stage", "fit_stage"]
+
+_BINS = 10
+_HOW = (
+    "{folds} folds, classes spread evenly, identical rows never split; columns are encoded once "
+    "without the label; 95 % intervals from a bootstrap over rows, paired between models"
+)
+
+
+def encode_stage(state: AuditState) -> str:
+    """Encode the columns used; write the section `encode`; return what was done."""
+    state.encoder = TableEncoder(
+        text_encoder=state.options.text_encoder, random_state=state.options.seed
+    ).fit(state.used)
+    state.X = state.encoder.transform(state.used)
+    columns = state.encoder.explain()
+    state.report["encode"] = {"features": state.X.shape[1], "columns": columns}
+    kinds = sorted({column["kind"] for column in columns})
+    return f"{state.X.shape[1]} features from {len(columns)} columns ({', '.join(kinds)})"
+
+
+def _out_of_fold(state: AuditState, folds: np.ndarray) -> Section:
+    """Out-of-fold scores of every model, with its CPU seconds and what was left out, why."""
+    n_classes = len(state.classes)
+    size = (len(state.X), state.X.shape[1], n_classes)
+    makers: dict[str, Any] = {"closed_form": ClosedFormClassifier}
+    makers |= {
+        name: partial(make, *size, state.options.seed)
+        for name, make in BASELINES.items()
+        if name != "boosting" or boosting_iterations(*size)
+    }
+    probabilities, seconds = {}, {}
+    for done, (name, make) in enumerate(makers.items()):
+        state.listener.step(done, len(makers))
+        start = process_time()
+        probabilities[name] = fold_probabilities(make, state.X, state.codes, folds, n_classes)
+        seconds[name] = process_time() - start
+    draws = metric_draws(probabilities, state.codes, state.options.seed)
+    models, differences = compare_metrics(draws, "closed_form")
+    for name, model in models.items():
+        model["seconds"] = seconds[name]
+    return {"models": models, "differences": differences}
+
+
+def _calibration(probabilities: np.ndarray, codes: np.ndarray) -> list[Section]:
+    top = probabilities.max(1)
+    hit = probabilities.argmax(1) == codes
+    edges = np.quantile(top, np.linspace(0, 1, _BINS + 1)[1:-1])
+    bins = np.searchsorted(edges, top, side="right")
+    return [
+        {
+            "predicted": float(top[bins == b].mean()),
+            "observed": float(hit[bins == b].mean()),
+            "rows": int((bins == b).sum()),
+        }
+        for b in np.unique(bins)
+    ]
+
+
+def _per_class(state: AuditState, guess: np.ndarray) -> list[Section]:
+    codes = np.arange(len(state.classes))
+    scores = precision_recall_fscore_support(state.codes, guess, labels=codes, zero_division=0.0)
+    return [
+        {"class": name, "precision": float(p), "recall": float(r), "f1": float(f), "rows": int(n)}
+        for name, p, r, f, n in zip(state.classes, *scores, strict=True)
+    ]
+
+
+def fit_stage(state: AuditState) -> str:
+    """Fit the closed form and compare it; write the section `scores`; return what was done."""
+    folds = make_folds(state.codes, state.groups, state.options.folds, state.options.seed)
+    compared = state.journal("scores", lambda: _out_of_fold(state, folds))
+    state.classifier = classifier = ClosedFormClassifier().fit(state.X, state.codes)
+    loo = classifier.loo_proba_
+    guess = loo.argmax(1)
+    n_folds = int(folds.max()) + 1
+    state.report["scores"] = {
+        "metrics": ["accuracy", "macro_f1", "log_loss"],
+        "headline": state.options.metric,
+        "folds": n_folds,
+        "how": _HOW.format(folds=n_folds),
+        **compared,
+        "loo": {
+            "accuracy": float((guess == state.codes).mean()),
+            "log_loss": float(row_log_loss(loo, state.codes).mean()),
+        },
+        "ridge": float(classifier.ridge_),
+        "temperature": float(classifier.temperature_),
+        "confusion": confusion_matrix(
+            state.codes, guess, labels=np.arange(len(state.classes))
+        ).tolist(),
+        "calibration": _calibration(loo, state.codes),
+        "per_class": _per_class(state, guess),
+    }
+    if "boosting" not in compared["models"]:
+        state.warn("W-BUDGET", "stage fit", "boosting was left out: over its budget of counts")
+    ours = compared["models"]["closed_form"][state.options.metric]["mean"]
+    return f"closed form {state.options.metric} {ours:.3f} on {n_folds} folds"

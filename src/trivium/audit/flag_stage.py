@@ -1,0 +1,79 @@
+"""Stage "flag": labels that the rest of the data contradicts, and what fixing them would change."""
+
+import numpy as np
+
+from trivium._core.random import numpy_generator
+from trivium.audit.excerpt import excerpt
+from trivium.audit.state import AuditState, Section
+from trivium.closedform import Flags, label_flags
+
+__all__ = ["flag_stage", "n_listed"]
+
+_STEPS = (1, 2, 5, 10, 20, 50, 100, 200)
+_DRAWS = 1000
+
+
+def n_listed(flags: Flags) -> int:
+    """How many rows are worth a look: as many as are expected wrong, or likelier wrong than not.
+
+    Twice the expected number leaves room for the ranking to err; at most a fifth of the rows.
+    """
+    likely = int((flags.probability >= 0.5).sum())
+    return min(max(likely, int(np.ceil(2 * flags.expected_wrong))), len(flags.rank) // 5)
+
+
+def _what_if(state: AuditState, flags: Flags, order: np.ndarray) -> list[Section]:
+    """Leave-one-out accuracy on the rows not touched, after minus before, for growing fixes."""
+    before = state.classifier.loo_proba_.argmax(1) == state.codes
+    steps = sorted({step for step in _STEPS if step < len(order)} | {len(order)})
+    out = []
+    for step in steps:
+        rows = order[:step]
+        fixed = state.classifier.what_if(rows, flags.suggested[rows])
+        rest = np.ones(len(before), dtype=bool)
+        rest[rows] = False
+        change = (fixed.loo_proba_.argmax(1) == state.codes)[rest].astype(float) - before[rest]
+        generator = numpy_generator(state.options.seed, "what-if", step)
+        # The change per row is -1, 0 or 1: resample its counts, not its rows.
+        counts = [(change == value).mean() for value in (-1, 0, 1)]
+        draws = generator.multinomial(len(change), counts, size=_DRAWS)
+        low, high = np.quantile((draws[:, 2] - draws[:, 0]) / len(change), [0.025, 0.975])
+        out.append(
+            {
+                "fixed": int(step),
+                "accuracy_change": float(change.mean()),
+                "low": float(low),
+                "high": float(high),
+            }
+        )
+    return out
+
+
+def flag_stage(state: AuditState) -> str:
+    """Rank the labels; write the section `flags`; return what was done."""
+    flags = label_flags(state.X, state.codes, classifier=state.classifier)
+    state.flags = flags
+    listed = n_listed(flags)
+    order = flags.rank[:listed]
+    names = state.classes
+    state.report["flags"] = {
+        "expected_wrong": float(flags.expected_wrong),
+        "listed": listed,
+        "items": [
+            {
+                "row": int(state.label.rows[row]) + 1,
+                "label": names[state.codes[row]],
+                "suggested": names[flags.suggested[row]],
+                "probability": float(flags.probability[row]),
+                "rank": place,
+                "own_probability": float(flags.own_probability[row]),
+                "excerpt": excerpt(state.used, int(row)),
+            }
+            for place, row in enumerate(order, start=1)
+        ],
+        "what_if": _what_if(state, flags, order) if listed else [],
+    }
+    return (
+        f"{listed} rows worth a look, about {flags.expected_wrong:.0f} labels expected wrong "
+        "(exact leave-one-out of every row)"
+    )

@@ -1,0 +1,113 @@
+"""Stage "read": the table, its label, and what is wrong with either, leakage first."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from trivium._core.errors import ArgumentError, DataError
+from trivium.audit.state import AuditState
+from trivium.table import (
+    Kind,
+    Notice,
+    Table,
+    bundled_label,
+    duplicate_groups,
+    inspect_columns,
+    leaking_columns,
+    penguins_path,
+    read_table,
+    split_label,
+)
+
+__all__ = ["locate", "read_stage"]
+
+# Kinds that carry no evidence about other rows.
+_UNUSED = {Kind.constant: "constant", Kind.identifier: "identifier"}
+_LEAK = "W-LEAK"
+
+
+def locate(data: Path | None, label: str | None) -> tuple[Path, str]:
+    """Return the file and the label column; the bundled table where none was given.
+
+    Raises:
+        ArgumentError: A file of the user's without a label.
+    """
+    if data is None:
+        return penguins_path(), label or bundled_label()
+    if label is None:
+        raise ArgumentError(
+            "audit: --label must name the column to predict; got none",
+            remedy="Add --label COLUMN; the first line of the file has the names.",
+        )
+    return data, label
+
+
+def _as_warnings(notices: Iterable[Notice]) -> list[dict[str, str]]:
+    listed = [{"code": n.code, "where": n.where, "message": n.message} for n in notices]
+    # Leakage first: everything after it would be read in its light.
+    return sorted(listed, key=lambda notice: not notice["code"].startswith(_LEAK))
+
+
+def _why_unused(table: Table, leaks: set[str]) -> dict[str, str]:
+    why = {column.name: _UNUSED.get(column.kind, "") for column in table.columns}
+    for column in table.columns:
+        if not why[column.name] and bool(column.missing.all()):
+            why[column.name] = "empty"
+        if column.name in leaks:
+            why[column.name] = "determines the label"
+    return why
+
+
+def _check_rows(n_rows: int, n_classes: int) -> None:
+    if n_rows < 4 or n_classes < 2:
+        raise DataError(
+            f"audit: the table must have at least 4 labelled rows in 2 classes; it has {n_rows} "
+            f"in {n_classes}",
+            remedy="Add labelled rows.",
+            code="E-TOO-FEW-ROWS",
+        )
+
+
+def read_stage(state: AuditState) -> str:
+    """Read the table into the state and write the section `data`; return what was done."""
+    path, name = locate(state.options.data, state.options.label)
+    whole = read_table(path, state.options.read)
+    state.label = label = split_label(whole, name, state.options.read)
+    _check_rows(len(label.codes), len(label.classes))
+    state.table = table = whole.take(label.rows).drop([label.name])
+    inspected = inspect_columns(whole, label)
+    notices = _as_warnings([*inspected, *whole.all_notices, *label.notices])
+    leaks = set(leaking_columns(whole, label)) - set(state.options.keep)
+    why = _why_unused(table, leaks)
+    state.used = table.drop([column for column, reason in why.items() if reason])
+    state.groups = duplicate_groups(table)
+    state.report["warnings"] += notices
+    counts = np.bincount(label.codes, minlength=len(label.classes))
+    state.report["data"] = {
+        "source": state.source,
+        "rows": whole.n_rows,
+        "rows_used": len(label.codes),
+        "columns": len(table.columns),
+        "label": label.name,
+        "classes": [
+            {"name": c, "rows": int(r)} for c, r in zip(label.classes, counts, strict=True)
+        ],
+        "schema": [
+            {
+                "column": column.name,
+                "kind": str(column.kind),
+                "missing": column.n_missing,
+                "distinct": column.n_distinct,
+                "used": not why[column.name],
+                "why": why[column.name],
+            }
+            for column in table.columns
+        ],
+        "checks": notices,
+    }
+    used = len(state.used.columns)
+    return (
+        f"{whole.n_rows:,} rows, {used} of {len(table.columns)} columns used, "
+        f"{len(label.classes)} classes, {len(notices)} warnings"
+    )

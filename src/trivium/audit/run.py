@@ -1,0 +1,181 @@
+"""One run of the audit: the stages in order, each timed, journaled and written."""
+
+import hashlib
+import platform
+import resource
+import shlex
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import count
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+
+from trivium import __version__
+from trivium._core.errors import OutputError
+from trivium.audit.depend_stage import depend_stage
+from trivium.audit.explain_stage import explain_stage
+from trivium.audit.files import write_files
+from trivium.audit.fit_stage import encode_stage, fit_stage
+from trivium.audit.flag_stage import flag_stage
+from trivium.audit.options import AuditOptions
+from trivium.audit.read_stage import locate, read_stage
+from trivium.audit.state import AuditState, Listener, Section, Silent
+from trivium.audit.verdict import verdict
+from trivium.store import RunFolder
+
+__all__ = ["STAGES", "AuditResult", "audit"]
+
+SCHEMA = 1
+_CHUNK = 1 << 20
+_FOLDERS = 1000
+
+Stage = Callable[[AuditState], str]
+STAGES: dict[str, tuple[Stage, str]] = {
+    "read": (read_stage, "one type inference over the whole file; leaks and duplicates first"),
+    "depend": (depend_stage, "dependence of each column on the label, p-values valid under chance"),
+    "encode": (encode_stage, "columns to numbers, the same way for new files"),
+    "fit": (fit_stage, "the closed form beside the usual road, on the same folds"),
+    "flag": (flag_stage, "labels that the rest of the data contradicts"),
+    "explain": (explain_stage, "the training rows that made each prediction"),
+}
+
+
+@dataclass(frozen=True)
+class AuditResult:
+    """What a run left behind.
+
+    Attributes:
+        report: The content of `report.json`.
+        folder: The run's folder.
+        resumed: Whether finished stages of a killed run were used.
+    """
+
+    report: Section
+    folder: Path
+    resumed: bool
+
+    @property
+    def page(self) -> Path:
+        """Path of the report's page."""
+        return self.folder / "report.html"
+
+
+def _digest(path: Path) -> bytes:
+    """SHA-256 of a file; empty where it cannot be read (reading it will say why)."""
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
+    except OSError:
+        return b""
+    return digest.digest()
+
+
+def _open(out: Path | None, data: Path, fingerprint: str, force: bool) -> RunFolder:
+    """Open the folder asked for, or the first `trivium-DATA-N` that is free or this run's own."""
+    if out is not None:
+        return RunFolder(out, fingerprint, force=force)
+    stem = data.name.split(".")[0] or "run"
+    for number in count(1):
+        try:
+            return RunFolder(f"trivium-{stem}" + f"-{number}" * (number > 1), fingerprint)
+        except OutputError as error:
+            if not Path(f"trivium-{stem}").exists() or number == _FOLDERS:
+                raise error
+    raise AssertionError("unreachable")
+
+
+def _peak_bytes() -> int:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _run_stage(state: AuditState, name: str) -> None:
+    stage, why = STAGES[name]
+    state.listener.begin(name)
+    start, before = perf_counter(), _peak_bytes()
+    did = stage(state)
+    seconds = perf_counter() - start
+    state.report["stages"].append(
+        {
+            "name": name,
+            "seconds": seconds,
+            "bytes": _peak_bytes() - before,
+            "skipped": False,
+            "did": did,
+            "why": why,
+        }
+    )
+    state.listener.end(name, did, seconds)
+
+
+def _frontmatter(options: AuditOptions, command: list[str]) -> Section:
+    return {
+        "schema": SCHEMA,
+        "version": __version__,
+        "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "seed": options.seed,
+        "command": shlex.join(command),
+        "verdict": [],
+        "warnings": [],
+        "stages": [],
+        "demo": None,
+        "environment": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "platform": platform.platform(),
+        },
+    }
+
+
+def audit(
+    options: AuditOptions,
+    out: Path | None = None,
+    *,
+    force: bool = False,
+    listener: Listener | None = None,
+    command: list[str] | None = None,
+    grade: Callable[[Section], Any] | None = None,
+) -> AuditResult:
+    """Audit a labelled table and write the run's folder.
+
+    Args:
+        options: The data, the label and how to look at them.
+        out: The run's folder; `trivium-DATA` in the current folder by default.
+        force: Whether an existing folder may be written over.
+        listener: Who is told of progress.
+        command: The command as typed, for the report.
+        grade: Returns the report's section `demo` from the report (planted truth only).
+
+    Returns:
+        The report and its folder. The same seed gives the same results; only `created` and the
+        seconds and bytes differ.
+
+    Raises:
+        ArgumentError: An option breaks its rule.
+        DataError: The table is refused; nothing was written.
+        OutputError: The folder exists or cannot be written.
+        BusyError: Another run is writing to the folder.
+        ResourceError: The disk is full or memory ran out.
+    """
+    data, _ = locate(options.data, options.label)
+    state = AuditState(options, listener or Silent(), source=data.name)
+    state.report |= _frontmatter(options, command or ["trivium", "audit"])
+    # Read first: refused data leave no folder behind.
+    _run_stage(state, "read")
+    fingerprint = options.fingerprint(_digest(data) + __version__.encode())
+    with _open(out, data, fingerprint, force) as run:
+        state.journal = run.journal
+        for name in list(STAGES)[1:]:
+            _run_stage(state, name)
+        state.report["demo"] = grade(state.report) if grade else None
+        state.report["verdict"] = verdict(state.report)
+        write_files(state, run.path)
+        run.finish()
+        return AuditResult(state.report, run.path, run.resumed)

@@ -1,0 +1,135 @@
+"""Saved classifiers (encoder and closed form) and the encoded rows that what-if needs."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from trivium import __version__
+from trivium._core.errors import ModelError
+from trivium.closedform import ClosedFormClassifier
+from trivium.store import load_model, save_model
+from trivium.table import Label, Table, TableEncoder
+
+__all__ = [
+    "Evidence",
+    "SavedClassifier",
+    "load_classifier",
+    "load_evidence",
+    "save_classifier",
+    "save_evidence",
+]
+
+_CLASSIFIER, _EVIDENCE = "table-classifier", "evidence"
+
+
+@dataclass(frozen=True)
+class SavedClassifier:
+    """A classifier of table rows.
+
+    Attributes:
+        encoder: Columns to features.
+        classifier: Features to class codes.
+        label: Name of the label column.
+        classes: Class names by code.
+    """
+
+    encoder: TableEncoder
+    classifier: ClosedFormClassifier
+    label: str
+    classes: tuple[str, ...]
+
+    def predict_proba(self, table: Table) -> np.ndarray:
+        """Class probabilities of each row, of shape (n, c).
+
+        Raises:
+            DataError: A column of the fit is missing; the message names it.
+        """
+        return self.classifier.predict_proba(self.encoder.transform(table))
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The rows of a fit, encoded."""
+
+    X: np.ndarray
+    codes: np.ndarray
+    kept: np.ndarray
+    label: str
+    classes: tuple[str, ...]
+
+
+def save_classifier(
+    folder: Path,
+    encoder: TableEncoder,
+    classifier: ClosedFormClassifier,
+    label: Label,
+    *,
+    overwrite: bool = True,
+) -> None:
+    """Save a classifier as data: no code runs from it when it is loaded."""
+    parts = {"encoder": encoder.state(), "classifier": classifier.state()}
+    tensors = {
+        f"{part}.{name}": array
+        for part, (arrays, _) in parts.items()
+        for name, array in arrays.items()
+    }
+    manifest = {part: described for part, (_, described) in parts.items()} | {
+        "kind": _CLASSIFIER,
+        "trivium": __version__,
+        "label": label.name,
+        "classes": list(label.classes),
+    }
+    save_model(folder, tensors, manifest, overwrite=overwrite)
+
+
+def _checked(folder: Path, kind: str) -> tuple[dict[str, np.ndarray], dict]:
+    tensors, manifest = load_model(folder)
+    if manifest.get("kind") != kind:
+        raise ModelError(
+            f"load: {folder} must be a saved {kind}; it is {manifest.get('kind')!r}",
+            remedy="A run's classifier is in its folder model/.",
+        )
+    return tensors, manifest
+
+
+def load_classifier(folder: Path) -> SavedClassifier:
+    """Load what `save_classifier` wrote; a run's folder may be given for its `model/`.
+
+    Raises:
+        ModelError: Damaged, incomplete, of another kind or newer; nothing of it was used.
+    """
+    if (folder / "model").is_dir():
+        folder = folder / "model"
+    tensors, manifest = _checked(folder, _CLASSIFIER)
+
+    def part(name: str) -> dict[str, np.ndarray]:
+        head = f"{name}."
+        return {key[len(head) :]: v for key, v in tensors.items() if key.startswith(head)}
+
+    return SavedClassifier(
+        TableEncoder.from_state(part("encoder"), manifest["encoder"]),
+        ClosedFormClassifier.from_state(part("classifier"), manifest["classifier"]),
+        manifest["label"],
+        tuple(manifest["classes"]),
+    )
+
+
+def save_evidence(folder: Path, X: np.ndarray, codes: np.ndarray, label: Label) -> None:
+    """Save the encoded rows and their labels."""
+    manifest = {"kind": _EVIDENCE, "label": label.name, "classes": list(label.classes)}
+    tensors = {"X": X, "codes": codes, "kept": np.asarray(label.rows, dtype=np.int64)}
+    save_model(folder, tensors, manifest, overwrite=True)
+
+
+def load_evidence(run: Path) -> Evidence:
+    """Load the rows of a run.
+
+    Raises:
+        ModelError: No run, or a damaged one.
+    """
+    tensors, manifest = _checked(run / "evidence", _EVIDENCE)
+    return Evidence(
+        tensors["X"], tensors["codes"], tensors["kept"], manifest["label"],
+        tuple(manifest["classes"]),
+    )  # fmt: skip

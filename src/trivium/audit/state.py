@@ -1,0 +1,88 @@
+"""What the stages of one run hand on to each other."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from trivium.audit.options import AuditOptions
+from trivium.closedform import ClosedFormClassifier, Flags
+from trivium.table import Label, Table, TableEncoder
+
+__all__ = ["AuditState", "Listener", "Section", "Silent"]
+
+Section = dict[str, Any]
+
+
+class Listener(Protocol):
+    """Who is told of a run's progress."""
+
+    def begin(self, name: str) -> None:
+        """A stage begins."""
+
+    def step(self, done: int, total: int) -> None:
+        """The stage under way has done `done` of `total` parts."""
+
+    def end(self, name: str, did: str, seconds: float) -> None:
+        """A stage ended."""
+
+
+class Silent:
+    """A listener that says nothing."""
+
+    def begin(self, name: str) -> None:
+        """Ignore."""
+
+    def step(self, done: int, total: int) -> None:
+        """Ignore."""
+
+    def end(self, name: str, did: str, seconds: float) -> None:
+        """Ignore."""
+
+
+@dataclass
+class AuditState:
+    """The run so far.
+
+    Attributes:
+        options: What was asked.
+        journal: Returns a stage's stored result, or computes and stores it.
+        listener: Who is told of progress.
+        source: Name of the data as the report shows it.
+        table: Rows that have a label, all columns but the label.
+        used: The columns of `table` that carry evidence.
+        label: The label of these rows.
+        groups: Rows with one number are identical.
+        X: Encoded rows, of shape (n, d).
+        report: Sections written so far.
+    """
+
+    options: AuditOptions
+    listener: Listener
+    source: str = ""
+    journal: Callable[[str, Callable[[], Any]], Any] = field(init=False)
+    table: Table = field(init=False)
+    used: Table = field(init=False)
+    label: Label = field(init=False)
+    groups: np.ndarray = field(init=False)
+    encoder: TableEncoder = field(init=False)
+    X: np.ndarray = field(init=False)
+    classifier: ClosedFormClassifier = field(init=False)
+    flags: Flags = field(init=False)
+    evidence: list[tuple[str, str]] = field(init=False)
+    report: Section = field(default_factory=dict)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of the codes."""
+        return self.label.classes
+
+    @property
+    def codes(self) -> np.ndarray:
+        """Class of each row used."""
+        return self.label.codes
+
+    def warn(self, code: str, where: str, message: str) -> None:
+        """Add a warning to the report."""
+        self.report["warnings"].append({"code": code, "where": where, "message": message})

@@ -1,0 +1,173 @@
+"""The stages alone: fit, depend, predict, explain, the demo, and the catalog."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trivium import kernel
+from trivium._core.errors import DataError
+from trivium._core.families import members
+from trivium.audit.depend_stage import depend_stage
+from trivium.audit.explain_stage import explain_rows
+from trivium.audit.fit_stage import encode_stage
+from trivium.audit.options import METRICS, AuditOptions
+from trivium.audit.read_stage import locate, read_stage
+from trivium.audit.run import STAGES, AuditResult, audit
+from trivium.audit.saved import load_classifier, load_evidence, save_classifier
+from trivium.audit.state import AuditState, Listener, Section
+from trivium.closedform import ClosedFormClassifier
+from trivium.store import atomic_write, to_json
+from trivium.table import ReadOptions, demo_table, grade, read_table
+
+__all__ = ["audit_demo", "catalog", "depend_only", "explain_run", "fit_only", "predict_file"]
+
+
+def _state(options: AuditOptions, listener: Listener) -> AuditState:
+    data, _ = locate(options.data, options.label)
+    state = AuditState(options, listener, source=data.name)
+    state.report |= {"warnings": [], "seed": options.seed}
+    state.journal = lambda name, compute: compute()
+    return state
+
+
+def depend_only(options: AuditOptions, listener: Listener) -> Section:
+    """Read a table and test its columns against the label; return `data`, `depend`, `warnings`."""
+    state = _state(options, listener)
+    read_stage(state)
+    listener.begin("depend")
+    depend_stage(state)
+    return state.report
+
+
+def fit_only(
+    options: AuditOptions, out: Path, listener: Listener, *, force: bool = False
+) -> Section:
+    """Fit the closed form on a table and save it; return its leave-one-out scores."""
+    state = _state(options, listener)
+    read_stage(state)
+    encode_stage(state)
+    classifier = ClosedFormClassifier().fit(state.X, state.codes)
+    save_classifier(out, state.encoder, classifier, state.label, overwrite=force)
+    hit = classifier.loo_proba_.argmax(1) == state.codes
+    return {
+        "model": str(out),
+        "label": state.label.name,
+        "rows": len(state.codes),
+        "features": state.X.shape[1],
+        "loo_accuracy": float(hit.mean()),
+        "loo_log_loss": float(classifier.loo_log_loss_),
+        "warnings": state.report["warnings"],
+    }
+
+
+def predict_file(
+    model: Path, data: Path, options: ReadOptions
+) -> tuple[list[str], list[list[Any]]]:
+    """Predict every row of a file: header and rows `row, LABEL, p(CLASS)...`.
+
+    Raises:
+        ModelError: The model is damaged.
+        DataError: A column of the fit is missing.
+    """
+    saved = load_classifier(model)
+    # A single row to predict is no fault.
+    proba = saved.predict_proba(read_table(data, replace(options, min_rows=1)))
+    header = ["row", saved.label, *(f"p({name})" for name in saved.classes)]
+    best = proba.argmax(1)
+    rows = [
+        [i + 1, saved.classes[best[i]], *(float(p) for p in proba[i])] for i in range(len(proba))
+    ]
+    return header, rows
+
+
+def explain_run(run: Path, rows: list[int], top: int) -> list[Section]:
+    """Explain rows (1-based, of the data) of a finished run.
+
+    Raises:
+        DataError: A row that the run did not use.
+    """
+    evidence = load_evidence(run)
+    position = {int(kept) + 1: i for i, kept in enumerate(evidence.kept)}
+    for row in rows:
+        if row not in position:
+            raise DataError(
+                f"explain: row {row} must be a labelled row of the run",
+                where=f"{len(position)} rows, the last is {max(position)}",
+                remedy="Rows are counted from 1, without the header.",
+            )
+    classifier = ClosedFormClassifier().fit(evidence.X, evidence.codes)
+    wanted = np.array([position[row] for row in rows])
+    items = []
+    for explained in explain_rows(classifier, evidence.X, wanted):
+        for query, at in enumerate(explained.rows.tolist()):
+            values = explained.contributions[query]
+            sides = {
+                side: [
+                    {
+                        "row": int(evidence.kept[row]) + 1,
+                        "label": evidence.classes[evidence.codes[row]],
+                        "contribution": value,
+                        "itself": row == at,
+                    }
+                    for row, value in explained.top(query, sign, top)
+                ]
+                for side, sign in (("support", 1), ("oppose", -1))
+            }
+            items.append(
+                {
+                    "row": int(evidence.kept[at]) + 1,
+                    "label": evidence.classes[evidence.codes[at]],
+                    "predicted": evidence.classes[explained.predicted[query]],
+                    "rival": evidence.classes[explained.rival[query]],
+                    "score": float(explained.score[query]),
+                    "intercept": float(explained.intercept[query]),
+                    "total_support": float(values[values > 0].sum()),
+                    "total_oppose": float(values[values < 0].sum()),
+                    "error": explained.error,
+                    **sides,
+                }
+            )
+    return items
+
+
+def audit_demo(
+    rows: int,
+    out: Path,
+    seed: int,
+    *,
+    force: bool = False,
+    listener: Listener | None = None,
+    command: list[str] | None = None,
+) -> AuditResult:
+    """Generate a table with planted truth, audit it, and grade the audit in its report."""
+    demo = demo_table(rows, seed)
+    out.mkdir(parents=True, exist_ok=True)
+    atomic_write(out / "demo.csv", demo.csv)
+    atomic_write(out / "truth.json", to_json(demo.truth))
+    options = AuditOptions(data=out / "demo.csv", label=demo.label, seed=seed)
+    graded: Callable[[Section], Any] = lambda report: {"truth": grade(report, demo.truth)}  # noqa: E731
+    return audit(
+        options, out / "run", force=force, listener=listener, command=command, grade=graded
+    )
+
+
+def _first_line(thing: Any) -> str:
+    return (thing.__doc__ or "").strip().splitlines()[0] if thing.__doc__ else ""
+
+
+def catalog() -> dict[str, dict[str, str]]:
+    """Every member of every family, and the stages and metrics, with a line each."""
+    rooms = {
+        "kernels": members("trivium.kernel", kernel.Kernel),
+        "feature maps": members("trivium.kernel", kernel.FeatureMap),
+    }
+    found = {
+        room: {member.__name__: _first_line(member) for member in family}
+        for room, family in rooms.items()
+    }
+    found["stages of audit"] = {name: why for name, (_, why) in STAGES.items()}
+    found["metrics"] = dict.fromkeys(METRICS, "headline metric of audit")
+    return found

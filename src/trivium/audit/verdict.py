@@ -1,0 +1,94 @@
+"""The verdict: the findings of a report as sentences, the most important first."""
+
+from collections.abc import Mapping
+
+from trivium.audit.state import Section
+
+__all__ = ["verdict"]
+
+_NAMES = {
+    "closed_form": "closed form",
+    "logistic": "logistic regression",
+    "boosting": "histogram boosting",
+    "majority": "majority",
+}
+_METRICS = {"accuracy": "accuracy", "macro_f1": "macro F1", "log_loss": "log-loss"}
+
+
+def _p(value: float) -> str:
+    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
+
+
+def _signal(report: Section) -> str:
+    rows = report["depend"]
+    if not rows:
+        return "Signal: no column could be tested."
+    hits = [row for row in rows if row["q_value"] < 0.05]
+    if not hits:
+        least = min(row["p_value"] for row in rows)
+        return f"Signal: none found ({len(rows)} columns tested, smallest {_p(least)})."
+    # Columns at the floor of the p-value differ in strength, not in rank.
+    names = ", ".join(row["column"] for row in hits[:4])
+    more = f" and {len(hits) - 4} more" if len(hits) > 4 else ""
+    least = min(row["q_value"] for row in hits)
+    return (
+        f"Signal: yes, {len(hits)} of {len(rows)} columns depend on {report['data']['label']} "
+        f"(false-discovery q from {least:.2g}): {names}{more}."
+    )
+
+
+def _estimate(metric: str, score: Mapping[str, float]) -> str:
+    half = (score["high"] - score["low"]) / 2
+    if metric == "accuracy":
+        return f"{100 * score['mean']:.1f} ± {100 * half:.1f} %"
+    return f"{score['mean']:.3f} ± {half:.3f}"
+
+
+def _prediction(report: Section) -> str:
+    scores = report["scores"]
+    metric = scores["headline"]
+    parts = [
+        f"{_NAMES[name]} {_estimate(metric, model[metric])}"
+        for name, model in scores["models"].items()
+    ]
+    return f"Prediction: {_METRICS[metric]} by {scores['folds']} folds: {', '.join(parts)}."
+
+
+def _comparison(report: Section) -> str:
+    metric = report["scores"]["headline"]
+    rivals = {d["b"]: d for d in report["scores"]["differences"] if d["metric"] == metric}
+    sign = -1 if metric == "log_loss" else 1
+    ahead = [name for name, d in rivals.items() if sign * d["low"] > 0 and sign * d["high"] > 0]
+    behind = [name for name, d in rivals.items() if sign * d["low"] < 0 and sign * d["high"] < 0]
+    if "majority" not in ahead:
+        return "The columns do not predict the label better than the majority class does."
+    if behind:
+        listed = " and ".join(_NAMES[name] for name in behind)
+        return f"The closed form is behind {listed} here; more than a linear rule is in the data."
+    others = [name for name in ahead if name != "majority"]
+    if others:
+        return f"The closed form is ahead of {' and '.join(_NAMES[name] for name in others)}."
+    return "The closed form and its rivals cannot be told apart on these rows."
+
+
+def _labels(report: Section) -> str:
+    flags = report["flags"]
+    if not flags["listed"]:
+        return "Labels: none looks wrong."
+    expected = flags["expected_wrong"]
+    text = f"Labels: about {expected:.0f} look wrong; the {flags['listed']} to check are listed"
+    worth = [step for step in flags["what_if"] if step["low"] > 0 or step["high"] < 0]
+    if not worth:
+        return f"{text}; fixing them changes the accuracy on the other rows by less than its error."
+    step = worth[-1]
+    return (
+        f"{text}; fixing the first {step['fixed']} changes the accuracy on the other rows by "
+        f"{100 * step['accuracy_change']:+.1f} points."
+    )
+
+
+def verdict(report: Section) -> list[str]:
+    """Sentences for the top of the page and the end of the terminal's output."""
+    leaks = [w["where"] for w in report["warnings"] if w["code"].startswith("W-LEAK")]
+    first = [f"Leakage: {', '.join(leaks)}: left out of the fit."] if leaks else []
+    return [*first, _signal(report), _prediction(report), _comparison(report), _labels(report)]

@@ -1,0 +1,115 @@
+"""`trivium whatif RUN fixes.csv`: what the edited labels change, without fitting again."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from trivium._core.errors import DataError
+from trivium.audit.saved import Evidence, load_evidence
+from trivium.closedform import ClosedFormClassifier
+from trivium.store import unquote_cell
+from trivium.table import Column, ReadOptions, Table, read_table
+
+__all__ = ["Fixes", "read_fixes", "whatif"]
+
+# In the column new_label; a class of this name wins.
+DROP = "drop"
+
+
+@dataclass(frozen=True)
+class Fixes:
+    """Edits of labels: positions among the rows used, and class codes (-1 drops the row)."""
+
+    rows: np.ndarray
+    codes: np.ndarray
+
+
+def _refuse(what: str, line: int, remedy: str) -> DataError:
+    return DataError(f"whatif: {what}", where=f"row {line}", remedy=remedy, code="E-FIXES")
+
+
+def _cells(column: Column) -> list[str]:
+    return [unquote_cell(text or "") for text in column.texts()]
+
+
+def _columns(table: Table) -> list[list[str]]:
+    missing = [name for name in ("row", "label", "new_label") if name not in table.names]
+    if missing:
+        raise DataError(
+            f"whatif: the fixes must have the columns row, label and new_label; "
+            f"{', '.join(missing)} is missing",
+            where=table.source,
+            remedy="Edit the run's own fixes.csv.",
+            code="E-FIXES",
+        )
+    return [_cells(table.column(name)) for name in ("row", "label", "new_label")]
+
+
+def read_fixes(path: Path, evidence: Evidence) -> Fixes:
+    """Read an edited fixes.csv; a blank keeps the label, `drop` removes the row.
+
+    Raises:
+        DataError: A row or label that the run does not have, or a row given twice.
+    """
+    code_of = {name: code for code, name in enumerate(evidence.classes)}
+    position = {int(kept) + 1: i for i, kept in enumerate(evidence.kept)}
+    table = read_table(path, ReadOptions(missing=("",), min_rows=1))
+    found: dict[int, int] = {}
+    for line, (row, label, new) in enumerate(zip(*_columns(table), strict=True), start=1):
+        if not new.strip():
+            continue
+        if not row.isdecimal() or int(row) not in position:
+            raise _refuse(f"row {row!r} is not a labelled row of the run", line, "Keep its number.")
+        at = position[int(row)]
+        if label != evidence.classes[evidence.codes[at]]:
+            raise _refuse(f"row {row} has another label in the run", line, "Use this run's file.")
+        if at in found:
+            raise _refuse(f"row {row} is given twice", line, "Keep one line of it.")
+        if new.strip() != DROP and new not in code_of:
+            listed = ", ".join(evidence.classes[:10])
+            raise _refuse(f"{new!r} is not a class", line, f"Use one of {listed}, or drop.")
+        found[at] = code_of.get(new, -1)
+    return Fixes(np.fromiter(found, int, len(found)), np.fromiter(found.values(), int, len(found)))
+
+
+def _scores(proba: np.ndarray, codes: np.ndarray, rows: np.ndarray) -> dict[str, float]:
+    own = np.clip(proba[rows, codes[rows]], 1e-15, 1.0)
+    hit = proba[rows].argmax(1) == codes[rows]
+    return {"accuracy": float(hit.mean()), "log_loss": float(-np.log(own).mean())}
+
+
+def whatif(run: Path, fixes: Path) -> dict[str, Any]:
+    """Say what the fixes change, by down- and up-dating the moments of the fit.
+
+    Returns:
+        `relabelled`, `dropped`, leave-one-out `before` and `after` on the rows not touched,
+        `milliseconds` of the update itself.
+
+    Raises:
+        ModelError: The run is damaged.
+        DataError: The fixes do not fit the run.
+    """
+    evidence = load_evidence(run)
+    edits = read_fixes(fixes, evidence)
+    classifier = ClosedFormClassifier().fit(evidence.X, evidence.codes)
+    untouched = np.ones(len(evidence.codes), dtype=bool)
+    untouched[edits.rows] = False
+    rows = np.flatnonzero(untouched)
+    dropped = edits.rows[edits.codes < 0]
+    changed = edits.rows[edits.codes >= 0]
+    start = perf_counter()
+    after = classifier.what_if(changed, edits.codes[edits.codes >= 0], drop=dropped)
+    milliseconds = 1e3 * (perf_counter() - start)
+    kept = np.setdiff1d(np.arange(len(evidence.codes)), dropped)
+    place = np.searchsorted(kept, rows)
+    return {
+        "relabelled": len(changed),
+        "dropped": len(dropped),
+        "rows_compared": len(rows),
+        "before": _scores(classifier.loo_proba_, evidence.codes, rows),
+        "after": _scores(after.loo_proba_, evidence.codes[kept], place),
+        "milliseconds": milliseconds,
+    }

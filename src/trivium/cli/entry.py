@@ -1,0 +1,139 @@
+"""The door: the group of verbs, and one place where every failure becomes a line and a code."""
+
+import json
+import os
+import signal
+import sys
+import tempfile
+import traceback
+from types import FrameType
+from typing import Any, NoReturn
+
+import click
+
+from trivium import __version__
+from trivium._core.errors import TriviumError
+from trivium.cli.console import printable
+
+__all__ = ["main", "trivium"]
+
+_VERBS = {
+    "audit": "Give a second opinion on a labelled table.",
+    "demo": "Audit a generated table with planted truth, and grade the audit.",
+    "depend": "Test which columns depend on the target.",
+    "explain": "Show the training rows that made a row's score.",
+    "fit": "Fit the closed-form classifier and save the model.",
+    "list": "List kernels, feature maps, stages and metrics.",
+    "predict": "Predict a new file with a saved model.",
+    "whatif": "Say what the edited fixes.csv would change.",
+}
+RESUMABLE = "Run the same command again to resume."
+
+
+class _Terminated(BaseException):
+    """SIGTERM arrived."""
+
+
+class _Lazy(click.Group):
+    """Verbs are imported when they are called; help needs their first lines only."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(_VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _VERBS:
+            return None
+        from trivium.cli import verbs
+
+        return verbs.COMMANDS[cmd_name]
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Verbs"):
+            formatter.write_dl(sorted(_VERBS.items()))
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="trivium")
+def trivium() -> None:
+    """A second opinion on labelled data, offline, on a laptop.
+
+    Exit codes: 0 ok, 1 our fault, 2 usage, 3 data refused, 4 a --fail-on gate tripped,
+    5 resources, 130 or 143 interrupted and resumable.
+    """
+
+
+def _fail(error: dict[str, Any], as_json: bool) -> NoReturn:
+    if as_json:
+        print(json.dumps({"error": error}, ensure_ascii=True), file=sys.stderr)
+    else:
+        place = f", {error['where']}" if error.get("where") else ""
+        remedy = f". {error['remedy']}" if error.get("remedy") else ""
+        line = f"error[{error['code']}]: {error['what']}{place}{remedy}"
+        print(printable(line), file=sys.stderr)
+    sys.exit(error["exit_code"])
+
+
+def _error(
+    code: str, what: str, exit_code: int, where: str | None = None, remedy: str | None = None
+) -> dict[str, Any]:
+    return {
+        "code": code,
+        "what": what,
+        "where": where,
+        "remedy": remedy,
+        "exit_code": exit_code,
+    }
+
+
+def _our_fault(error: BaseException) -> dict[str, Any]:
+    """Keep the traceback in a file: the terminal gets one line."""
+    if os.environ.get("TRIVIUM_DEBUG"):
+        traceback.print_exc()
+    handle, name = tempfile.mkstemp(prefix="trivium-error-", suffix=".txt")
+    with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
+        traceback.print_exc(file=file)
+    what = f"unexpected {type(error).__name__}: {error}"
+    return _error("E-INTERNAL", what, 1, remedy=f"Please report it with {name}.")
+
+
+def _on_terminate(number: int, frame: FrameType | None) -> NoReturn:
+    raise _Terminated
+
+
+def _describe(error: BaseException) -> dict[str, Any]:
+    """One object for whatever ended the command."""
+    no_memory = isinstance(error, MemoryError) or "can't allocate memory" in str(error)
+    found = None
+    if isinstance(error, TriviumError):
+        found = error.as_dict()
+    elif isinstance(error, click.ClickException):
+        found = _error("E-USAGE", error.format_message(), 2, remedy="See trivium VERB --help.")
+    elif isinstance(error, KeyboardInterrupt | click.Abort):
+        found = _error("E-INTERRUPTED", "interrupted", 130, remedy=RESUMABLE)
+    elif isinstance(error, _Terminated):
+        found = _error("E-TERMINATED", "terminated", 143, remedy=RESUMABLE)
+    elif no_memory:
+        found = _error("E-MEMORY", "out of memory", 5, remedy="Use fewer rows or columns.")
+    return found or _our_fault(error)
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run the command line and exit with its code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    as_json = "--json" in arguments
+    for stream in (sys.stdout, sys.stderr):
+        # LANG=C must not turn a label into a crash.
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    signal.signal(signal.SIGTERM, _on_terminate)
+    try:
+        code = trivium.main(args=arguments, prog_name="trivium", standalone_mode=False)
+        sys.stdout.flush()
+    except click.exceptions.Exit as stop:
+        code = stop.exit_code
+    except BrokenPipeError:
+        # The reader has what it wanted; keep the interpreter quiet at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except (Exception, KeyboardInterrupt, _Terminated) as error:
+        _fail(_describe(error), as_json)
+    sys.exit(code if isinstance(code, int) else 0)

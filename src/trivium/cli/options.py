@@ -1,0 +1,65 @@
+"""Options that several verbs share."""
+
+from collections.abc import Callable
+from dataclasses import fields
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+import click
+
+__all__ = ["file_argument", "read_options", "reading"]
+
+_BYTES = {"k": 10**3, "m": 10**6, "g": 10**9}
+
+
+class _Bytes(click.ParamType):
+    name = "SIZE"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> int:
+        if isinstance(value, int):
+            return value
+        text = value.strip().lower().removesuffix("b")
+        unit = _BYTES.get(text[-1:], 1)
+        try:
+            size = float(text[:-1] if text[-1:] in _BYTES else text) * unit
+        except ValueError:
+            size = 0.0
+        if not 1 <= size < 2**63:
+            self.fail(f"{value!r} is not a size such as 500MB or 2GB", param, ctx)
+        return int(size)
+
+
+_READING = [
+    click.option("--text", multiple=True, metavar="COL", help="Read COL as text."),
+    click.option("--date", multiple=True, metavar="COL", help="Read COL as date or time."),
+    click.option("--category", multiple=True, metavar="COL", help="Read COL as category."),
+    click.option("--number", multiple=True, metavar="COL", help="Read COL as number."),
+    click.option("--drop", multiple=True, metavar="COL", help="Leave COL out."),
+    click.option("--missing", multiple=True, metavar="WORD", help="Cells that mean missing."),
+    click.option("--encoding", metavar="NAME", help="Encoding of the file (UTF-8, or its BOM)."),
+    click.option("--delimiter", metavar="CHAR", help="Cell separator (sniffed)."),
+    click.option("--decimal", type=click.Choice([".", ","]), help="Decimal mark."),
+    click.option("--date-order", type=click.Choice(["dmy", "mdy"]), help="Of 03/04/2024."),
+    click.option("--max-bytes", type=_Bytes(), help="Largest unpacked size read."),
+    click.option("--rename-duplicates", is_flag=True, help="Number repeated column names."),
+]
+
+
+def reading(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say how a file is read."""
+    return reduce(lambda wrapped, option: option(wrapped), reversed(_READING), command)
+
+
+def read_options(given: dict[str, Any]) -> Any:
+    """Take the reading options out of what click passed."""
+    from trivium.table import ReadOptions
+
+    names = [field.name for field in fields(ReadOptions) if field.name in given]
+    chosen = {name: given.pop(name) for name in names}
+    return ReadOptions(**{name: v for name, v in chosen.items() if v not in (None, (), False)})
+
+
+def file_argument(name: str, *, required: bool = True) -> Callable[..., Any]:
+    """Declare a path argument; that it can be read is checked where it is read."""
+    return click.argument(name, type=click.Path(path_type=Path), required=required)

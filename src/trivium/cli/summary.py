@@ -1,0 +1,74 @@
+"""What a verb prints at its end: plain text, numbers with their intervals or methods."""
+
+import textwrap
+from typing import Any
+
+from trivium.cli.console import echo
+
+__all__ = ["print_dependence", "print_explanations", "print_summary", "print_whatif"]
+
+_WIDTH = 88
+
+
+def print_summary(result: Any) -> None:
+    """Print a run's verdict, the grades of a demo, and where the files are."""
+    report = result.report
+    echo()
+    for sentence in report["verdict"]:
+        echo(textwrap.fill(sentence, _WIDTH, subsequent_indent="  "))
+    if report["demo"]:
+        echo()
+        for item in report["demo"]["truth"]:
+            echo(f"  [{item['grade']}] {item['what']}: planted {item['planted']}; {item['found']}")
+    seconds = sum(stage["seconds"] for stage in report["stages"])
+    again = " (resumed)" if result.resumed else ""
+    echo(f"\nDone in {seconds:.1f} s, seed {report['seed']}{again}.")
+    echo(f"Report: {result.page}")
+    if report["flags"]["listed"]:
+        fixes = result.folder / "fixes.csv"
+        echo(f"To try fixes: edit {fixes}, then trivium whatif {result.folder} {fixes}")
+
+
+def print_dependence(report: dict[str, Any]) -> None:
+    """Print the table of `trivium depend`."""
+    echo(f"{'column':<28} {'kind':<9} {'CKA':>7} {'p':>9} {'q':>9}  kernel")
+    for row in report["depend"]:
+        name = row["column"] if len(row["column"]) <= 28 else row["column"][:27] + "…"
+        echo(
+            f"{name:<28} {row['kind']:<9} {row['cka']:7.4f} {row['p_value']:9.4g} "
+            f"{row['q_value']:9.4g}  {row['kernel']}"
+        )
+    for warning in report["warnings"]:
+        echo(f"warning[{warning['code']}]: {warning['where']}: {warning['message']}")
+
+
+def print_explanations(items: list[dict[str, Any]]) -> None:
+    """Print rows with the training rows for and against them."""
+    for item in items:
+        echo(
+            f"row {item['row']}: label {item['label']}, predicted {item['predicted']} over "
+            f"{item['rival']} by {item['score']:.4f}"
+        )
+        echo(
+            f"  = intercept {item['intercept']:+.4f}, for {item['total_support']:+.4f}, "
+            f"against {item['total_oppose']:+.4f} (sum is off by {item['error']:.1e})"
+        )
+        for side in ("support", "oppose"):
+            for row in item[side]:
+                own = " (itself)" if row["itself"] else ""
+                echo(f"  {row['contribution']:+.4f}  row {row['row']}, {row['label']}{own}")
+
+
+def print_whatif(answer: dict[str, Any]) -> None:
+    """Print what the fixes change."""
+    before, after = answer["before"], answer["after"]
+    echo(f"{answer['relabelled']} labels changed, {answer['dropped']} rows dropped.")
+    echo(f"On the {answer['rows_compared']:,} rows not touched, by exact leave-one-out:")
+    gain = 100 * (after["accuracy"] - before["accuracy"])
+    echo(
+        f"  accuracy  {100 * before['accuracy']:.2f} % -> {100 * after['accuracy']:.2f} % "
+        f"({gain:+.2f})"
+    )
+    loss = after["log_loss"] - before["log_loss"]
+    echo(f"  log-loss  {before['log_loss']:.4f} -> {after['log_loss']:.4f} ({loss:+.4f})")
+    echo(f"Answered in {answer['milliseconds']:.1f} ms.")

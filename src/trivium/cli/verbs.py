@@ -1,0 +1,219 @@
+"""The verbs: each parses its options, calls one function below and prints what came back."""
+
+import csv
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from trivium.cli.console import StageLines, echo
+from trivium.cli.options import file_argument, read_options, reading
+
+__all__ = ["COMMANDS"]
+
+_PATH = click.Path(path_type=Path)
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+_SEED = click.option("--seed", type=int, default=0, show_default=True, help="Random seed.")
+_FORCE = click.option("--force", is_flag=True, help="Write over what is there.")
+
+
+def _print_json(value: Any) -> None:
+    from trivium.store import to_json
+
+    # ASCII only: nothing in a name can steer the terminal.
+    print(json.dumps(json.loads(to_json(value)), ensure_ascii=True, indent=1))
+
+
+def _command() -> list[str]:
+    return ["trivium", *sys.argv[1:]]
+
+
+def _finish(result: Any, as_json: bool, fail_on: tuple[Any, ...]) -> None:
+    """Print a run's verdict and apply its gates."""
+    from trivium.cli.summary import print_summary
+
+    if as_json:
+        _print_json(result.report)
+    else:
+        print_summary(result)
+    tripped = [gate for gate in fail_on if gate.trips(result.report)]
+    for gate in tripped:
+        click.echo(f"gate tripped: {gate} (it is {gate.value(result.report):g})", err=True)
+    if tripped:
+        click.get_current_context().exit(4)
+
+
+@click.command()
+@file_argument("data", required=False)
+@click.option("--label", metavar="COL", help="The column to predict.")
+@click.option("--metric", default="accuracy", show_default=True, help="Headline metric.")
+@click.option("--out", type=_PATH, metavar="DIR", help="The run's folder.")
+@click.option("--folds", type=int, default=5, show_default=True, help="Cross-validation folds.")
+@click.option("--permutations", type=int, default=1000, show_default=True, help="Of the test.")
+@click.option("--text-encoder", default="hashed", show_default=True, help="How text is encoded.")
+@click.option("--keep", multiple=True, metavar="COL", help="Use COL though it gives the label away.")
+@click.option("--fail-on", multiple=True, metavar="RULE", help="Exit 4 when RULE holds.")
+@_SEED
+@_FORCE
+@_JSON
+@reading
+def audit(data: Path | None, as_json: bool, force: bool, out: Path | None, **given: Any) -> None:
+    """Give a second opinion on a labelled table.
+
+    DATA is CSV, TSV, JSONL or Parquet, also gzipped; without it the bundled table of penguins is
+    audited for Sex. RULE is for example accuracy<0.8, flags>20, q>0.05 or leaks>0.
+    """
+    from trivium.audit import AuditOptions, parse_gate
+    from trivium.audit import audit as run_audit
+
+    gates = tuple(parse_gate(rule) for rule in given.pop("fail_on"))
+    options = AuditOptions(data=data, read=read_options(given), **given)
+    with StageLines(quiet=as_json) as lines:
+        result = run_audit(options, out, force=force, listener=lines, command=_command())
+    _finish(result, as_json, gates)
+
+
+@click.command()
+@click.option("--rows", type=int, default=1000, show_default=True, help="Rows to generate.")
+@click.option("--out", type=_PATH, default=Path("trivium-demo"), show_default=True, metavar="DIR")
+@_SEED
+@_FORCE
+@_JSON
+def demo(rows: int, out: Path, seed: int, force: bool, as_json: bool) -> None:
+    """Generate a mixed table with planted truth, audit it, and grade the audit.
+
+    DIR gets the table, the truth and the run.
+    """
+    from trivium.audit import audit_demo
+
+    with StageLines(quiet=as_json) as lines:
+        result = audit_demo(rows, out, seed, force=force, listener=lines, command=_command())
+    _finish(result, as_json, ())
+
+
+@click.command()
+@file_argument("data")
+@click.option("--target", "--label", "target", required=True, metavar="COL")
+@click.option("--permutations", type=int, default=1000, show_default=True)
+@_SEED
+@_JSON
+@reading
+def depend(data: Path, target: str, as_json: bool, **given: Any) -> None:
+    """Test which columns of DATA depend on the target (a category)."""
+    from trivium.audit import AuditOptions, depend_only
+    from trivium.cli.summary import print_dependence
+
+    options = AuditOptions(data=data, label=target, read=read_options(given), **given)
+    with StageLines(quiet=as_json) as lines:
+        report = depend_only(options, lines)
+    if as_json:
+        _print_json(report)
+    else:
+        print_dependence(report)
+
+
+@click.command()
+@file_argument("data")
+@click.option("--label", required=True, metavar="COL", help="The column to predict.")
+@click.option("--out", type=_PATH, required=True, metavar="DIR", help="The model's folder.")
+@click.option("--text-encoder", default="hashed", show_default=True)
+@_SEED
+@_FORCE
+@_JSON
+@reading
+def fit(data: Path, out: Path, force: bool, as_json: bool, **given: Any) -> None:
+    """Fit the closed-form classifier on DATA and save the model."""
+    from trivium.audit import AuditOptions, fit_only
+
+    options = AuditOptions(data=data, read=read_options(given), **given)
+    with StageLines(quiet=as_json) as lines:
+        summary = fit_only(options, out, lines, force=force)
+    if as_json:
+        _print_json(summary)
+    else:
+        echo(
+            f"leave-one-out accuracy {100 * summary['loo_accuracy']:.1f} %, "
+            f"log-loss {summary['loo_log_loss']:.4f}; model in {out}"
+        )
+
+
+@click.command()
+@file_argument("model")
+@file_argument("data")
+@click.option("--out", type=_PATH, metavar="FILE", help="CSV to write; printed without it.")
+@_FORCE
+@reading
+def predict(model: Path, data: Path, out: Path | None, force: bool, **given: Any) -> None:
+    """Predict DATA with a saved MODEL (or a run's folder): class and probabilities."""
+    from trivium.audit import predict_file
+
+    header, rows = predict_file(model, data, read_options(given))
+    if out is None:
+        csv.writer(sys.stdout, lineterminator="\n").writerows([header, *rows])
+        return
+    from trivium._core.errors import OutputError
+    from trivium.store import write_csv
+
+    if out.exists() and not force:
+        raise OutputError(f"predict: {out} must not exist", remedy="Add --force, or rename it.")
+    write_csv(out, header, rows)
+    echo(f"{len(rows):,} predictions in {out}")
+
+
+@click.command()
+@file_argument("run")
+@click.option("--rows", required=True, metavar="N,N", help="Rows of the data, counted from 1.")
+@click.option("--top", type=click.IntRange(1, 1000), default=5, show_default=True)
+@_JSON
+def explain(run: Path, rows: str, top: int, as_json: bool) -> None:
+    """Show the training rows that made a row's score, as an exact sum."""
+    from trivium.audit import explain_run
+    from trivium.cli.summary import print_explanations
+
+    if not all(part.strip().isdecimal() for part in rows.split(",")):
+        raise click.BadParameter(f"{rows!r} is not a list of row numbers such as 3,17")
+    items = explain_run(run, [int(part) for part in rows.split(",")], top)
+    if as_json:
+        _print_json(items)
+    else:
+        print_explanations(items)
+
+
+@click.command()
+@file_argument("run")
+@file_argument("fixes")
+@_JSON
+def whatif(run: Path, fixes: Path, as_json: bool) -> None:
+    """Say what the edited FIXES (fixes.csv of RUN) would change."""
+    from trivium.audit import whatif as run_whatif
+    from trivium.cli.summary import print_whatif
+
+    answer = run_whatif(run, fixes)
+    if as_json:
+        _print_json(answer)
+    else:
+        print_whatif(answer)
+
+
+@click.command(name="list")
+@_JSON
+def list_(as_json: bool) -> None:
+    """List kernels, feature maps, stages and metrics."""
+    from trivium.audit import catalog
+
+    found = catalog()
+    if as_json:
+        _print_json(found)
+        return
+    for room, entries in found.items():
+        echo(room)
+        for name, line in entries.items():
+            echo(f"  {name:<18} {line}")
+
+
+COMMANDS: dict[str, click.Command] = {
+    command.name or "": command
+    for command in (audit, demo, depend, explain, fit, list_, predict, whatif)
+}
