@@ -76,6 +76,8 @@ def check_removed(caller: str, before: Sums, after: Sums, *, single: bool) -> No
     Raises:
         DataError: A count, a weight or a diagonal of the scatter is negative beyond rounding.
     """
+    if len(before.count) == 0:
+        _refuse(caller, "count", after.count.min(), 0.0)
     share = _ROUNDING[single]
     held = before.second.diagonal(dim1=-2, dim2=-1)
     _refuse(caller, "count", after.count.min(), 0.0)

@@ -1,6 +1,7 @@
 """Class labels: one sorted array without repeats, of integers, floats, booleans or strings."""
 
 import json
+import math
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ __all__ = [
 ]
 
 _KINDS = {"i": "int", "u": "int", "f": "float", "b": "bool", "U": "str"}
+_MISSING = ("NAType", "NaTType")  # pandas
 _DTYPES = {"int": np.int64, "float": np.float64, "bool": np.bool_, "str": np.str_}
 
 
@@ -49,9 +51,13 @@ def as_labels(caller: str, y: Any) -> np.ndarray:
     return values if kind == "str" else values.astype(_DTYPES[kind], copy=False)
 
 
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float) and math.isnan(value)
+
+
 def _from_objects(caller: str, values: np.ndarray) -> np.ndarray:
     for row, value in enumerate(values):
-        if value is None or value != value:  # noqa: PLR0124  NaN is what differs from itself
+        if value is None or type(value).__name__ in _MISSING or _is_nan(value):
             raise DataError(
                 f"{caller}: y must not be missing; got {value}", where=f"row {row} of the block"
             )

@@ -13,13 +13,18 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from trivium._core.errors import ModelError, OutputError
+from trivium._core.checks import check_choice
+from trivium._core.errors import ArgumentError, ModelError, OutputError
+from trivium.moment.labels import labels_from_json, labels_to_json
 from trivium.moment.merge import Sums
+from trivium.moment.state import State
 
-__all__ = ["checked_sums", "read_moments", "write_moments"]
+__all__ = ["float_dtype", "read_state", "write_state"]
 
 _FORMAT = "trivium.moments/1"
+_DTYPES = {"float32": torch.float32, "float64": torch.float64}
 _ABOUT = {
+    "name": str,
     "n_features": int,
     "classwise": bool,
     "dtype": str | None,
@@ -39,19 +44,43 @@ def _digest(tensors: dict[str, Tensor], about: str) -> str:
     return found.hexdigest()
 
 
-def write_moments(
-    path: str | os.PathLike[str], tensors: dict[str, Tensor], about: dict[str, Any]
-) -> None:
-    """Write tensors and what they are about, with a SHA-256 over both.
+def float_dtype(caller: str, name: str, value: torch.dtype | str) -> torch.dtype:
+    """Return float32 or float64 from its name or itself.
+
+    Raises:
+        ArgumentError: It is something else.
+    """
+    return _DTYPES[check_choice(caller, name, _name(value), _DTYPES)]
+
+
+def _name(dtype: torch.dtype | str) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def write_state(path: str | os.PathLike[str], state: State) -> None:
+    """Write sums and what they are about, with a SHA-256 over both.
 
     Raises:
         OutputError: It cannot be written; what was there before is intact.
     """
+    tensors = state.sums.tensors()
+    about = {
+        "name": state.name,
+        "n_features": state.n_features,
+        "classwise": state.classwise,
+        "dtype": None if state.dtype is None else _name(state.dtype),
+        "accumulate": _name(state.accumulate),
+        "fixed": state.fixed,
+        "single": state.single,
+        "labels": labels_to_json(state.labels),
+    }
     held = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     text = json.dumps(about, sort_keys=True)
     metadata = {"format": _FORMAT, "about": text, "sha256": _digest(held, text)}
-    data = save(held, metadata=metadata)
-    target = Path(path)
+    _replace(Path(path), save(held, metadata=metadata))
+
+
+def _replace(target: Path, data: bytes) -> None:
     temporary = ""
     try:
         handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
@@ -66,12 +95,29 @@ def write_moments(
         raise OutputError(f"Moments.save: cannot write {target}: {error.strerror}") from error
 
 
-def read_moments(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read what `write_moments` wrote.
+def read_state(name: str, path: str | os.PathLike[str]) -> State:
+    """Read what `write_state` wrote for the public class `name`.
 
     Raises:
         ModelError: Missing, damaged, or something else.
     """
+    tensors, about = _read(path)
+    if about["name"] != name:
+        raise ModelError(f"{name}.load: the file must hold {name}; got {about['name']!r}")
+    labels = labels_from_json(about["labels"])
+    dtype = about["dtype"]
+    try:
+        accumulate = float_dtype(name, "accumulate", about["accumulate"])
+        product = None if dtype is None else float_dtype(name, "dtype", dtype)
+    except ArgumentError as error:
+        raise ModelError(f"{name}.load: {error}") from error
+    d, classwise = about["n_features"], about["classwise"]
+    sums = _checked(tensors, labels, d, classwise=classwise, dtype=accumulate)
+    fixed, single = about["fixed"], about["single"]
+    return State(name, d, classwise, product, accumulate, labels, fixed, single, sums)
+
+
+def _read(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:
     source = Path(path)
     try:
         data = source.read_bytes()
@@ -98,21 +144,18 @@ def read_moments(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[
     return tensors, about
 
 
-def checked_sums(
+def _checked(
     tensors: dict[str, Tensor],
-    about: dict[str, Any],
     labels: np.ndarray | None,
+    d: int,
+    *,
+    classwise: bool,
     dtype: torch.dtype,
 ) -> Sums:
-    """Return the sums in a file, their shapes and signs checked.
-
-    Raises:
-        ModelError: They do not fit together.
-    """
-    d = about["n_features"]
+    """Return the sums in a file, their shapes and signs checked."""
     k = len(tensors.get("count", ())) if labels is None else len(labels)
     wanted = Sums.zeros(
-        k, d, classwise=about["classwise"], dtype=dtype, device=torch.device("cpu")
+        k, d, classwise=classwise, dtype=dtype, device=torch.device("cpu")
     ).tensors()
     for name, value in wanted.items():
         found = tensors.get(name)
