@@ -1,5 +1,8 @@
 """The moment: weight, mean, scatter and cross products that merge and un-merge exactly."""
 
+from trivium.moment.causal import Prefix, prefix
+from trivium.moment.cross import CrossMoments
 from trivium.moment.moments import Moments
+from trivium.moment.tree import merge_tree
 
-__all__ = ["Moments"]
+__all__ = ["CrossMoments", "Moments", "Prefix", "merge_tree", "prefix"]

@@ -4,12 +4,25 @@ import torch
 from torch import Tensor
 
 from trivium._core.blocks import Block
-from trivium._core.errors import DataError, NumericalError, ShapeError
+from trivium._core.checks import check_number
+from trivium._core.errors import ArgumentError, DataError, NumericalError, ShapeError
 from trivium.moment.merge import Sums
 
-__all__ = ["check_removed", "check_sums", "check_weight", "check_width"]
+__all__ = ["check_factor", "check_removed", "check_sums", "check_weight", "check_width"]
 
 _ROUNDING = {True: 1e-4, False: 1e-9}  # of the sums before, float32 and float64 products
+
+
+def check_factor(caller: str, factor: float) -> float:
+    """Return a factor of forgetting.
+
+    Raises:
+        ArgumentError: Not in (0, 1].
+    """
+    value = check_number(caller, "factor", factor, "positive")
+    if value > 1:
+        raise ArgumentError(f"{caller}: factor must be in (0, 1]; got {factor!r}")
+    return value
 
 
 def check_width(caller: str, block: Block, n_features: int) -> None:

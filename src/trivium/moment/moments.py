@@ -12,6 +12,7 @@ from trivium._core.blocks import iter_blocks
 from trivium._core.checks import check_number
 from trivium._core.errors import ArgumentError
 from trivium.moment.condition import condition
+from trivium.moment.guards import check_factor
 from trivium.moment.labels import check_classes
 from trivium.moment.saved import float_dtype, read_state, write_state
 from trivium.moment.state import State
@@ -245,10 +246,7 @@ class Moments:
         Raises:
             ArgumentError: Not in (0, 1].
         """
-        value = check_number("Moments.decay", "factor", factor, "positive")
-        if value > 1:
-            raise ArgumentError(f"Moments.decay: factor must be in (0, 1]; got {factor!r}")
-        self._state.decay(value)
+        self._state.decay(check_factor("Moments.decay", factor))
         return self
 
     # ---- kept in a file -----------------------------------------------------------------
@@ -269,5 +267,5 @@ class Moments:
             ModelError: Missing, damaged, or not moments.
         """
         new = cls.__new__(cls)
-        new._state = read_state("Moments", path)
+        new._state = read_state("Moments", path)[0]
         return new

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ _ABOUT = {
     "fixed": bool,
     "single": bool,
     "labels": str,
+    "more": dict,
 }
 _HEADER_BYTES = 8  # a safetensors file starts with the length of its JSON header
 
@@ -57,7 +59,9 @@ def _name(dtype: torch.dtype | str) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def write_state(path: str | os.PathLike[str], state: State) -> None:
+def write_state(
+    path: str | os.PathLike[str], state: State, more: Mapping[str, Any] | None = None
+) -> None:
     """Write sums and what they are about, with a SHA-256 over both.
 
     Raises:
@@ -73,6 +77,7 @@ def write_state(path: str | os.PathLike[str], state: State) -> None:
         "fixed": state.fixed,
         "single": state.single,
         "labels": labels_to_json(state.labels),
+        "more": dict(more or {}),
     }
     held = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     text = json.dumps(about, sort_keys=True)
@@ -95,8 +100,8 @@ def _replace(target: Path, data: bytes) -> None:
         raise OutputError(f"Moments.save: cannot write {target}: {error.strerror}") from error
 
 
-def read_state(name: str, path: str | os.PathLike[str]) -> State:
-    """Read what `write_state` wrote for the public class `name`.
+def read_state(name: str, path: str | os.PathLike[str]) -> tuple[State, dict[str, Any]]:
+    """Read what `write_state` wrote for the public class `name`, and `more`.
 
     Raises:
         ModelError: Missing, damaged, or something else.
@@ -114,7 +119,8 @@ def read_state(name: str, path: str | os.PathLike[str]) -> State:
     d, classwise = about["n_features"], about["classwise"]
     sums = _checked(tensors, labels, d, classwise=classwise, dtype=accumulate)
     fixed, single = about["fixed"], about["single"]
-    return State(name, d, classwise, product, accumulate, labels, fixed, single, sums)
+    state = State(name, d, classwise, product, accumulate, labels, fixed, single, sums)
+    return state, about["more"]
 
 
 def _read(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:
