@@ -176,7 +176,7 @@ def interval(mean: Any, low: Any, high: Any, style: str = "number") -> tuple[str
     if factor == 100:
         decimals = 0 if half >= 10 else 1 if half >= 0.1 or half == 0 else 2
     else:
-        decimals = min(max(1 - math.floor(math.log10(half)), 0), 4) if half > 0 else 3
+        decimals = min(max(1 - math.floor(math.log10(half)), 0), 3) if half > 0 else 3
 
     def write(value: float) -> str:
         text = f"{factor * value:{sign},.{decimals}f}"

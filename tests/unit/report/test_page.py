@@ -151,6 +151,22 @@ def test_a_skipped_stage_gives_its_reason(report):
     )
 
 
+def test_a_change_within_its_error_is_no_clear_change(report):
+    assert "+0.7 points of accuracy on the others (+0.4 to +1.1)" in Page(render(report)).text
+    report["flags"]["what_if"][-1]["low"] = -0.01
+    text = Page(render(report)).text
+    assert (
+        "Fixing the first 40: no clear change on the other rows (\u22121.0 to +1.1 points)" in text
+    )
+
+
+def test_the_headline_metric_leads_and_the_rival_is_named(report):
+    report["scores"]["headline"] = "macro_f1"
+    text = Page(render(report)).text
+    assert "Macro F1 83.0\u202f% (81.5 to 84.6)" in text
+    assert re.search(r"How \w+ comes out ahead of unsure\.", text)
+
+
 def test_no_flags_is_a_good_result(report):
     report["flags"] |= {"items": [], "what_if": [], "listed": 0}
     text = Page(render(report)).text

@@ -9,7 +9,7 @@ from trivium.report.charts.svg import chart, element, percent_of
 
 __all__ = ["band_line"]
 
-_LEFT, _RIGHT = 0.09, 0.975
+_LEFT, _RIGHT = 0.105, 0.975
 _TOP, _FLOOR, _HEIGHT = 12.0, 188.0, 228.0
 
 Point = tuple[float, float, float | None, float | None]

@@ -52,7 +52,7 @@ def reliability(points: Sequence[tuple[float, float, float]], *, title: str) -> 
             low, high = wilson(observed, rows)
             ends = _TOP + _SIDE * (1 - low), _TOP + _SIDE * (1 - high)
             marks.append(element("line", x1=x, x2=x, y1=ends[0], y2=ends[1], class_="whisker"))
-        radius = 3 + 5 * math.sqrt(max(rows, 0.0) / most)
+        radius = 2.5 + 4 * math.sqrt(max(rows, 0.0) / most)
         marks.append(element("circle", cx=x, cy=y, r=radius, class_="dot main soft"))
     spoken = "; ".join(
         f"predicted {p:.2f}, observed {o:.2f} in {rows:g} rows" for p, o, rows in points

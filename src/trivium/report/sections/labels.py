@@ -126,8 +126,11 @@ def fix_section(report: Record, limits: Limits) -> Section:
     series.sort(key=lambda point: point[0])
     last = series[-1]
     mean, ends = interval(last[1], last[2], last[3], "points")
-    answer = f"Fixing the first {count(last[0])}: {mean} points of accuracy on the others"
-    answer += f" ({ends})" if ends else ""
+    answer = f"Fixing the first {count(last[0])}: "
+    if last[2] is not None and last[3] is not None and last[2] <= 0 <= last[3]:
+        answer += f"no clear change on the other rows ({ends} points)"
+    else:
+        answer += f"{mean} points of accuracy on the others" + (f" ({ends})" if ends else "")
     chart = band_line(
         series,
         title="Change of accuracy on the other rows over the number of labels fixed",

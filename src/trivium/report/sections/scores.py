@@ -11,7 +11,7 @@ from trivium.report.charts import Scale, reliability, ruler, shade, whisker
 from trivium.report.fields import Limits, listed, record, records, stage_reason, words
 from trivium.report.names import LOSSES, SHARES, metric_name, model_name
 from trivium.report.numbers import clock, count, finite, interval, number, percent
-from trivium.report.text import shown
+from trivium.report.text import shown, tied
 
 __all__ = ["estimate", "metrics_of", "score_section"]
 
@@ -133,7 +133,7 @@ def _models(scores: Record, models: Mapping[str, Record], metrics: Sequence[str]
     title = f"Scores on the same {count(folds)} folds." if folds else "Cross-validated scores."
     caption = Markup("With 95\u202f% intervals; a model off the axis is an arrow at its edge.")
     if how:
-        caption += Markup(" {}").format(shown(how, 400))
+        caption += Markup(" {}.").format(shown(tied(how.rstrip(".")), 400))
     return Table(title, tuple(columns), tuple(body), caption, look="tall")
 
 

@@ -153,7 +153,7 @@ def _columns(rows: Sequence[Record], limits: Limits) -> Table:
 
 def _caption(methods: set[str]) -> Markup:
     text = Markup(
-        "CKA is 0 for independence and 1 at most; the "
+        "CKA is about 0 for independence (by chance a little below) and 1 at most; the "
         "shaded band is what chance alone reaches in 95\u202f% of permuted tables, and a hollow "
         "bar stays inside it."
     )
