@@ -53,12 +53,12 @@ class Kernel(ABC):
 
     @abstractmethod
     def _gram(
-        self, x: Float[Tensor, "n d"], y: Float[Tensor, "m d"] | None
+        self, x: Shaped[Tensor, "n d"], y: Shaped[Tensor, "m d"] | None
     ) -> Float[Tensor, "n m"]:
         """Return the Gram matrix of checked inputs; `y` is `None` for x against itself."""
 
     @abstractmethod
-    def _diagonal(self, x: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
+    def _diagonal(self, x: Shaped[Tensor, "n d"]) -> Float[Tensor, " n"]:
         """Return k(x_i, x_i) of checked inputs."""
 
     def resolve(self, x: Shaped[Tensor, "n *d"], random_state: RandomState = 0) -> "Kernel":
@@ -236,7 +236,7 @@ class Kernel(ABC):
 
         if isinstance(other, Kernel):
             return Product((self, other))
-        return Scaled(self, other) if isinstance(other, int | float) else NotImplemented
+        return Scaled(self, float(other)) if isinstance(other, int | float) else NotImplemented
 
     def __rmul__(self, other: Any) -> "Kernel":
         return self * other

@@ -54,11 +54,11 @@ class FeatureMap(ABC):
         """Return a few small instances for conformance tests and the catalog."""
 
     @abstractmethod
-    def _learn(self, kernel: Kernel, x: Float[Tensor, "n d"], seed: int) -> dict[str, Any]:
+    def _learn(self, kernel: Kernel, x: Shaped[Tensor, "n d"], seed: int) -> dict[str, Any]:
         """Return the learned fields for a resolved kernel and checked rows."""
 
     @abstractmethod
-    def _features(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n r"]:
+    def _features(self, x: Shaped[Tensor, "n d"]) -> Float[Tensor, "n r"]:
         """Return the features of checked rows."""
 
     def fit(self: Map, x: Shaped[Tensor, "n *d"], random_state: RandomState = 0) -> Map:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from trivium._core.errors import ArgumentError
@@ -60,7 +60,7 @@ class Fourier(FeatureMap):
     ) -> Float[Tensor, "h d"]:
         """Draw `n_features / 2` frequencies in float64."""
 
-    def _learn(self, kernel: Kernel, x: Float[Tensor, "n d"], seed: int) -> dict[str, Any]:
+    def _learn(self, kernel: Kernel, x: Shaped[Tensor, "n d"], seed: int) -> dict[str, Any]:
         frequencies = self._draw(kernel, x.shape[1], numpy_generator(seed, type(self).__name__))
         return {
             "frequencies": frequencies.to(x.device),
@@ -68,7 +68,7 @@ class Fourier(FeatureMap):
             "amplitude": (2 * float(kernel._diagonal(x[:1])[0]) / self.n_features) ** 0.5,
         }
 
-    def _features(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n r"]:
+    def _features(self, x: Shaped[Tensor, "n d"]) -> Float[Tensor, "n r"]:
         if self.frequencies is None or self.center is None:
             raise ArgumentError(f"{type(self).__name__}: frequencies must be learned by fit first")
         phases = (x - self.center.to(x)) @ self.frequencies.to(x).mT

@@ -87,7 +87,7 @@ class Nystroem(FeatureMap):
         draw = numpy_generator(seed, "Nystroem").choice(len(x), count, replace=False)
         return torch.from_numpy(draw).to(x.device)
 
-    def _learn(self, kernel: Kernel, x: Float[Tensor, "n d"], seed: int) -> dict[str, Any]:
+    def _learn(self, kernel: Kernel, x: Shaped[Tensor, "n d"], seed: int) -> dict[str, Any]:
         points = x[self._choose(kernel, x, seed)]
         if len(points) == 0:
             raise ArgumentError(
@@ -108,7 +108,7 @@ class Nystroem(FeatureMap):
             "n_features": len(points),
         }
 
-    def _features(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n r"]:
+    def _features(self, x: Shaped[Tensor, "n d"]) -> Float[Tensor, "n r"]:
         if self.points is None or self.projection is None:
             raise ArgumentError("Nystroem: landmarks must be learned by fit first")
         gram = self.kernel.gram(x, self.points.to(x))
