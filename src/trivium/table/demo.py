@@ -140,8 +140,6 @@ def _signals(n_rows: int, rng: np.random.Generator) -> tuple[dict[str, list[str]
         + 0.4 * (2 * order - 1)
     )
     kept = np.flatnonzero(np.abs(scores) > _MARGIN)[:n_rows]
-    if len(kept) < n_rows:
-        kept = np.argsort(-np.abs(scores), kind="stable")[:n_rows]
     start = np.datetime64("2021-01-01")
     columns = {
         "wait_minutes": [f"{value:.1f}" for value in 20 + 6 * wait[kept]],
