@@ -1,5 +1,7 @@
 """The average of the rules along the ridge path, weighted by how well each left-out row fares."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -11,11 +13,11 @@ from trivium.closedform.spectrum import Spectrum
 
 __all__ = ["averaged_layer", "averaged_scores", "path_weights"]
 
-_NEGLIGIBLE = 1e-9
+_NEGLIGIBLE = 1e-6
 
 
 def path_weights(log_weights: np.ndarray, *, average: bool) -> np.ndarray:
-    """Normalise weights given as logarithms; one winner without averaging, none below 1e-9."""
+    """Normalise weights given as logarithms; one winner without averaging, none below 1e-6."""
     if not average:
         chosen = np.zeros(len(log_weights))
         chosen[int(np.argmax(log_weights))] = 1.0
@@ -26,14 +28,30 @@ def path_weights(log_weights: np.ndarray, *, average: bool) -> np.ndarray:
 
 
 def averaged_scores(
-    spectrum: Spectrum, rows: LeftOut, path: Path, *, corrected: bool
+    spectrum: Spectrum,
+    rows: LeftOut,
+    path: Path,
+    *,
+    corrected: bool,
+    known: Mapping[float, Tensor] | None = None,
 ) -> Float[Tensor, "n c"]:
-    """Leave-one-out scores of the averaged rule, temperature applied, prior not yet added."""
+    """Leave-one-out scores of the averaged rule, temperature applied, prior not yet added.
+
+    Args:
+        spectrum: Spectrum of the fit.
+        rows: Its rows.
+        path: Resolved path.
+        corrected: Whether the intercept is corrected.
+        known: Scores that are known already, by ridge.
+    """
+    known = known or {}
     total = torch.zeros(len(rows.codes), len(spectrum.counts), dtype=spectrum.values.dtype)
     for ridge, scale, weight in zip(path.ridges, path.scales, path.weights, strict=True):
         if weight > 0:
-            scores = leave_one_out_scores(spectrum, rows, float(ridge), corrected=corrected)
-            total += float(path.sharpness * scale * weight) * scores
+            scores = known.get(float(ridge))
+            if scores is None:
+                scores = leave_one_out_scores(spectrum, rows, float(ridge), corrected=corrected)
+            total.add_(scores, alpha=float(path.sharpness * scale * weight))
     return total
 
 

@@ -1,6 +1,6 @@
 """From rows or moments to a resolved rule: ridge path, temperatures, weights, layer."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -17,6 +17,8 @@ from trivium.closedform.spectrum import Spectrum
 from trivium.closedform.temperature import Scored, fit_temperature, log_loss
 
 __all__ = ["Rule", "Sample", "finish_logits", "layer_of", "loo_logits", "loo_loss", "resolve"]
+
+_REMEMBERED = 500_000
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,12 @@ class Sample:
 
     rows: LeftOut
     weights: Float[Tensor, " n"]
+    known: dict[float, Tensor] = field(default_factory=dict, repr=False, compare=False)
+
+    def remember(self, ridge: float, scores: Tensor) -> None:
+        """Keep the scores of a ridge while the average is made, if they are small."""
+        if scores.numel() <= _REMEMBERED:
+            self.known[ridge] = scores
 
     def scored(self, spectrum: Spectrum, prior: str | Tensor) -> Scored:
         """Offsets and weights for the temperature; rows alone in their class are set aside."""
@@ -55,6 +63,7 @@ def _point(
     spectrum: Spectrum, sample: Sample, scored: Scored, rule: Rule, ridge: float, scale: float
 ) -> Point:
     scores = leave_one_out_scores(spectrum, sample.rows, ridge, corrected=rule.corrected)
+    sample.remember(ridge, scores)
     if rule.temperature == "loo":
         scale = fit_temperature(scores, scored, start=scale)
     loss = log_loss(scores, scored, scale)
@@ -118,7 +127,9 @@ def resolve(spectrum: Spectrum, sample: Sample | None, rule: Rule) -> Path:
     )
     if sample is None or rule.temperature != "loo" or int((path.weights > 0).sum()) < 2:
         return path
-    scores = averaged_scores(spectrum, sample.rows, path, corrected=rule.corrected)
+    scores = averaged_scores(
+        spectrum, sample.rows, path, corrected=rule.corrected, known=sample.known
+    )
     return replace(path, sharpness=fit_temperature(scores, scored))
 
 
@@ -136,7 +147,10 @@ def finish_logits(
 
 def loo_logits(spectrum: Spectrum, sample: Sample, path: Path, rule: Rule) -> Float[Tensor, "n c"]:
     """Leave-one-out logits of the averaged rule: prior added, empty classes at the floor."""
-    scores = averaged_scores(spectrum, sample.rows, path, corrected=rule.corrected)
+    scores = averaged_scores(
+        spectrum, sample.rows, path, corrected=rule.corrected, known=sample.known
+    )
+    sample.known.clear()
     return finish_logits(spectrum, sample, rule, scores)
 
 

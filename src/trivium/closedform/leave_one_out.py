@@ -10,7 +10,8 @@ and the score of class j is `-(n-1)/2 · (x - μ_j')ᵀB'(x - μ_j') + (n-1) tr(
 with f' the degrees of freedom without the row. This is what a refit on the other rows gives.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -36,9 +37,20 @@ class LeftOut:
     residual: Float[Tensor, "n r"]
     codes: Int[Tensor, " n"]
     removed: Float[Tensor, " n"]
+    memory: dict[str, Tensor] = field(default_factory=dict, repr=False, compare=False)
+
+    @cached_property
+    def square(self) -> Float[Tensor, "n r"]:
+        """Squared residuals."""
+        return self.residual**2
 
     def counts_left(self, spectrum: Spectrum) -> Float[Tensor, "n c"]:
         """Class counts as each row sees them once it is removed."""
+        if "left" not in self.memory:
+            self.memory["left"] = self._counts_left(spectrum)
+        return self.memory["left"]
+
+    def _counts_left(self, spectrum: Spectrum) -> Float[Tensor, "n c"]:
         counts = spectrum.counts.repeat(len(self.codes), 1)
         index = self.codes[:, None]
         left = counts.gather(1, index) - self.removed[:, None]
@@ -84,8 +96,7 @@ def leave_one_out_scores(
     alone = own_left <= 0
     ratio = torch.where(alone, 1.0, own / own_left.clamp_min(_SMALL))
     change = torch.where(alone, 0.0, rows.removed * ratio)
-    square = rows.residual**2
-    both = square @ torch.stack((inverse, inverse**2), 1)
+    both = rows.square @ torch.stack((inverse, inverse**2), 1)
     length, length2 = both[:, 0], both[:, 1]
     slack = (1 - change * length).clamp_min(_SMALL)
     beta = change / slack

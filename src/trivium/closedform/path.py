@@ -15,6 +15,7 @@ __all__ = ["Path", "Point", "walk"]
 _CENTER, _DECADES, _WIDTH = 10.0, 3.0, 0.75
 _POINTS = 13
 _MOST_EXTRA = 30
+_MATTERS = 25.0
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,9 @@ def log_prior(ridge: float, mean_variance: float) -> float:
 def walk(evaluate: Callable[[float], Point], mean_variance: float, lowest: float) -> list[Point]:
     """Evaluate the grid, and beyond an end for as long as that end is the best.
 
+    Whole decades come first, then the half decades beside a decade that matters (one within
+    exp(-25) of the best).
+
     Args:
         evaluate: Point of a ridge.
         mean_variance: Mean variance of a column within classes.
@@ -83,17 +87,30 @@ def walk(evaluate: Callable[[float], Point], mean_variance: float, lowest: float
     Returns:
         Points in ascending order of ridge.
     """
-    grid = _CENTER * mean_variance * np.logspace(-_DECADES, _DECADES, _POINTS)
-    points = [evaluate(float(ridge)) for ridge in grid if ridge > lowest]
-    points = points or [evaluate(lowest)]
     step = 10.0 ** (2 * _DECADES / (_POINTS - 1))
+    middle = _CENTER * mean_variance
+    found: dict[int, Point] = {}
+
+    def look(index: int) -> None:
+        ridge = middle * step**index
+        if index not in found and ridge > lowest:
+            found[index] = evaluate(ridge)
+
+    def best() -> int:
+        return max(found, key=lambda index: found[index].log_weight)
+
+    half = _POINTS // 2
+    for index in range(-half, half + 1, 2):
+        look(index)
+    if not found:
+        return [evaluate(max(lowest, middle))]
+    for index in [i for i in found if found[i].log_weight > found[best()].log_weight - _MATTERS]:
+        look(index - 1)
+        look(index + 1)
     for _ in range(_MOST_EXTRA):
-        best = max(range(len(points)), key=lambda index: points[index].log_weight)
-        below, above = points[0].ridge / step, points[-1].ridge * step
-        if best == 0 and below > lowest:
-            points.insert(0, evaluate(below))
-        elif best == len(points) - 1 and len(points) > 1 and best != 0:
-            points.append(evaluate(above))
-        else:
+        size, at = len(found), best()
+        look(at - 1)
+        look(at + 1)
+        if len(found) == size:
             break
-    return points
+    return [found[index] for index in sorted(found)]

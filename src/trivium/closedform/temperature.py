@@ -41,13 +41,16 @@ def log_loss(scores: Float[Tensor, "n c"], rows: Scored, scale: float = 1.0) -> 
     return float((rows.weights * losses).sum())
 
 
-def _slopes(scores: Tensor, target: Tensor, rows: Scored, scale: float) -> tuple[float, float]:
-    probability = torch.softmax(scale * scores + rows.offset, 1)
+def _slopes(
+    scores: Tensor, offset: Tensor, weights: Tensor, target: float, scale: float
+) -> tuple[float, float]:
+    """First and second derivative of the loss in τ; classes along axis 0, which vectorises."""
+    probability = torch.softmax(scale * scores + offset, 0)
     weighted = probability * scores
-    mean = weighted.sum(1)
-    first = rows.weights @ (mean - target)
-    second = rows.weights @ ((weighted * scores).sum(1) - mean**2)
-    return float(first), float(second)
+    mean = weighted.sum(0)
+    first = float(weights @ mean) - target
+    second = float(weights @ ((weighted * scores).sum(0) - mean**2))
+    return first, second
 
 
 def fit_temperature(scores: Float[Tensor, "n c"], rows: Scored, start: float = 1.0) -> float:
@@ -67,12 +70,12 @@ def fit_temperature(scores: Float[Tensor, "n c"], rows: Scored, start: float = 1
     total = float(rows.weights.sum())
     if total <= 0 or not bool(scores.any()):
         return 1.0
-    smooth = 1 / (total + 1)
-    target = (1 - smooth) * scores.gather(1, rows.codes[:, None])[:, 0]
+    target = float(rows.weights @ scores.gather(1, rows.codes[:, None])[:, 0]) * total / (total + 1)
+    scores, offset = scores.mT.contiguous(), rows.offset.mT.contiguous()
     low, high = _LOWEST, _HIGHEST
     tau = min(max(start, low), high)
     for _ in range(_STEPS):
-        first, second = _slopes(scores, target, rows, tau)
+        first, second = _slopes(scores, offset, rows.weights, target, tau)
         if first > 0:
             high = tau
         else:
@@ -81,7 +84,7 @@ def fit_temperature(scores: Float[Tensor, "n c"], rows: Scored, start: float = 1
         if not low < step < high:
             step = math.sqrt(low * high) if high > 4 * low else (low + high) / 2
         step = min(max(step, tau / 30), tau * 30)
-        done = abs(step - tau) <= 1e-10 * tau
+        done = abs(step - tau) <= 1e-6 * tau
         tau = step
         if done:
             break
