@@ -98,7 +98,7 @@ def test_huge_and_tiny_columns_stay_in_float32():
 
 
 def test_outliers_do_not_blur_the_rest_in_float32(rng):
-    """A mean as origin would sit far from the bulk and lose its distances (an error of 0.8 here)."""
+    """A mean as origin would sit far from the bulk and lose its distances: an error of 0.8."""
     x = torch.from_numpy(rng.standard_cauchy((400, 6)))
     x[0] = 1e6
     exact, single = Gaussian(2.0).gram(x), Gaussian(2.0).gram(x.float()).double()
