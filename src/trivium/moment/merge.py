@@ -59,6 +59,17 @@ class Sums:
         """Whether each group keeps its own second sums."""
         return self.second.ndim == 3
 
+    def without_rows(self) -> "Sums":
+        """Return sums of no rows over the same groups, their second sums not yet made."""
+        zero = torch.zeros_like(self.first)
+        return Sums(
+            torch.zeros_like(self.count),
+            torch.zeros_like(self.weight),
+            self.shift,
+            zero,
+            self.second.new_empty(0),
+        )
+
     def tensors(self) -> dict[str, Tensor]:
         """Name to tensor."""
         return {
@@ -167,13 +178,19 @@ def block_sums(
     Cost:
         O(b d²) for the product, O(b d) for the rest.
     """
+    k, home = len(state.weight), state.first
     scale = None if weight is None else weight.to(rows.dtype)
     _set_new_shifts(rows, codes, scale, state)
-    shift = state.shift.to(rows.device, rows.dtype)
-    part = _sums_about(rows, codes, weight, shift, state)
-    if _drifted(part, state):
-        own = (part.shift + part.offset()).to(rows.device, rows.dtype)
-        part = _sums_about(rows, codes, weight, own, state)
+    part = state.without_rows()
+    part.count = torch.bincount(codes, minlength=k).to(home.device)
+    part.weight = _group_weights(codes, weight, k, torch.float64).to(home)
+    part.shift = state.shift.to(rows.device, rows.dtype).to(home)
+    shifted, part.first = _shifted(rows, codes, scale, part.shift)
+    if _drifted(shifted, part, state):
+        part.shift = (part.shift + part.offset()).to(rows.dtype).to(home)
+        shifted, part.first = _shifted(rows, codes, scale, part.shift)
+    second = _second(shifted, codes, k) if state.classwise else symmetric_product(shifted)
+    part.second = second.to(home)
     return part.move(state.shift)
 
 
@@ -199,27 +216,20 @@ def _group_weights(codes: Tensor, weight: Tensor | None, k: int, dtype: torch.dt
     return torch.zeros(k, dtype=dtype, device=codes.device).index_add_(0, codes, weight.to(dtype))
 
 
-def _sums_about(
-    rows: Tensor, codes: Tensor, weight: Tensor | None, shift: Tensor, state: Sums
-) -> Sums:
-    k, home = len(shift), state.first
-    scale = None if weight is None else weight.to(rows.dtype)
+def _shifted(
+    rows: Tensor, codes: Tensor, scale: Tensor | None, shift: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Rows minus the shift of their group, times the root of their weight; and first sums."""
+    k, local = len(shift), shift.to(rows.device, rows.dtype)
     if k == 1:
-        shifted = rows - shift
+        shifted = rows - local
     else:
-        shifted = torch.index_select(shift, 0, codes)
+        shifted = torch.index_select(local, 0, codes)
         torch.sub(rows, shifted, out=shifted)
-    first = group_sums(shifted, codes, scale, k)
+    first = group_sums(shifted, codes, scale, k).to(shift)
     if scale is not None:
         shifted *= scale.sqrt()[:, None]
-    second = _second(shifted, codes, k) if state.classwise else symmetric_product(shifted)
-    return Sums(
-        torch.bincount(codes, minlength=k).to(home.device),
-        _group_weights(codes, weight, k, torch.float64).to(home),
-        shift.to(home),
-        first.to(home),
-        second.to(home),
-    )
+    return shifted, first
 
 
 def _second(shifted: Tensor, codes: Tensor, k: int) -> Tensor:
@@ -234,10 +244,15 @@ def _second(shifted: Tensor, codes: Tensor, k: int) -> Tensor:
     return out
 
 
-def _drifted(part: Sums, state: Sums) -> bool:
-    """Whether a float32 product about the shift would lose digits of the variance."""
-    raw = part.second.diagonal(dim1=-2, dim2=-1)
-    held = state.weight.sum() if not state.classwise else state.weight[:, None]
-    mine = part.weight.sum() if not state.classwise else part.weight[:, None]
-    known = state.centered_diagonal() * (mine / torch.where(held > 0, held, 1.0))
-    return bool((raw > _DRIFT * (known.clamp_min(0) + part.centered_diagonal().clamp_min(0))).any())
+def _drifted(shifted: Tensor, part: Sums, state: Sums) -> bool:
+    """Whether a float32 product about the shift would lose digits of the variance in the block."""
+    raw = torch.linalg.vector_norm(shifted, dim=0).to(part.first).square()
+    own = (raw - (part.first * part.offset()).sum(0)).clamp_min(0)
+    n, met = len(shifted), int((part.count > 0).sum())
+    if n >= 2 * met:
+        return bool((raw > _DRIFT * own * (n / max(1, n - met))).any())
+    # Too few rows of each group to tell from the block alone.
+    diagonal = state.centered_diagonal()
+    known = (diagonal.sum(0) if state.classwise else diagonal).clamp_min(0)
+    share = part.weight.sum() / state.weight.sum().clamp_min(part.weight.sum())
+    return bool((raw > _DRIFT * (own + known * share)).any())

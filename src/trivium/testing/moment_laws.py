@@ -84,10 +84,11 @@ def _plus_leaves_both(
     make: Make, update: Update, read: Read, parts: Sequence[Any], tolerance: float
 ) -> None:
     a, b = _whole(make, update, parts[:1]), _whole(make, update, parts[1:])
-    before = {**{f"a.{k}": np.array(v) for k, v in read(a).items()}}
-    before |= {f"b.{k}": np.array(v) for k, v in read(b).items()}
+    before = {f"a.{name}": np.asarray(value).copy() for name, value in read(a).items()}
+    before |= {f"b.{name}": np.asarray(value).copy() for name, value in read(b).items()}
     update(a + b, parts[0])
-    after = {f"a.{k}": v for k, v in read(a).items()} | {f"b.{k}": v for k, v in read(b).items()}
+    after = {f"a.{name}": value for name, value in read(a).items()}
+    after |= {f"b.{name}": value for name, value in read(b).items()}
     _close("a + b changes neither", after, before, 0.0)
 
 
