@@ -22,7 +22,7 @@ from torch import Tensor
 
 from trivium._core.errors import ArgumentError
 from trivium.closedform.fitting import Rule, Sample, finish_logits, loo_loss
-from trivium.closedform.head import Head
+from trivium.closedform.head import Head, Quadratic, add_floor
 from trivium.closedform.path import Path
 from trivium.closedform.prior import log_prior_of
 from trivium.closedform.spectrum import Spectrum
@@ -42,11 +42,14 @@ class Blended:
 
     path: Path
     logits: Float[Tensor, "n c"]
-    extra: dict[str, Tensor]
+    layer: tuple[Tensor, Tensor] | None = None
+    quadratic: Quadratic | None = None
 
     def upon(self, head: Head) -> Head:
         """Put the quadratic rule on a linear head; unchanged when the shared rule won."""
-        return replace(head, **{name: value.contiguous() for name, value in self.extra.items()})
+        if self.layer is None:
+            return head
+        return replace(head, weight=self.layer[0], bias=self.layer[1], quadratic=self.quadratic)
 
 
 def _factors(
@@ -110,10 +113,8 @@ def quadratic_scores(
     return torch.where(present, kept - kept.sum(1, keepdim=True) / present.sum(1)[:, None], 0.0)
 
 
-def _quadratic_head(
-    spectrum: Spectrum, sample: Sample, path: Path, rule: Rule
-) -> dict[str, Tensor]:
-    """Basis, means, factors and biases of the rule on new rows, temperature and prior applied."""
+def _quadratic_head(spectrum: Spectrum, sample: Sample, path: Path, rule: Rule) -> Quadratic:
+    """The rule on new rows, temperature and prior applied."""
     blend, ridge, scale = path.blend or 0.0, path.blend_ridge, path.blend_scale
     factors, log_dets = _factors(spectrum, sample, blend, ridge)
     r, counts = len(spectrum.values), spectrum.counts
@@ -123,23 +124,22 @@ def _quadratic_head(
         trace = r - ridge * factors.square().sum((1, 2))
         bias = bias + spectrum.total * trace / (2 * spectrum.freedom() * counts.clamp_min(_SMALL))
     bias = scale * bias + log_prior_of(counts, rule.prior)
-    return {
-        "basis": spectrum.basis,
-        "means": spectrum.means,
-        "factors": factors * (scale * multiplicity).sqrt()[:, None, None],
-        "quadratic_bias": bias,
-    }
+    return Quadratic(
+        spectrum.basis.contiguous(),
+        spectrum.means.contiguous(),
+        (factors * (scale * multiplicity).sqrt()[:, None, None]).contiguous(),
+        bias,
+    )
 
 
-def _projection(head: Head, spectrum: Spectrum, sample: Sample) -> dict[str, Tensor]:
+def _projection(quadratic: Quadratic, spectrum: Spectrum, sample: Sample) -> tuple[Tensor, Tensor]:
     """Least-squares linear layer of the quadratic log-odds on the training rows."""
     rows = sample.rows.residual + spectrum.means[sample.rows.codes]
-    moved = rows @ spectrum.basis.mT
-    logits = head.logits((moved + head.center) * head.unit)
+    logits = add_floor(quadratic.logits(rows @ spectrum.basis.mT), spectrum.total)
     weights = sample.weights.sqrt()[:, None]
     design = torch.cat((rows, torch.ones(len(rows), 1, dtype=rows.dtype)), 1)
     solved = torch.linalg.lstsq(design * weights, logits * weights, driver="gelsd").solution
-    return {"weight": solved[:-1].mT @ spectrum.basis.mT, "bias": solved[-1]}
+    return (solved[:-1].mT @ spectrum.basis.mT).contiguous(), solved[-1].contiguous()
 
 
 def _search(spectrum: Spectrum, sample: Sample, path: Path, rule: Rule) -> Path:
@@ -191,7 +191,7 @@ def fit_blend(
     """
     if abs(float(sample.weights.sum()) - spectrum.total) > 1e-6 * spectrum.total:
         raise ArgumentError('ClosedFormClassifier: covariance="blend" needs all rows; use fit')
-    keep = Blended(replace(path, blend=0.0), shared, {})
+    keep = Blended(replace(path, blend=0.0), shared)
     if path.blend == 0.0 or len(sample.weights) <= len(spectrum.center):
         return keep
     found = path if path.blend is not None else _search(spectrum, sample, path, rule)
@@ -204,13 +204,5 @@ def fit_blend(
     better = sign * loo_loss(logits, sample)[side] < sign * loo_loss(shared, sample)[side]
     if path.blend is None and not better:
         return keep
-    extra = _quadratic_head(spectrum, sample, found, rule)
-    linear = Head(
-        torch.zeros_like(spectrum.means @ spectrum.basis.mT),
-        torch.zeros_like(spectrum.counts),
-        spectrum.center,
-        spectrum.unit,
-        spectrum.total,
-    )
-    extra |= _projection(replace(linear, **extra), spectrum, sample)
-    return Blended(found, logits, extra)
+    quadratic = _quadratic_head(spectrum, sample, found, rule)
+    return Blended(found, logits, _projection(quadratic, spectrum, sample), quadratic)

@@ -113,6 +113,7 @@ class ClosedFormClassifier(ClassifierMixin, BaseEstimator):
             ArgumentError: A choice that does not exist.
             NumericalError: Coefficients that float64 cannot hold.
         """
+        self.__dict__.pop("_stream", None)
         data = check_labelled(self, "ClosedFormClassifier.fit", X, y, sample_weight)
         return self._fit_rows(data, check_rule(self, len(data.classes)), None)
 
@@ -205,8 +206,8 @@ class ClosedFormClassifier(ClassifierMixin, BaseEstimator):
         Raises:
             DataError: As `fit`; or fewer than two classes known.
         """
-        first = not hasattr(self, "_stream")
-        stream = Reservoir(classes) if first else self._stream
+        held: Reservoir | None = getattr(self, "_stream", None)
+        stream, first = held or Reservoir(classes), held is None
         stream.add(self, X, y, sample_weight, first=first)
         self._stream = stream
         return self._fit_stream(stream.moments, stream)
@@ -384,6 +385,12 @@ class ClosedFormClassifier(ClassifierMixin, BaseEstimator):
             **numbers,
         }
         return tensors, manifest
+
+    def to_torch(self) -> Any:
+        """Return the linear rule as `torch.nn.Linear`, see `trivium.closedform.to_torch`."""
+        from trivium.closedform.export import to_torch
+
+        return to_torch(self)
 
     @classmethod
     def from_state(

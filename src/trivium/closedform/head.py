@@ -11,7 +11,7 @@ from torch import Tensor
 from trivium._core.errors import ModelError
 from trivium.closedform.prior import floor_log_odds
 
-__all__ = ["Head", "add_floor", "head_from_state", "head_state"]
+__all__ = ["Head", "Quadratic", "add_floor", "head_from_state", "head_state"]
 
 
 def add_floor(logits: Tensor, total: float) -> Tensor:
@@ -24,11 +24,36 @@ def add_floor(logits: Tensor, total: float) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Head:
-    """A linear rule, or a quadratic one when it has `factors`.
+class Quadratic:
+    """A quadratic rule: logits `bias_k - ½ ‖(z basis - means_k) factors_k‖²`.
 
-    The coordinates of a row are `z = x / unit - center`. The linear logits are
-    `z weightᵀ + bias`; the quadratic ones `bias - ½ ‖(z basis - means_k) factors_k‖²`.
+    Args:
+        basis: Directions in which the factors live.
+        means: Class means there.
+        factors: For each class a factor F with `F Fᵀ` the scaled precision.
+        quadratic_bias: Bias with the log-prior, -inf for a class without rows.
+    """
+
+    basis: Float[Tensor, "d r"]
+    means: Float[Tensor, "c r"]
+    factors: Float[Tensor, "c r r"]
+    quadratic_bias: Float[Tensor, " c"]
+
+    def logits(self, moved: Float[Tensor, "n d"]) -> Float[Tensor, "n c"]:
+        """Logits of rows that are scaled and centered already; -inf for classes without rows."""
+        coordinates = moved @ self.basis
+        away = [
+            ((coordinates - mean) @ factor).square().sum(1)
+            for mean, factor in zip(self.means, self.factors, strict=True)
+        ]
+        logits = self.quadratic_bias - 0.5 * torch.stack(away, 1)
+        present = ~torch.isneginf(self.quadratic_bias)
+        return logits - logits[:, present].mean(1, keepdim=True)
+
+
+@dataclass(frozen=True)
+class Head:
+    """A linear rule on `z = x / unit - center`: logits `z weightᵀ + bias`.
 
     Args:
         weight: Weight of each class; for a quadratic rule its linear projection.
@@ -36,10 +61,7 @@ class Head:
         center: Grand mean of the training rows, in units of `unit`.
         unit: Power of two by which rows are divided.
         total: Weight of the training rows, which decides the floor of a class without rows.
-        basis: Directions in which the factors live.
-        means: Class means there.
-        factors: For each class a factor F with `F Fᵀ` the scaled precision.
-        quadratic_bias: Bias of the quadratic rule.
+        quadratic: The quadratic rule that is used instead, if any.
     """
 
     weight: Float[Tensor, "c d"]
@@ -47,41 +69,29 @@ class Head:
     center: Float[Tensor, " d"]
     unit: float
     total: float
-    basis: Float[Tensor, "d r"] | None = None
-    means: Float[Tensor, "c r"] | None = None
-    factors: Float[Tensor, "c r r"] | None = None
-    quadratic_bias: Float[Tensor, " c"] | None = None
+    quadratic: Quadratic | None = None
 
     @property
     def linear(self) -> bool:
         """Whether the rule is linear."""
-        return self.factors is None
+        return self.quadratic is None
 
     def logits(self, rows: Float[Tensor, "n d"]) -> Float[Tensor, "n c"]:
         """Logits of rows, prior included, with mean zero over the classes with rows."""
         moved = rows / self.unit - self.center
-        if self.factors is None or self.basis is None or self.means is None:
+        if self.quadratic is None:
             return add_floor(moved @ self.weight.mT + self.bias, self.total)
-        coordinates = moved @ self.basis
-        away = [
-            ((coordinates - mean) @ factor).square().sum(1)
-            for mean, factor in zip(self.means, self.factors, strict=True)
-        ]
-        logits = self.quadratic_bias - 0.5 * torch.stack(away, 1)
-        logits = logits - logits[:, ~torch.isneginf(self.quadratic_bias)].mean(1, keepdim=True)
-        return add_floor(logits, self.total)
+        return add_floor(self.quadratic.logits(moved), self.total)
 
 
 def head_state(head: Head) -> tuple[dict[str, np.ndarray], dict[str, float]]:
     """Split a head into arrays and numbers."""
-    tensors, numbers = {}, {}
-    for field in fields(head):
-        value = getattr(head, field.name)
-        if isinstance(value, Tensor):
-            tensors[field.name] = np.ascontiguousarray(value.numpy())
-        elif value is not None:
-            numbers[field.name] = float(value)
-    return tensors, numbers
+    held = {"weight": head.weight, "bias": head.bias, "center": head.center}
+    if head.quadratic is not None:
+        rule = head.quadratic
+        held |= {field.name: getattr(rule, field.name) for field in fields(rule)}
+    tensors = {name: np.ascontiguousarray(value.numpy()) for name, value in held.items()}
+    return tensors, {"unit": head.unit, "total": head.total}
 
 
 def _check_shapes(tensors: dict[str, Tensor]) -> None:
@@ -130,4 +140,5 @@ def head_from_state(
         raise ModelError(
             f"closedform: the state must name {len(held['bias'])} classes; got {len(classes)}"
         )
-    return Head(unit=unit, total=total, **held), classes
+    linear = held.pop("weight"), held.pop("bias"), held.pop("center")
+    return Head(*linear, unit, total, Quadratic(**held) if held else None), classes

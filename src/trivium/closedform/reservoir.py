@@ -118,7 +118,7 @@ def spectrum_and_sample(moments: Moments, stream: Reservoir) -> tuple[Spectrum, 
     spectrum = spectrum_of_moments(counts, means, moments.within.double().cpu())
     if len(stream.labels) == 0:
         return spectrum, None
-    known = moments.classes
+    known = check_moments(moments)
     codes = np.searchsorted(known, stream.labels).clip(0, len(known) - 1)
     if (known[codes] != stream.labels).any() or bool((counts[torch.from_numpy(codes)] <= 0).any()):
         raise DataError("ClosedFormClassifier: rows must have classes that the moments hold")
