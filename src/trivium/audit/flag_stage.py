@@ -25,6 +25,8 @@ def n_listed(flags: Flags) -> int:
 def _what_if(state: AuditState, flags: Flags, order: np.ndarray) -> list[Section]:
     """Leave-one-out accuracy on the rows not touched, after minus before, for growing fixes."""
     before = state.classifier.loo_proba_.argmax(1) == state.codes
+    if len(order) == 0:
+        return []
     steps = sorted({step for step in _STEPS if step < len(order)} | {len(order)})
     out = []
     for step in steps:
@@ -71,7 +73,8 @@ def flag_stage(state: AuditState) -> str:
             }
             for place, row in enumerate(order, start=1)
         ],
-        "what_if": _what_if(state, flags, order) if listed else [],
+        # Rows listed beyond the expected number are to be looked at, not to be fixed unseen.
+        "what_if": _what_if(state, flags, order[: round(flags.expected_wrong)]),
     }
     return (
         f"{listed} rows worth a look, about {flags.expected_wrong:.0f} labels expected wrong "
