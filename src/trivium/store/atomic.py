@@ -89,7 +89,7 @@ def atomic_open(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             with suppress(OSError):
                 aside.unlink(missing_ok=True)
             raise
-        _sync(target.parent)
+        _settle(target.parent)
 
 
 @contextmanager
@@ -129,7 +129,7 @@ def atomic_folder(path: str | os.PathLike[str], *, overwrite: bool = False) -> I
         except BaseException:
             shutil.rmtree(aside, ignore_errors=True)
             raise
-        _sync(target.parent)
+        _settle(target.parent)
         shutil.rmtree(old, ignore_errors=True)
 
 
@@ -161,6 +161,12 @@ def _take_name(aside: Path, target: Path, old: Path) -> None:
         if old.is_dir() and not os.path.lexists(target):
             os.replace(old, target)
         raise
+
+
+def _settle(folder: Path) -> None:
+    """Force a rename to disk; it has happened, so a failure here must not say otherwise."""
+    with suppress(OSError):
+        _sync(folder)
 
 
 def _sync(path: Path) -> None:

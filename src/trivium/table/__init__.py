@@ -2,7 +2,8 @@
 
 from trivium.table.bundled import bundled_label, penguins_path
 from trivium.table.dates import Dates, read_dates
-from trivium.table.demo import Demo, demo_table, grade
+from trivium.table.demo import Demo, demo_table
+from trivium.table.demo_grade import grade
 from trivium.table.encode import TableEncoder
 from trivium.table.frame import from_frame
 from trivium.table.infer import column_as, infer_column

@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ from jaxtyping import Float
 
 from trivium._core.errors import ArgumentError, DataError, ModelError, TriviumWarning
 from trivium._core.random import RandomState, check_seed, derive
+from trivium.table.encode_block import Block, Packer, unpack
 from trivium.table.encode_category import CategoryEncoder
 from trivium.table.encode_column import ColumnEncoder
 from trivium.table.encode_curve import N_CURVES
@@ -24,24 +24,9 @@ from trivium.table.table import Column, Kind, Table
 
 __all__ = ["TableEncoder"]
 
-_WAYS: dict[str, type[ColumnEncoder]] = {
-    member.way: member
-    for member in (NumberEncoder, DateEncoder, CategoryEncoder, TextEncoder, SentenceEncoder)
-}
 _MAX_CURVED = 256
 _ROUNDING = 1e-12
 _LEFT_OUT = {Kind.identifier: "left out: an identifier", Kind.constant: "left out: constant"}
-
-
-@dataclass(frozen=True, eq=False)
-class _Block:
-    """One column's encoder, and what brings its features to the common scale."""
-
-    name: str
-    kind: str
-    encoder: ColumnEncoder
-    center: Float[np.ndarray, " d"]
-    scale: float
 
 
 class TableEncoder:
@@ -87,7 +72,7 @@ class TableEncoder:
             )
         self.text_encoder = text_encoder
         self.seed = check_seed(random_state)
-        self._blocks: tuple[_Block, ...] = ()
+        self._blocks: tuple[Block, ...] = ()
         self._left_out: tuple[dict[str, Any], ...] = ()
 
     def fit(self, table: Table) -> "TableEncoder":
@@ -119,14 +104,14 @@ class TableEncoder:
         self._blocks = tuple(self._fit_block(column, n_curves) for column in used)
         return self
 
-    def _fit_block(self, column: Column, n_curves: int) -> _Block:
+    def _fit_block(self, column: Column, n_curves: int) -> Block:
         encoder = self._fit_column(column, n_curves)
         found, _ = encoder.block(column)
         total = float(found.var(axis=0).sum())
         # What varies by rounding alone does not vary.
         varies = total > _ROUNDING * float((found**2).mean(axis=0).sum())
         scale = total**-0.5 if varies else 0.0
-        return _Block(column.name, str(column.kind), encoder, found.mean(axis=0), scale)
+        return Block(column.name, str(column.kind), encoder, found.mean(axis=0), scale)
 
     def _fit_column(self, column: Column, n_curves: int) -> ColumnEncoder:
         if column.kind in {Kind.number, Kind.integer}:
@@ -225,7 +210,7 @@ class TableEncoder:
 
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Return tensors and a JSON manifest from which `from_state` makes the same encoder."""
-        packer = _Packer()
+        packer = Packer()
         blocks = []
         for block in self._blocks:
             arrays, facts = block.encoder.state()
@@ -251,47 +236,13 @@ class TableEncoder:
         """
         try:
             encoder = cls(manifest["text_encoder"], manifest["seed"])
-            encoder._blocks = tuple(_unpack_block(tensors, entry) for entry in manifest["blocks"])
+            encoder._blocks = tuple(unpack(tensors, entry) for entry in manifest["blocks"])
             encoder._left_out = tuple(dict(entry) for entry in manifest["left_out"])
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
             raise ModelError(
                 f"TableEncoder.from_state: the state must describe an encoder; {error!r}"
             ) from error
         return encoder
-
-
-class _Packer:
-    """Many small arrays in one tensor for each dtype, so that wide tables have few tensors."""
-
-    def __init__(self) -> None:
-        self._parts: dict[str, list[np.ndarray]] = {}
-        self._sizes: dict[str, int] = {}
-
-    def add(self, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
-        """Keep the arrays; return for each its tensor, where it begins, and its shape."""
-        places = {}
-        for name, array in arrays.items():
-            tensor = array.dtype.name
-            start = self._sizes.get(tensor, 0)
-            self._parts.setdefault(tensor, []).append(array.ravel())
-            self._sizes[tensor] = start + array.size
-            places[name] = [tensor, start, list(array.shape)]
-        return places
-
-    def tensors(self) -> dict[str, np.ndarray]:
-        return {name: np.concatenate(parts) for name, parts in self._parts.items()}
-
-
-def _unpack_block(tensors: Mapping[str, np.ndarray], entry: Mapping[str, Any]) -> _Block:
-    arrays = {}
-    for name, (tensor, start, shape) in entry["arrays"].items():
-        size = int(np.prod(shape, dtype=np.int64))
-        arrays[name] = tensors[tensor][start : start + size].reshape(shape)
-    center = arrays.pop("center")
-    encoder = _WAYS[entry["way"]].from_state(arrays, entry["facts"])
-    if len(encoder.names) != len(center):
-        raise ValueError(f"{len(encoder.names)} features but {len(center)} centers")
-    return _Block(str(entry["name"]), str(entry["kind"]), encoder, center, float(entry["scale"]))
 
 
 def _as_learnt(

@@ -5,7 +5,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 
+import numpy as np
 import pytest
 
 from trivium._core.errors import (
@@ -15,7 +17,14 @@ from trivium._core.errors import (
     ResourceError,
     TriviumWarning,
 )
-from trivium.store import RunFolder, fingerprint_of, run_folder
+from trivium.store import (
+    RunFolder,
+    atomic_write,
+    fingerprint_of,
+    run_folder,
+    save_model,
+    write_csv,
+)
 
 
 def test_new_run_leaves_only_its_files_and_mark(tmp_path):
@@ -205,3 +214,67 @@ def test_killed_run_resumes(tmp_path, moment):
 def test_fingerprint_sees_every_part():
     assert fingerprint_of(1, "a") != fingerprint_of(1, "b")
     assert fingerprint_of({"seed": 0}) == fingerprint_of({"seed": 0})
+
+
+def _whole_run(path):
+    with RunFolder(path, "f") as run:
+        rows = run.journal("read", lambda: {"rows": 3})
+        run.journal("fit", lambda: [0.1 + 0.2, rows["rows"]])
+        write_csv(run.path / "rows.csv", ["row"], [["=1"]])
+        save_model(run.path / "model", {"w": np.eye(2)}, {"a": 1}, overwrite=True)
+        atomic_write(run.path / "report.json", "{}")
+        run.finish()
+
+
+def _content(path):
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    return {str(file.relative_to(path)): file.read_bytes() for file in files}
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_disk_full_at_any_step_resumes_to_the_same_files(tmp_path, monkeypatch, step):
+    _whole_run(tmp_path / "straight")
+    real = getattr(os, step)
+    for n in range(1, 100):
+        calls = []
+
+        def full(*arguments, calls=calls, n=n):
+            calls.append(arguments)
+            if len(calls) == n:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return real(*arguments)
+
+        path = tmp_path / f"{step}-{n}"
+        with monkeypatch.context() as patch:
+            patch.setattr(os, step, full)
+            try:
+                _whole_run(path)
+            except ResourceError:
+                assert not list(path.rglob("*.tmp"))
+        if len(calls) < n:  # every step has had its turn
+            break
+        marked = path / ".run.json"
+        if not marked.exists() or b'"complete": false' in marked.read_bytes():
+            _whole_run(path)
+        assert _content(path) == _content(tmp_path / "straight")
+    assert n > 6
+
+
+def test_of_many_at_once_one_gets_the_folder(tmp_path):
+    barrier = threading.Barrier(8)
+    held, busy = [], []
+
+    def start():
+        barrier.wait()
+        try:
+            held.append(RunFolder(tmp_path / "run", "f"))
+        except BusyError as error:
+            busy.append(error)
+
+    threads = [threading.Thread(target=start) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (len(held), len(busy)) == (1, 7)
+    held[0].close()
