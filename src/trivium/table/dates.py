@@ -20,6 +20,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from trivium.table.matching import matching
+
 __all__ = ["Dates", "read_dates"]
 
 _TIME = (
@@ -34,7 +36,10 @@ _SHAPES = (
     _MONTH + r" (?P<d>\d{1,2}),? (?P<y>\d{4})",
 )
 _SLASHES = r"(?P<a>\d{1,2})[/-](?P<b>\d{1,2})[/-](?P<y>\d{4})"
-_MAYBE = r"^\s*(?:\d{1,4}[-/. ]|(?i:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)).*\d"
+_MAYBE = (
+    r"\s*(?:[0-9]{1,4}[-/. ]|(?i:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec))(?s:.*)[0-9]"
+    r"(?s:.*)"
+)
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 
 Ints = NDArray[np.int64]
@@ -80,7 +85,7 @@ def read_dates(texts: pa.Array, order: str | None = None) -> Dates:
     seconds = np.full(n, np.nan)
     shaped = np.zeros(n, dtype=np.bool_)
     zones = np.full(n, NO_ZONE, dtype=np.int64)
-    maybe = pc.match_substring_regex(texts, _MAYBE).to_numpy(zero_copy_only=False)
+    maybe = matching(texts, _MAYBE)
     if not maybe.any():
         return Dates(seconds, shaped, zones, ambiguous=False)
     ambiguous = False

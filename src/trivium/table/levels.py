@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from trivium.table.matching import FEW
 from trivium.table.naming import cut, listed
 
 __all__ = ["Levels"]
@@ -48,6 +49,8 @@ class Levels:
 
     def tokens(self, tokens: frozenset[str]) -> Mask:
         """Which texts, spaces around them aside, are one of these."""
+        if len(self) <= FEW:
+            return np.array([t.strip() in tokens for t in self.texts.to_pylist()], dtype=np.bool_)
         bare = pc.utf8_trim_whitespace(self.texts)
         wanted = pa.array(sorted(tokens), self.texts.type)
         found: Mask = pc.is_in(bare, value_set=wanted).to_numpy(zero_copy_only=False)

@@ -7,14 +7,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from trivium.table.matching import matching
+
 __all__ = ["Numbers", "read_numbers"]
 
-_SPACE = r"[ \t]*"
-_NUMBER = r"^{s}[+-]?(?:\d+(?:{p}\d*)?|{p}\d+)(?:[eE][+-]?\d+)?{s}$"
-_INFINITE = r"^[ \t]*[+-]?(?i:inf|infinity)[ \t]*$"
-_INTEGER = r"^[ \t]*[+-]?\d+[ \t]*$"
-_LEADING_ZERO = r"^[ \t]*[+-]?0\d"
-_NOT_ZERO = r"^[ \t]*[+-]?[0.,]*[1-9]"
+_SPACE = "[ \t]*"
+_NUMBER = {
+    mark: rf"{_SPACE}[+-]?(?:[0-9]+(?:{point}[0-9]*)?|{point}[0-9]+)(?:[eE][+-]?[0-9]+)?{_SPACE}"
+    for mark, point in ((".", r"\."), (",", ","))
+}
+_INFINITE = rf"{_SPACE}[+-]?(?i:inf|infinity){_SPACE}"
+_INTEGER = rf"{_SPACE}[+-]?[0-9]+{_SPACE}"
+_LEADING_ZERO = rf"{_SPACE}[+-]?0[0-9](?s:.*)"
+_NOT_ZERO = rf"{_SPACE}[+-]?[0.,]*[1-9](?s:.*)"
 
 Mask = NDArray[np.bool_]
 
@@ -42,11 +47,6 @@ class Numbers:
     underflow: Mask
 
 
-def _matches(texts: pa.Array, pattern: str) -> Mask:
-    found: Mask = pc.match_substring_regex(texts, pattern).to_numpy(zero_copy_only=False)
-    return found
-
-
 def read_numbers(texts: pa.Array, decimal: str = ".") -> Numbers:
     """Read texts (no nulls) as numbers: digits, one decimal mark, an exponent, a sign.
 
@@ -61,28 +61,27 @@ def read_numbers(texts: pa.Array, decimal: str = ".") -> Numbers:
         >>> read_numbers(pa.array(["1.5", " -2e3", "1_000"])).values.tolist()
         [1.5, -2000.0, nan]
     """
-    pattern = _NUMBER.format(s=_SPACE, p=r"\." if decimal == "." else ",")
-    finite = _matches(texts, pattern)
+    finite = matching(texts, _NUMBER[decimal])
     values = np.full(len(texts), np.nan)
     if finite.any():
         values[finite] = _parse(texts if finite.all() else texts.filter(pa.array(finite)), decimal)
     is_number = finite
     if not finite.all():
-        infinite = _matches(texts, _INFINITE)
+        infinite = matching(texts, _INFINITE)
         values[infinite] = np.inf
         is_number = finite | infinite
     none = np.zeros(len(texts), dtype=np.bool_)
-    is_integer = _matches(texts, _INTEGER) if finite.any() else none
+    is_integer = matching(texts, _INTEGER) if finite.any() else none
     zero = values == 0
     overflow, rounded = _beyond(texts, values, is_integer)
     return Numbers(
         values=values,
         is_number=is_number,
         is_integer=is_integer,
-        leading_zero=_matches(texts, _LEADING_ZERO) & finite if finite.any() else none,
+        leading_zero=matching(texts, _LEADING_ZERO) & finite if finite.any() else none,
         overflow=overflow,
         rounded=rounded,
-        underflow=_matches(texts, _NOT_ZERO) & zero if zero.any() else none,
+        underflow=matching(texts, _NOT_ZERO) & zero if zero.any() else none,
     )
 
 
