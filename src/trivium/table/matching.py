@@ -24,11 +24,11 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 
 
 def matching(texts: pa.Array, pattern: str, few: int = FEW) -> NDArray[np.bool_]:
-    """Tell which texts (no nulls) match the whole of `pattern`.
+    r"""Tell which texts (no nulls) match the whole of `pattern`.
 
     Args:
         texts: Arrow strings.
-        pattern: An expression that RE2 and Python read alike: say `[0-9]`, not `\\d`.
+        pattern: An expression that RE2 and Python read alike: say `[0-9]`, not `\d`.
         few: Up to so many texts go through Python.
 
     Example:
