@@ -15,9 +15,8 @@ __all__ = ["is_identifier_name", "is_sequence", "kind_of_words"]
 _SAMPLE = 2_000
 _DENSE_SCRIPTS = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]"
 _ID_NAME = re.compile(
-    r"(?:^|[\s_.\-])(?:id|uid|uuid|guid|index|idx|key|rownum|row_?(?:id|no|number))$"
-    r"|[a-z](?:Id|ID)$|^Unnamed: 0$|^__index_level_0__$",
-    re.IGNORECASE,
+    r"(?i:(?:^|[\s_.\-])(?:id|uid|uuid|guid|index|idx|key|rownum|row_?(?:id|no|number)))$"
+    r"|[a-z](?:Id|ID)$|^Unnamed: 0$|^__index_level_0__$"
 )
 _PROSE_WORDS = 4.0
 _SHORT_WORDS = 1.5
