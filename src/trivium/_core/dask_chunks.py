@@ -1,5 +1,6 @@
 """Dask arrays and frames, one row chunk at a time; Dask itself is never imported here."""
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -38,6 +39,8 @@ def _slicer(caller: str, name: str, value: Any, X: Any) -> Callable[[int, int, i
         return lambda i, start, stop: None
     if not is_dask(value):
         held = beside(value)
+        if not math.isnan(X.shape[0]) and len(held) != X.shape[0]:
+            raise ShapeError(f"{caller}: axis n is {X.shape[0]} in X but {len(held)} in {name}")
         return lambda i, start, stop: held[start:stop]
     if hasattr(value, "to_dask_array"):
         value = value.to_dask_array()

@@ -30,7 +30,8 @@ def dense_rows(caller: str, x: Any, start: int, stop: int) -> Tensor:
         DataError: They are not real numbers.
     """
     if isinstance(x, Tensor):
-        rows = x[start:stop].detach()
+        rows = x.detach().narrow_copy(0, start, stop - start) if x.is_sparse else x[start:stop]
+        rows = rows.detach()
     elif sparse.issparse(x):
         rows = torch.from_numpy(_floats(caller, x[start:stop].toarray()))
     elif _is_arrow(x):

@@ -14,6 +14,7 @@ from trivium._core.errors import ArgumentError
 from trivium.moment.condition import condition
 from trivium.moment.guards import check_factor
 from trivium.moment.labels import check_classes
+from trivium.moment.products import mirror
 from trivium.moment.saved import float_dtype, read_state, write_state
 from trivium.moment.state import State
 
@@ -140,7 +141,7 @@ class Moments:
     def between(self) -> Float[Tensor, "d d"]:
         """Scatter of the class means about the mean: Σ w_k (m_k − m)(m_k − m)ᵀ."""
         away = torch.nan_to_num(self.means) - self.mean
-        return away.mT @ (away * self._state.sums.weight[:, None])
+        return mirror(away.mT @ (away * self._state.sums.weight[:, None]))
 
     @property
     def total(self) -> Float[Tensor, "d d"]:
