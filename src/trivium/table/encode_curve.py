@@ -7,7 +7,7 @@ linear model see what is not monotone; curve h has 1/h of the weight, so that sm
 cheaper than rough ones.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
@@ -50,20 +50,21 @@ class Curve:
         finite = values[np.isfinite(values)]
         unit = float(np.abs(finite).max(initial=0.0)) or 1.0
         found = np.sort(finite / unit)
-        knots, levels = _ranks(found)
-        curve = cls(np.array([unit, 0, 1, 0, 0, 0, 0.5]), knots, levels, np.zeros(0))
-        if len(found) == 0:
-            return curve
-        edge = 0.5 / len(found)
         center, scale, heavy = _moments(found)
+        # Without curves and heavy tails nobody asks for ranks.
+        knots, levels = _ranks(found) if n_curves or heavy else (found[:0], found[:0])
+        edge = 0.5 / max(len(found), 1)
         if heavy:
             scores = ndtri(np.clip(_interpolate(found, knots, levels), edge, 1 - edge))
             center, scale, _ = _moments(scores)
-        curve.facts[1:] = center, scale, 0, 0, heavy, edge
-        if found[0] < found[-1]:
-            curve.facts[3:5] = curve._position(found[[0, -1]]) + np.array([-1.0, 1.0])
-        orders = min(n_curves, max(len(knots) - 2, 0))
-        return cls(curve.facts, knots, levels, curve._curves(found, orders).mean(axis=0))
+        facts = np.array([unit, center, scale, 0, 0, heavy, edge])
+        curve = cls(facts, knots, levels, np.zeros(0))
+        if len(found) and found[0] < found[-1]:
+            facts[3:5] = curve._position(found[[0, -1]]) + np.array([-1.0, 1.0])
+        orders = min(n_curves, len(knots) - 2)
+        return (
+            replace(curve, means=curve._curves(found, orders).mean(axis=0)) if orders > 0 else curve
+        )
 
     @property
     def heavy(self) -> bool:
@@ -100,6 +101,8 @@ class Curve:
         return (units - center) / scale
 
     def _curves(self, units: Float[np.ndarray, " n"], n_curves: int) -> Float[np.ndarray, "n k"]:
+        if n_curves == 0:
+            return np.zeros((len(units), 0))
         orders = np.arange(2, 2 + n_curves)
         angles = np.pi * np.outer(self._rank(units), orders)
         return np.cos(angles) * (np.sqrt(2) / orders)

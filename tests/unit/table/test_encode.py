@@ -25,7 +25,7 @@ N = 120
 
 def _column(name, kind, cells):
     cells = [None if cell is None else str(cell) for cell in cells]
-    missing = np.array([cell is None for cell in cells])
+    missing = np.array([cell is None for cell in cells], dtype=bool)
     values = None
     if kind in {Kind.number, Kind.integer}:
         values = np.array([np.nan if cell is None else float(cell) for cell in cells])

@@ -10,7 +10,7 @@ from trivium.table.table import Column, Kind
 
 
 def _column(cells):
-    missing = np.array([cell is None for cell in cells])
+    missing = np.array([cell is None for cell in cells], dtype=bool)
     return Column("c", Kind.category, pa.array(cells, pa.string()), None, missing)
 
 

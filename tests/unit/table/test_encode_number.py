@@ -12,7 +12,7 @@ from trivium.table.table import Column, Kind
 
 
 def _column(kind, cells, values=None):
-    missing = np.array([cell is None for cell in cells])
+    missing = np.array([cell is None for cell in cells], dtype=bool)
     return Column("c", kind, pa.array(cells, pa.string()), values, missing)
 
 

@@ -21,7 +21,7 @@ CHINESE = ("企鹅在岛上孵蛋", "今天股票价格上涨")
 
 
 def _column(cells):
-    missing = np.array([cell is None for cell in cells])
+    missing = np.array([cell is None for cell in cells], dtype=bool)
     return Column("c", Kind.text, pa.array(cells, pa.string()), None, missing)
 
 
