@@ -138,7 +138,7 @@ REFUSED = {
         "damaged",
     ),
     "gzip bomb of many lines": (
-        gzip.compress(b"x,y\n" + b"1,a\n" * 3_000_000),
+        gzip.compress(b"x,y\n" + b"1,a\n" * 1_000_000),
         "data.csv.gz",
         {"max_bytes": 1_000_000},
         "E-TOO-LONG",
@@ -489,7 +489,7 @@ def test_escape_codes_in_names_are_kept(tmp_path):
 
 
 def test_many_columns(tmp_path):
-    width = 5_000
+    width = 2_000
     lines = [",".join(f"c{i}" for i in range(width))]
     lines += [",".join(f"{(i * 7 + r * 13) % 50}.5" for i in range(width)) for r in range(5)]
     table = read_table(write(tmp_path, "\n".join(lines).encode()))
