@@ -29,7 +29,7 @@ from trivium.dependence.text_features import text_features
 __all__ = ["DependenceColumn", "FeatureBlock", "feature_blocks"]
 
 KINDS = ("number", "category", "date", "text")
-_BLOCK_BYTES = 64 * 2**20
+_BLOCK_BYTES = 32 * 2**20
 _MAX_LEVELS = 255
 
 
@@ -139,7 +139,7 @@ def feature_blocks(
                 f"{len(column)} in {column.name!r}"
             )
     numbers = [place for place, column in enumerate(columns) if column.kind == "number"]
-    size = max(1, _BLOCK_BYTES // (8 * 30 * max(1, len(columns[0])))) if columns else 1
+    size = max(1, _BLOCK_BYTES // (8 * 50 * max(1, len(columns[0])))) if columns else 1
     for low in range(0, len(numbers), size):
         places = numbers[low : low + size]
         batch = tuple(columns[place] for place in places)

@@ -21,7 +21,7 @@ from trivium._core.random import numpy_generator
 
 __all__ = ["Permutations", "exceedances", "factor_null", "gram_null", "permutation_p_value"]
 
-_TILE_BYTES = 64 * 2**20
+_TILE_BYTES = 16 * 2**20
 _SMALL = 256
 _SLACK = {torch.float32: 1e-5, torch.float64: 1e-10}
 
