@@ -56,14 +56,14 @@ def check_weights(caller: str, sample_weight: Any, rows: np.ndarray) -> np.ndarr
     try:
         weights = _check_sample_weight(sample_weight, rows, dtype=np.float64)
     except ValueError as error:
-        raise DataError(f"{caller}: sample_weight must be one number a row; {error}") from error
+        raise DataError(
+            f"{caller}: sample_weight must be one number a row, not all zero; {error}"
+        ) from error
     if (weights < 0).any():
         row = int(np.argmax(weights < 0))
         raise DataError(
             f"{caller}: sample_weight must be non-negative; got {weights[row]}", where=f"row {row}"
         )
-    if not (weights > 0).any():
-        raise DataError(f"{caller}: sample_weight must have a positive total; got 0")
     return weights
 
 

@@ -69,7 +69,7 @@ class Path:
 
 def log_prior(ridge: float, mean_variance: float) -> float:
     """Log-normal prior of the ridge, up to a constant."""
-    decades = math.log10(ridge / (_CENTER * mean_variance))
+    decades = math.log10(max(ridge / (_CENTER * mean_variance), 1e-300))
     return -0.5 * (decades / _WIDTH) ** 2
 
 
