@@ -1,6 +1,6 @@
 """The main job: a second opinion on labelled data, stage by stage."""
 
-from trivium.audit.gate import Gate, parse_gate
+from trivium.audit.gate import QUANTITIES, Gate, parse_gate
 from trivium.audit.options import METRICS, AuditOptions
 from trivium.audit.run import STAGES, AuditResult, audit
 from trivium.audit.saved import SavedClassifier, load_classifier
@@ -16,6 +16,7 @@ from trivium.audit.whatif import whatif
 
 __all__ = [
     "METRICS",
+    "QUANTITIES",
     "STAGES",
     "AuditOptions",
     "AuditResult",

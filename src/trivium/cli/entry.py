@@ -126,8 +126,11 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     signal.signal(signal.SIGTERM, _on_terminate)
     try:
-        code = trivium.main(args=arguments, prog_name="trivium", standalone_mode=False)
+        # Not `trivium.main`: click would turn a closed pipe into exit code 1.
+        with trivium.make_context("trivium", arguments or ["--help"]) as context:
+            trivium.invoke(context)
         sys.stdout.flush()
+        code = 0
     except click.exceptions.Exit as stop:
         code = stop.exit_code
     except BrokenPipeError:
@@ -136,4 +139,4 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         code = 0
     except (Exception, KeyboardInterrupt, _Terminated) as error:
         _fail(_describe(error), as_json)
-    sys.exit(code if isinstance(code, int) else 0)
+    sys.exit(code)

@@ -48,7 +48,8 @@ def text_features(texts: Sequence[str | None]) -> tuple[Float[Tensor, "r n"], st
     rows: list[int] = []
     columns: list[int] = []
     for row, text in enumerate(texts):
-        for word in words_of(text) if text else ():
+        # Sorted: a set's order differs from process to process, and with it the last bits.
+        for word in sorted(words_of(text)) if text else ():
             rows.append(row)
             columns.append(index.setdefault(word, len(index)))
     n = len(texts)

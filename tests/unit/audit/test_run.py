@@ -78,9 +78,7 @@ def test_rows_csv_agrees_with_the_classifier(finished: AuditResult) -> None:
     assert next(int(row["row"]) for row in rows if row["flag_rank"] == "1") == first["row"]
 
 
-def test_same_seed_same_bits(
-    finished: AuditResult, options: AuditOptions, tmp_path: Path
-) -> None:
+def test_same_seed_same_bits(finished: AuditResult, options: AuditOptions, tmp_path: Path) -> None:
     again = audit(options, tmp_path / "again")
     assert without_clock(again.report) == without_clock(finished.report)
     for name in ("rows.csv", "fixes.csv", "model/tensors.safetensors"):

@@ -1,0 +1,223 @@
+"""Every verb from its arguments to its exit code, in this process."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from trivium.audit import QUANTITIES
+from trivium.cli import main
+from trivium.cli.console import printable
+from trivium.cli.entry import trivium
+from trivium.cli.verbs import COMMANDS
+
+FAST = ["--permutations", "99", "--folds", "3"]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("data") / "t.csv"
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((60, 2))
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["x", "color", "answer"])
+        for a, b in x:
+            writer.writerow([f"{a:.4f}", "red" if b > 0 else "blue", "u" if a + b > 0 else "d"])
+    return path
+
+
+@pytest.fixture(scope="module")
+def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "run"
+    with pytest.raises(SystemExit) as stop:
+        main(["audit", str(data), "--label", "answer", "--out", str(out), *FAST])
+    assert stop.value.code == 0
+    return out
+
+
+def call(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as stop:
+        main([str(argument) for argument in arguments])
+    assert isinstance(stop.value.code, int)
+    return stop.value.code
+
+
+def test_help_lists_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("--help") == 0
+    out = capsys.readouterr().out
+    assert all(name in out for name in COMMANDS)
+    assert set(trivium.list_commands(None)) == set(COMMANDS)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("verb", sorted(COMMANDS))
+def test_help_of_every_verb(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(verb, "--help") == 0
+    assert "Usage: trivium" in capsys.readouterr().out
+
+
+def test_audit_prints_the_verdict_and_the_report(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("audit", data, "--label", "answer", "--out", tmp_path / "r", *FAST) == 0
+    found = capsys.readouterr()
+    assert "Signal: yes" in found.out
+    assert f"Report: {tmp_path / 'r' / 'report.html'}" in found.out
+    lines = found.err.splitlines()
+    assert [line.split()[0] for line in lines] == [
+        "read", "depend", "encode", "fit", "flag", "explain",
+    ]  # fmt: skip
+
+
+def test_audit_json_is_the_report(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "r"
+    assert call("audit", data, "--label", "answer", "--out", out, "--json", *FAST) == 0
+    found = capsys.readouterr()
+    assert found.err == ""
+    assert json.loads(found.out) == json.loads((out / "report.json").read_text())
+
+
+def test_gate(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["audit", data, "--label", "answer", *FAST, "--out"]
+    assert call(*command, tmp_path / "a", "--fail-on", "accuracy<0.999") == 4
+    assert "gate tripped: accuracy<0.999" in capsys.readouterr().err
+    assert (tmp_path / "a" / "report.html").exists()
+    assert call(*command, tmp_path / "b", "--fail-on", "leaks>0") == 0
+    assert call(*command, tmp_path / "c", "--fail-on", "speed<1") == 2
+    err = capsys.readouterr().err
+    assert all(name in err for name in QUANTITIES)
+    assert not (tmp_path / "c").exists()
+
+
+def test_depend(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("depend", data, "--target", "answer", "--permutations", 99) == 0
+    assert capsys.readouterr().out.splitlines()[0].split()[:3] == ["column", "kind", "CKA"]
+    assert call("depend", data, "--target", "answer", "--permutations", 99, "--json") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert {row["column"] for row in report["depend"]} == {"x", "color"}
+    assert all(0 < row["p_value"] <= 1 for row in report["depend"])
+
+
+def test_fit_then_predict(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = tmp_path / "model"
+    assert call("fit", data, "--label", "answer", "--out", model) == 0
+    assert "leave-one-out accuracy" in capsys.readouterr().out
+    assert call("fit", data, "--label", "answer", "--out", model) == 3
+    assert call("fit", data, "--label", "answer", "--out", model, "--force", "--json") == 0
+    capsys.readouterr()
+    assert call("predict", model, data) == 0
+    rows = list(csv.reader(capsys.readouterr().out.splitlines()))
+    assert rows[0] == ["row", "answer", "p(d)", "p(u)"]
+    assert len(rows) == 61
+    out = tmp_path / "p.csv"
+    assert call("predict", model, data, "--out", out) == 0
+    assert list(csv.reader(out.open(newline=""))) == rows
+    assert call("predict", model, data, "--out", out) == 3
+
+
+def test_explain_and_whatif(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("explain", run, "--rows", "1,3", "--top", 2) == 0
+    assert "row 3: label" in capsys.readouterr().out
+    assert call("explain", run, "--rows", "1;3") == 2
+    assert call("explain", run, "--rows", "1", "--json") == 0
+    capsys.readouterr()
+    assert call("whatif", run, run / "fixes.csv") == 0
+    assert "0 labels changed" in capsys.readouterr().out
+    assert call("whatif", run, run / "fixes.csv", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["relabelled"] == 0
+
+
+def test_list_names_every_family(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("list", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert {"Gaussian", "Delta"} <= set(found["kernels"])
+    assert "Nystroem" in found["feature maps"]
+    assert call("list") == 0
+
+
+def test_demo_grades_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "demo"
+    assert call("demo", "--rows", 300, "--out", out) == 0
+    assert "[not visible yet]" in capsys.readouterr().out
+    assert json.loads((out / "truth.json").read_text())["flipped_rows"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "name"),
+    [
+        (["audit", "nowhere.csv", "--label", "y"], 3, "E-"),
+        (["audit", "DATA"], 2, "E-ARGUMENT"),
+        (["audit", "DATA", "--label", "Answer"], 3, "E-LABEL"),
+        (["audit", "DATA", "--label", "answer", "--metric", "speed"], 2, "E-ARGUMENT"),
+        (["audit", "DATA", "--label", "answer", "--folds", "1"], 2, "E-ARGUMENT"),
+        (["audit", "DATA", "--label", "answer", "--seed", "-1"], 2, "E-ARGUMENT"),
+        (["audit", "DATA", "--label", "answer", "--max-bytes", "lots"], 2, "E-USAGE"),
+        (["audit", "DATA", "--label", "answer", "--max-bytes", "100"], 3, "E-"),
+        (["audit", "DATA", "--label", "answer", "--keep"], 2, "E-USAGE"),
+        (["nothing"], 2, "E-USAGE"),
+        (["predict", "DATA", "DATA"], 3, "E-MODEL"),
+        (["whatif", "nowhere", "DATA"], 3, "E-MODEL"),
+    ],
+)
+def test_errors_are_one_line_with_a_code(
+    arguments: list[str],
+    code: int,
+    name: str,
+    data: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = [str(data) if part == "DATA" else part for part in arguments]
+    assert call(*given) == code
+    err = capsys.readouterr().err
+    assert err.startswith(f"error[{name}")
+    assert len(err.splitlines()) == 1
+    assert "Traceback" not in err
+    assert not list(tmp_path.iterdir())
+
+
+def test_json_errors_are_objects(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("audit", tmp_path / "no.csv", "--label", "y", "--json") == 3
+    error = json.loads(capsys.readouterr().err)["error"]
+    assert set(error) == {"code", "what", "where", "remedy", "exit_code"}
+
+
+def test_our_own_fault_keeps_the_traceback_in_a_file(
+    data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def break_down(*_: object, **__: object) -> None:
+        raise RuntimeError("broken on purpose")
+
+    monkeypatch.setattr("trivium.audit.depend_only", break_down)
+    assert call("depend", data, "--target", "answer") == 1
+    err = capsys.readouterr().err
+    assert err.startswith("error[E-INTERNAL]: unexpected RuntimeError: broken on purpose")
+    path = Path(err.strip().removesuffix(".").rsplit(" ", 1)[-1])
+    assert "break_down" in path.read_text()
+    path.unlink()
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(KeyboardInterrupt, 130), (MemoryError, 5), (BrokenPipeError, 0)]
+)
+def test_interruptions(
+    error: type[BaseException], code: int, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("trivium.audit.depend_only", stop)
+    monkeypatch.setattr("os.dup2", lambda *_: None)
+    assert call("depend", data, "--target", "answer") == code
+
+
+def test_terminal_escapes_are_shown_not_obeyed() -> None:
+    assert printable("a\x1b[31mb\u202e\ud800c\n\td") == "a\ufffd[31mb\ufffd\ufffdc\n\td"
+    # Joiners stay: families of emoji and many scripts need them.
+    assert printable("\N{WOMAN}\u200d\N{ROCKET} 数据") == "\N{WOMAN}\u200d\N{ROCKET} 数据"
