@@ -159,7 +159,7 @@ from trivium.moment import Moments
 dtype, rows = sys.argv[1], 60_000
 x = np.ones((rows, 384), dtype); x += np.arange(rows, dtype=dtype)[:, None] % 7
 y = np.arange(rows) % 2; w = np.ones(rows)
-Moments(384).update(x[:4000, :], y[:4000], w[:4000])
+Moments(384).update(x[:8], y[:8], w[:8])  # imports and threads, no block yet
 m = Moments(384)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 m.update(x, y, w)
