@@ -112,7 +112,9 @@ def _watch(pipe: Any, setup: Callable, task: Callable, arguments: tuple) -> None
         before = _status("VmRSS")
         cpu = time.process_time()
         task(inputs)
-        pipe.send({"cpu": time.process_time() - cpu, "bytes": _status("VmHWM") - before})
+        cpu = time.process_time() - cpu
+        peak = _status("VmHWM")
+        pipe.send({"cpu": cpu, "bytes": peak - before, "peak": peak})
     except Exception as error:
         pipe.send({"failed": f"{type(error).__name__}: {str(error)[:200]}"})
 
