@@ -18,9 +18,11 @@ def test_permutation_test_keeps_the_law(law):
 
 
 def correlations(x, y, seed, count=49):
+    """Absolute covariances, of the data and of permutations: enough for a test."""
     rng = np.random.default_rng(seed)
-    null = np.array([abs(np.corrcoef(x, rng.permutation(y))[0, 1]) for _ in range(count)])
-    return abs(np.corrcoef(x, y)[0, 1]), null
+    moved = rng.permuted(np.tile(y, (count, 1)), axis=1)
+    x = x - x.mean()
+    return abs(x @ y), abs(moved @ x)
 
 
 def without_the_one(x, y, seed):
