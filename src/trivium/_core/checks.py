@@ -36,7 +36,7 @@ def check_choice(caller: str, name: str, value: object, choices: Collection[str]
 
 def check_number(
     caller: str, name: str, value: Any, rule: str = "finite", *, integer: bool = False
-) -> float:
+) -> int | float:
     """Return `value` when it is a finite number that keeps `rule`.
 
     Args:
@@ -140,7 +140,8 @@ def require(module: str, extra: str, purpose: str) -> ModuleType:
     try:
         return import_module(module)
     except ImportError as error:
+        package = module.partition(".")[0]
         raise MissingExtraError(
-            f"{purpose} needs the package {module.split('.')[0]}, which is not installed",
+            f"{purpose} needs the package {package}, which is not installed",
             remedy=f"pip install 'trivium[{extra}]'",
         ) from error

@@ -30,9 +30,9 @@ def check_seed(random_state: RandomState) -> int:
         return int(random_state.integers(2**_BITS - 1))
     if isinstance(random_state, np.random.RandomState):
         return int(random_state.randint(2**31 - 1))
-    if isinstance(random_state, int | np.integer) and not isinstance(random_state, bool):
-        if 0 <= random_state < 2**_BITS:
-            return int(random_state)
+    whole = isinstance(random_state, int | np.integer) and not isinstance(random_state, bool)
+    if whole and 0 <= random_state < 2**_BITS:
+        return int(random_state)
     raise ArgumentError(
         f"random_state must be None, an integer in [0, 2**{_BITS}) or a numpy generator; "
         f"got {random_state!r}"

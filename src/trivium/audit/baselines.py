@@ -14,6 +14,9 @@ from threadpoolctl import threadpool_limits
 
 __all__ = ["BASELINES", "boosting_iterations", "fold_probabilities"]
 
+Size = tuple[int, int, int]
+"""Rows, features and classes."""
+
 # Trees times rows times features of one boosting fit; counted, not timed, so that the same
 # seed gives the same bits on any machine.
 _TREE_BUDGET = 2e9
@@ -33,8 +36,8 @@ def _threads(size: int) -> int | None:
     return 1 if size < _SMALL else None
 
 
-def _boosting(n_rows: int, n_features: int, n_classes: int, seed: int) -> Any:
-    rounds = boosting_iterations(n_rows, n_features, n_classes)
+def _boosting(size: Size, seed: int) -> Any:
+    rounds = boosting_iterations(*size)
     return HistGradientBoostingClassifier(
         max_iter=rounds,
         learning_rate=min(0.3, 10 / rounds),
@@ -45,15 +48,15 @@ def _boosting(n_rows: int, n_features: int, n_classes: int, seed: int) -> Any:
     )
 
 
-def _logistic(n_rows: int, n_features: int, n_classes: int, seed: int) -> Any:
+def _logistic(size: Size, seed: int) -> Any:
     return LogisticRegression(max_iter=200, tol=1e-3)
 
 
-def _majority(n_rows: int, n_features: int, n_classes: int, seed: int) -> Any:
+def _majority(size: Size, seed: int) -> Any:
     return DummyClassifier(strategy="prior")
 
 
-BASELINES: dict[str, Callable[[int, int, int, int], Any]] = {
+BASELINES: dict[str, Callable[[Size, int], Any]] = {
     "logistic": _logistic,
     "boosting": _boosting,
     "majority": _majority,

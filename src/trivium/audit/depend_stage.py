@@ -13,7 +13,7 @@ def as_dependence_column(column: Column) -> DependenceColumn:
     """Hand a column of a table to the dependence room in its own terms."""
     if column.kind in (Kind.number, Kind.integer):
         return DependenceColumn(column.name, "number", column.values)
-    if column.kind is Kind.datetime:
+    if column.kind is Kind.datetime and column.values is not None:
         return DependenceColumn(column.name, "date", column.values / _DAY)
     if column.kind is Kind.text:
         return DependenceColumn(column.name, "text", column.texts())

@@ -1,11 +1,12 @@
 """Rows of the table as a reader sees them."""
 
-from trivium.audit.state import Section
-from trivium.table import Column, Table
+from trivium.audit.state import AuditState, Section
+from trivium.table import Column
 
 __all__ = ["cell", "excerpt"]
 
 _CELL = 120
+_COLUMNS = 4
 
 
 def cell(column: Column, row: int) -> str:
@@ -14,14 +15,14 @@ def cell(column: Column, row: int) -> str:
     return text or ""
 
 
-def excerpt(table: Table, row: int, n_columns: int = 4) -> list[Section]:
-    """Show a row by its first columns that have a value, cells cut at 120 characters."""
+def excerpt(state: AuditState, row: int) -> list[Section]:
+    """Show a row by the columns that depend most on the label, cells cut at 120 characters."""
     shown: list[Section] = []
-    for column in table.columns:
-        text = cell(column, row)
+    for found in state.report["depend"]:
+        text = cell(state.used.column(found["column"]), row)
         if text:
             cut = text if len(text) <= _CELL else text[: _CELL - 1] + "…"
-            shown.append({"column": column.name, "value": cut})
-        if len(shown) == n_columns:
+            shown.append({"column": found["column"], "value": cut})
+        if len(shown) == _COLUMNS:
             break
     return shown

@@ -82,7 +82,7 @@ def _evidence(state: AuditState, explained: Explained, query: int, sign: int) ->
             "label": state.classes[state.codes[row]],
             "contribution": value,
             "itself": row == int(explained.rows[query]),
-            "excerpt": excerpt(state.used, row),
+            "excerpt": excerpt(state, row),
         }
         for row, value in explained.top(query, sign)
     ]

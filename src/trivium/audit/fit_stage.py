@@ -36,7 +36,7 @@ def encode_stage(state: AuditState) -> str:
 
 
 def _for_trees(state: AuditState) -> np.ndarray:
-    """Encoded columns without the curves of a rank: trees find their own, at a third of the time."""
+    """Encoded columns without the curves of a rank: trees find their own."""
     last = [name.rsplit(": ", 1)[-1] for name in state.encoder.feature_names]
     return state.X[:, [not part.startswith("curve ") for part in last]]
 
@@ -48,7 +48,7 @@ def _out_of_fold(state: AuditState, folds: np.ndarray) -> Section:
     size = (*features["boosting"].shape, n_classes)
     makers: dict[str, Any] = {"closed_form": ClosedFormClassifier}
     makers |= {
-        name: partial(make, *size, state.options.seed)
+        name: partial(make, size, state.options.seed)
         for name, make in BASELINES.items()
         if name != "boosting" or boosting_iterations(*size)
     }

@@ -69,7 +69,7 @@ def flag_stage(state: AuditState) -> str:
                 "probability": float(flags.probability[row]),
                 "rank": place,
                 "own_probability": float(flags.own_probability[row]),
-                "excerpt": excerpt(state.used, int(row)),
+                "excerpt": excerpt(state, int(row)),
             }
             for place, row in enumerate(order, start=1)
         ],

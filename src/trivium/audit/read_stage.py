@@ -77,7 +77,10 @@ def read_stage(state: AuditState) -> str:
     _check_rows(len(label.codes), len(label.classes))
     state.table = table = whole.take(label.rows).drop([label.name])
     inspected = inspect_columns(whole, label)
-    notices = _as_warnings([*inspected, *whole.all_notices, *label.notices])
+    # What counts as missing in the label is the label's own notice.
+    others = [column for column in whole.columns if column.name != label.name]
+    columns = [notice for column in others for notice in column.notes]
+    notices = _as_warnings([*inspected, *whole.notices, *columns, *label.notices])
     leaks = set(leaking_columns(whole, label)) - set(state.options.keep)
     why = _why_unused(table, leaks)
     state.used = table.drop([column for column, reason in why.items() if reason])

@@ -9,7 +9,7 @@ from trivium import __version__
 from trivium._core.errors import ModelError
 from trivium.closedform import ClosedFormClassifier
 from trivium.store import load_model, save_model
-from trivium.table import Label, Table, TableEncoder
+from trivium.table import Label, ReadOptions, Table, TableEncoder
 
 __all__ = [
     "Evidence",
@@ -39,13 +39,17 @@ class SavedClassifier:
     label: str
     classes: tuple[str, ...]
 
-    def predict_proba(self, table: Table) -> np.ndarray:
+    def predict_proba(self, table: Table, options: ReadOptions | None = None) -> np.ndarray:
         """Class probabilities of each row, of shape (n, c).
+
+        Args:
+            table: The rows; columns are found by name.
+            options: How the table was read, for columns that must be read again as the fit did.
 
         Raises:
             DataError: A column of the fit is missing; the message names it.
         """
-        return self.classifier.predict_proba(self.encoder.transform(table))
+        return self.classifier.predict_proba(self.encoder.transform(table, options))
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,8 @@ def predict_file(
     """
     saved = load_classifier(model)
     # A single row to predict is no fault.
-    proba = saved.predict_proba(read_table(data, replace(options, min_rows=1)))
+    options = replace(options, min_rows=1)
+    proba = saved.predict_proba(read_table(data, options), options)
     header = ["row", saved.label, *(f"p({name})" for name in saved.classes)]
     best = proba.argmax(1)
     rows = [

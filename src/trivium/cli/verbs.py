@@ -54,7 +54,7 @@ def _finish(result: Any, as_json: bool, fail_on: tuple[Any, ...]) -> None:
 @click.option("--permutations", type=int, default=1000, show_default=True, help="Of the test.")
 @click.option("--text-encoder", default="hashed", show_default=True, help="How text is encoded.")
 @click.option(
-    "--keep", multiple=True, metavar="COL", help="Use COL though it gives the label away."
+    "--keep", multiple=True, metavar="COL", help="Use COL although it is a leak."
 )
 @click.option("--fail-on", multiple=True, metavar="RULE", help="Exit 4 when RULE holds.")
 @_SEED

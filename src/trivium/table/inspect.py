@@ -118,11 +118,11 @@ def _leak(column: Column, label: Label) -> Notice | None:
             for c, code in enumerate(codes[first])
         )
         what = "is equal to the label" if same else "is equal to the label but for its names"
-        message = f"{cut(column.name)} {what} {cut(label.name)}: leakage; leave it out with --drop"
+        message = f"{cut(column.name)} {what} {cut(label.name)}: left out, unless --keep uses it"
         return Notice("W-LEAK", where, message)
     message = (
         f"{cut(column.name)} determines the label {cut(label.name)}: each of its {n_values:,} "
-        "values goes with one class. That may be leakage; if so leave it out with --drop"
+        "values goes with one class. That may be leakage; left out, unless --keep uses it"
     )
     return Notice("W-LEAK", where, message)
 
