@@ -5,6 +5,7 @@ import platform
 import resource
 import shlex
 import sys
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,7 +17,7 @@ from typing import Any
 import torch
 
 from trivium import __version__
-from trivium._core.errors import OutputError
+from trivium._core.errors import OutputError, TriviumWarning
 from trivium.audit.depend_stage import depend_stage
 from trivium.audit.explain_stage import explain_stage
 from trivium.audit.files import write_files
@@ -100,8 +101,13 @@ def _run_stage(state: AuditState, name: str) -> None:
     stage, why = STAGES[name]
     state.listener.begin(name)
     start, before = perf_counter(), _peak_bytes()
-    did = stage(state)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        did = stage(state)
     seconds = perf_counter() - start
+    for warning in caught:
+        code = "W-NOTE" if issubclass(warning.category, TriviumWarning) else "W-LIBRARY"
+        state.warn(code, f"stage {name}", str(warning.message))
     state.report["stages"].append(
         {
             "name": name,

@@ -2,13 +2,21 @@
 
 import csv
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from trivium._core.errors import ArgumentError, BusyError, DataError, ModelError, OutputError
+from trivium._core.errors import (
+    ArgumentError,
+    BusyError,
+    DataError,
+    ModelError,
+    OutputError,
+    TriviumWarning,
+)
 from trivium.audit import (
     AuditOptions,
     AuditResult,
@@ -279,3 +287,25 @@ def test_a_leak_is_named_first_and_left_out(tmp_path: Path, rng: np.random.Gener
     kept = AuditOptions(data=path, label="answer", keep=("copy",), **OPTIONS)
     report = audit(kept, tmp_path / "b").report
     assert report["scores"]["models"]["closed_form"]["accuracy"]["mean"] > 0.95
+
+
+def test_warnings_of_a_stage_stand_in_the_report(
+    options: AuditOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+    monkeypatch.setitem(run.STAGES, "encode", (lambda state: _warned(state, seen), ""))
+    monkeypatch.setitem(run.STAGES, "fit", (_interrupt, ""))
+    with pytest.raises(KeyboardInterrupt):
+        audit(options, tmp_path / "run")
+    found = [w for w in seen[0].report["warnings"] if w["where"] == "stage encode"]
+    assert [(w["code"], w["message"]) for w in found] == [
+        ("W-NOTE", "look here"),
+        ("W-LIBRARY", "old name"),
+    ]
+
+
+def _warned(state: Any, seen: list[Any]) -> str:
+    seen.append(state)
+    warnings.warn("look here", TriviumWarning, stacklevel=1)
+    warnings.warn("old name", DeprecationWarning, stacklevel=1)
+    return "warned"
