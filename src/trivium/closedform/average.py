@@ -50,7 +50,9 @@ def averaged_scores(
         if weight > 0:
             scores = known.get(float(ridge))
             if scores is None:
-                scores = leave_one_out_scores(spectrum, rows, float(ridge), corrected=corrected)
+                scores = leave_one_out_scores(
+                    spectrum, rows, float(ridge), corrected=corrected, pull=path.pull
+                )
             total.add_(scores, alpha=float(path.sharpness * scale * weight))
     return total
 
@@ -63,7 +65,7 @@ def averaged_layer(
     bias = torch.zeros_like(spectrum.counts)
     for ridge, scale, share in zip(path.ridges, path.scales, path.weights, strict=True):
         if share > 0:
-            one, offset = linear_layer(spectrum, float(ridge), corrected=corrected)
+            one, offset = linear_layer(spectrum, float(ridge), corrected=corrected, pull=path.pull)
             weight += float(path.sharpness * scale * share) * one
             bias += float(path.sharpness * scale * share) * offset
     return weight @ spectrum.basis.mT, bias

@@ -35,8 +35,10 @@ class ClosedFormClassifier(ClassifierMixin, BaseEstimator):
 
     with W the within-class scatter, B = (W + gI)^-1 and f = n - K. The ridge g and the
     temperature T minimise the exact leave-one-out log-loss; the rules along the ridge path are
-    averaged with weights exp(-loss) times a weak prior. The ridge is not invariant to the scale
-    of single columns: standardise columns of different units first (embeddings need nothing).
+    averaged with weights exp(-loss) times a weak prior. Means of small classes are pulled to the
+    grand mean as far as leave-one-out likes (`trivium.closedform.pull`). The
+    ridge is not invariant to the scale of single columns: standardise columns of different units
+    first (embeddings need nothing).
 
     Args:
         ridge: `"loo"`; `"lw"` (Ledoit-Wolf), `"oas"`; a number, in squared units of X; or None.
@@ -309,7 +311,7 @@ class ClosedFormClassifier(ClassifierMixin, BaseEstimator):
         levels = torch.from_numpy(path.sharpness * path.scales * path.weights)
         inverse = 1 / (spectrum.values + torch.from_numpy(path.ridges)[:, None])
         metric = spectrum.counts.sum() * (levels @ inverse)
-        share = 1 / spectrum.counts.clamp_min(1e-300)
+        share = path.pull.keep(spectrum.counts) / spectrum.counts.clamp_min(1e-300)
         codes = sample.rows.codes
         found = influence_of(
             spectrum.coordinates(queries), rows * sample.weights[:, None], metric, codes, share

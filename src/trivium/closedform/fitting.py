@@ -12,6 +12,7 @@ from trivium.closedform.head import add_floor
 from trivium.closedform.leave_one_out import LeftOut, leave_one_out_scores
 from trivium.closedform.path import Path, Point, log_prior, walk
 from trivium.closedform.prior import log_prior_of
+from trivium.closedform.pull import PULLS, SMALL_CLASS, Pull
 from trivium.closedform.shrinkage import floor_of, ledoit_wolf, oas, ridge_of
 from trivium.closedform.spectrum import Spectrum
 from trivium.closedform.temperature import Scored, fit_temperature, log_loss
@@ -59,20 +60,46 @@ def _error_count(scores: Tensor, scored: Scored, scale: float) -> float:
     return float((scored.weights * wrong).sum())
 
 
-def _point(
-    spectrum: Spectrum, sample: Sample, scored: Scored, rule: Rule, ridge: float, scale: float
-) -> Point:
-    scores = leave_one_out_scores(spectrum, sample.rows, ridge, corrected=rule.corrected)
-    sample.remember(ridge, scores)
-    if rule.temperature == "loo":
-        scale = fit_temperature(scores, scored, start=scale)
-    loss = log_loss(scores, scored, scale)
-    if rule.criterion == "accuracy":
-        # The log-loss, shrunk to less than one error, only breaks ties.
-        loss = _error_count(scores, scored, scale) + loss / (1 + loss)
-    total = max(float(scored.weights.sum()), 1e-300)
-    weight = log_prior(ridge, spectrum.mean_variance()) - loss
-    return Point(ridge, scale, loss / total, weight)
+@dataclass(frozen=True)
+class _Trial:
+    """One way to score left-out rows, tried at many ridges."""
+
+    spectrum: Spectrum
+    sample: Sample
+    scored: Scored
+    rule: Rule
+    pull: Pull
+
+    def at(self, ridge: float, scale: float) -> Point:
+        """Score the left-out rows at one ridge; `scale` is a first guess of 1/T, or fixed."""
+        rule, scored = self.rule, self.scored
+        scores = leave_one_out_scores(
+            self.spectrum, self.sample.rows, ridge, corrected=rule.corrected, pull=self.pull
+        )
+        self.sample.remember(ridge, scores)
+        if rule.temperature == "loo":
+            scale = fit_temperature(scores, scored, start=scale)
+        loss = log_loss(scores, scored, scale)
+        if rule.criterion == "accuracy":
+            # The log-loss, shrunk to less than one error, only breaks ties.
+            loss = _error_count(scores, scored, scale) + loss / (1 + loss)
+        total = max(float(scored.weights.sum()), 1e-300)
+        weight = log_prior(ridge, self.spectrum.mean_variance()) - loss
+        return Point(ridge, scale, loss / total, weight)
+
+
+def _trial(spectrum: Spectrum, sample: Sample, rule: Rule, start: float) -> _Trial:
+    """Choose the pull of the class means at the middle of the path, when classes are small."""
+    scored = sample.scored(spectrum, rule.prior)
+    plain = _Trial(spectrum, sample, scored, rule, Pull())
+    smallest = float(spectrum.counts[spectrum.present].min())
+    if not rule.corrected or rule.ridge != "loo" or smallest > SMALL_CLASS:
+        return plain
+    trials = [replace(plain, pull=pull) for pull in PULLS]
+    middle = 10 * spectrum.mean_variance()
+    best = min(trials, key=lambda trial: trial.at(middle, start).loss)
+    sample.known.clear()
+    return best
 
 
 def _start(spectrum: Spectrum, sample: Sample | None, rule: Rule) -> tuple[float, float]:
@@ -99,18 +126,17 @@ def resolve(spectrum: Spectrum, sample: Sample | None, rule: Rule) -> Path:
     Cost: O(n r K) per ridge, 13 ridges or a few more.
     """
     fixed = 1.0 if isinstance(rule.temperature, str) else 1 / float(rule.temperature)
-    if sample is None or rule.ridge != "loo":
+    trial = None if sample is None else _trial(spectrum, sample, rule, fixed)
+    if trial is None or rule.ridge != "loo":
         ridge, factor = _start(spectrum, sample, rule)
         points = [Point(ridge, fixed * factor, np.nan, 0.0)]
-        if sample is not None:
-            scored = sample.scored(spectrum, rule.prior)
-            points = [_point(spectrum, sample, scored, rule, ridge, fixed * factor)]
+        if trial is not None:
+            points = [trial.at(ridge, fixed * factor)]
     else:
-        scored = sample.scored(spectrum, rule.prior)
         scale = [fixed]
 
         def evaluate(ridge: float) -> Point:
-            point = _point(spectrum, sample, scored, rule, ridge, scale[0])
+            point = trial.at(ridge, scale[0])
             scale[0] = point.scale
             return point
 
@@ -124,13 +150,19 @@ def resolve(spectrum: Spectrum, sample: Sample | None, rule: Rule) -> Path:
         ),
         sharpness=1.0,
         unit=spectrum.unit,
+        pull=Pull() if trial is None else trial.pull,
     )
-    if sample is None or rule.temperature != "loo" or int((path.weights > 0).sum()) < 2:
+    if (
+        sample is None
+        or trial is None
+        or rule.temperature != "loo"
+        or int((path.weights > 0).sum()) < 2
+    ):
         return path
     scores = averaged_scores(
         spectrum, sample.rows, path, corrected=rule.corrected, known=sample.known
     )
-    return replace(path, sharpness=fit_temperature(scores, scored))
+    return replace(path, sharpness=fit_temperature(scores, trial.scored))
 
 
 def _gauge(logits: Tensor) -> Tensor:

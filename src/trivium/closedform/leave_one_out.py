@@ -17,11 +17,13 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from trivium.closedform.pull import Pull
 from trivium.closedform.spectrum import Spectrum
 
 __all__ = ["LeftOut", "leave_one_out_scores", "linear_layer"]
 
 _SMALL = 1e-12
+_NO_PULL = Pull()
 
 
 @dataclass(frozen=True)
@@ -78,10 +80,101 @@ def _centered(scores: Tensor, counts: Tensor) -> Tensor:
     return torch.where(present, scores - mean, 0.0)
 
 
+@dataclass(frozen=True)
+class _Products:
+    """What every score is made of, at one ridge, for n rows and c classes.
+
+    Args:
+        length: rᵀBr of each residual.
+        length2: rᵀB²r.
+        cross: rᵀB m_j.
+        gram: m_iᵀB m_j.
+        beta: β of each row.
+        slack: 1 - c rᵀBr.
+        ratio: N_k / (N_k - 1), 1 for a row alone in its class.
+    """
+
+    length: Tensor
+    length2: Tensor
+    cross: Tensor
+    gram: Tensor
+    beta: Tensor
+    slack: Tensor
+    ratio: Tensor
+
+
+def _products(spectrum: Spectrum, rows: LeftOut, inverse: Tensor) -> _Products:
+    own_left = rows.counts_left(spectrum).gather(1, rows.codes[:, None])[:, 0]
+    alone = own_left <= 0
+    ratio = torch.where(alone, 1.0, spectrum.counts[rows.codes] / own_left.clamp_min(_SMALL))
+    change = torch.where(alone, 0.0, rows.removed * ratio)
+    both = rows.square @ torch.stack((inverse, inverse**2), 1)
+    slack = (1 - change * both[:, 0]).clamp_min(_SMALL)
+    weighted = spectrum.means * inverse
+    return _Products(
+        length=both[:, 0],
+        length2=both[:, 1],
+        cross=rows.residual @ weighted.mT,
+        gram=weighted @ spectrum.means.mT,
+        beta=change / slack,
+        slack=slack,
+        ratio=ratio,
+    )
+
+
+def _distances(parts: _Products, codes: Tensor) -> Tensor:
+    """`(x - m_j')ᵀB'(x - m_j')` for every row and class."""
+    index, norms = codes[:, None], parts.gram.diagonal()
+    gaps = (norms[:, None] - 2 * parts.gram + norms[None, :])[codes]
+    step = parts.cross.gather(1, index) - parts.cross
+    length = parts.length[:, None]
+    distance = length + 2 * step + gaps + parts.beta[:, None] * (length + step) ** 2
+    own = parts.ratio**2 * parts.length / parts.slack
+    return distance.scatter(1, index, own[:, None])
+
+
+def _pulled_scores(
+    parts: _Products, codes: Tensor, distance: Tensor, keep: Tensor, moved: Tensor
+) -> Tensor:
+    """Scores with class means pulled to the grand mean of the other rows, m' = -t z.
+
+    With X = (x - m')ᵀB'(x - m') and q_j = (m_j' - m')ᵀB'(m_j' - m'), the distance to the pulled
+    mean m' + ρ (m_j' - m') is that of `ρ (X + q_j - D_j) - ρ² q_j`, up to sign, a factor of two
+    and what is the same for all classes.
+    """
+    index, t = codes[:, None], moved[:, None]
+    length, beta = parts.length[:, None], parts.beta[:, None]
+    cross_own = parts.cross.gather(1, index)
+    norms = parts.gram.diagonal()
+    row_mean = parts.cross + parts.gram[codes]
+    row_row = length + 2 * cross_own + norms[codes][:, None]
+    turned = length + cross_own
+    whole = (1 + t) ** 2 * (row_row + beta * turned**2)
+    spread = norms + 2 * t * row_mean + t**2 * row_row + beta * (parts.cross + t * turned) ** 2
+    back = parts.ratio[:, None] - 1
+    own = norms[codes][:, None] + back**2 * length + t**2 * row_row - 2 * back * cross_own
+    own = own + 2 * t * row_mean.gather(1, index) - 2 * back * t * turned
+    own = own + beta * (cross_own - back * length + t * turned) ** 2
+    spread = spread.scatter(1, index, own)
+    return 0.5 * (keep * (whole + spread - distance) - keep**2 * spread)
+
+
 def leave_one_out_scores(
-    spectrum: Spectrum, rows: LeftOut, ridge: float, *, corrected: bool = True
+    spectrum: Spectrum,
+    rows: LeftOut,
+    ridge: float,
+    *,
+    corrected: bool = True,
+    pull: Pull = _NO_PULL,
 ) -> Float[Tensor, "n c"]:
     """Scores of every row by the model that has not seen it, before temperature and prior.
+
+    Args:
+        spectrum: Spectrum of the fit.
+        rows: Rows of the fit.
+        ridge: The ridge g, kept as it is.
+        corrected: Whether the intercept has the trace term.
+        pull: How far class means are pulled to the grand mean.
 
     Returns:
         Scores with mean zero over the classes that remain; zero for a class left empty.
@@ -89,35 +182,24 @@ def leave_one_out_scores(
     Cost: O(n r K) time, O(n K) memory beside the residuals.
     """
     inverse = 1 / (spectrum.values + ridge)
-    index = rows.codes[:, None]
     left = rows.counts_left(spectrum)
-    own_left = left.gather(1, index)[:, 0]
-    own = spectrum.counts[rows.codes]
-    alone = own_left <= 0
-    ratio = torch.where(alone, 1.0, own / own_left.clamp_min(_SMALL))
-    change = torch.where(alone, 0.0, rows.removed * ratio)
-    both = rows.square @ torch.stack((inverse, inverse**2), 1)
-    length, length2 = both[:, 0], both[:, 1]
-    slack = (1 - change * length).clamp_min(_SMALL)
-    beta = change / slack
-    weighted = spectrum.means * inverse
-    cross = rows.residual @ weighted.mT
-    gram = weighted @ spectrum.means.mT
-    norms = gram.diagonal()
-    gaps = (norms[:, None] - 2 * gram + norms[None, :])[rows.codes]
-    step = cross.gather(1, index) - cross
-    distance = length[:, None] + 2 * step + gaps + beta[:, None] * (length[:, None] + step) ** 2
-    distance = distance.scatter(1, index, (ratio**2 * length / slack)[:, None])
+    parts = _products(spectrum, rows, inverse)
+    distance = _distances(parts, rows.codes)
     total = spectrum.total - rows.removed
-    scores = -0.5 * total[:, None] * distance
+    keep = pull.keep(left)
+    if pull.rows > 0:
+        moved = rows.removed / total
+        scores = _pulled_scores(parts, rows.codes, distance, keep, moved) * total[:, None]
+    else:
+        scores = -0.5 * total[:, None] * distance
     if corrected:
-        trace = (spectrum.values * inverse).sum() - ridge * beta * length2
-        scores = scores + _correction(trace, total, left)
+        trace = (spectrum.values * inverse).sum() - ridge * parts.beta * parts.length2
+        scores = scores + keep**pull.power * _correction(trace, total, left)
     return _centered(scores, left)
 
 
 def linear_layer(
-    spectrum: Spectrum, ridge: float, *, corrected: bool = True
+    spectrum: Spectrum, ridge: float, *, corrected: bool = True, pull: Pull = _NO_PULL
 ) -> tuple[Float[Tensor, "c r"], Float[Tensor, " c"]]:
     """Weights and biases of the linear rule at one ridge, before temperature and prior.
 
@@ -125,9 +207,12 @@ def linear_layer(
     """
     inverse = 1 / (spectrum.values + ridge)
     total = spectrum.counts.sum()
-    weight = total * spectrum.means * inverse
-    bias = -0.5 * (weight * spectrum.means).sum(1)
+    keep = pull.keep(spectrum.counts)
+    means = spectrum.means * keep[:, None]
+    weight = total * means * inverse
+    bias = -0.5 * (weight * means).sum(1)
     if corrected:
-        bias = bias + _correction((spectrum.values * inverse).sum(), total, spectrum.counts)
+        trace = (spectrum.values * inverse).sum()
+        bias = bias + keep**pull.power * _correction(trace, total, spectrum.counts)
     present = spectrum.counts.expand(weight.shape[1], -1)
     return _centered(weight.mT, present).mT, _centered(bias, spectrum.counts)

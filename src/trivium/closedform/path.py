@@ -6,9 +6,11 @@ classes, where a log-normal prior of 0.75 decades sits; it is extended while its
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+
+from trivium.closedform.pull import Pull
 
 __all__ = ["Path", "Point", "walk"]
 
@@ -39,6 +41,7 @@ class Path:
         weights: Weight of each in the average; they sum to one.
         sharpness: Inverse temperature of the average itself, on top of `scales`.
         unit: The power of two by which rows were divided.
+        pull: How far class means are pulled to the grand mean.
         blend: Weight ω of each class's own scatter; 0 for the shared rule, None while not chosen.
         blend_ridge: Ridge of the blend, in the same units.
         blend_scale: Inverse temperature of the blend.
@@ -50,6 +53,7 @@ class Path:
     weights: np.ndarray
     sharpness: float
     unit: float
+    pull: Pull = field(default_factory=Pull)
     blend: float | None = None
     blend_ridge: float = 0.0
     blend_scale: float = 1.0
