@@ -97,9 +97,13 @@ def _trial(spectrum: Spectrum, sample: Sample, rule: Rule, start: float) -> _Tri
         return plain
     trials = [replace(plain, pull=pull) for pull in PULLS]
     middle = 10 * spectrum.mean_variance()
-    best = min(trials, key=lambda trial: trial.at(middle, start).loss)
+    losses = []
+    for trial in trials:
+        point = trial.at(middle, start)
+        start = point.scale
+        losses.append(point.loss)
     sample.known.clear()
-    return best
+    return trials[int(np.argmin(losses))]
 
 
 def _start(spectrum: Spectrum, sample: Sample | None, rule: Rule) -> tuple[float, float]:
@@ -182,8 +186,10 @@ def loo_logits(spectrum: Spectrum, sample: Sample, path: Path, rule: Rule) -> Fl
     scores = averaged_scores(
         spectrum, sample.rows, path, corrected=rule.corrected, known=sample.known
     )
+    logits = finish_logits(spectrum, sample, rule, scores)
     sample.known.clear()
-    return finish_logits(spectrum, sample, rule, scores)
+    sample.rows.forget()
+    return logits
 
 
 def loo_loss(logits: Tensor, sample: Sample) -> tuple[float, float]:

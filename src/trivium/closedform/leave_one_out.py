@@ -12,6 +12,7 @@ with f' the degrees of freedom without the row. This is what a refit on the othe
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -34,17 +35,23 @@ class LeftOut:
         residual: Row minus its class mean, in the eigenbasis.
         codes: Class of each row.
         removed: Weight taken away with the row: 1, or the row's whole weight if that is less.
+        memory: What was computed last; the rows belong to one spectrum.
     """
 
     residual: Float[Tensor, "n r"]
     codes: Int[Tensor, " n"]
     removed: Float[Tensor, " n"]
-    memory: dict[str, Tensor] = field(default_factory=dict, repr=False, compare=False)
+    memory: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
     def square(self) -> Float[Tensor, "n r"]:
         """Squared residuals."""
         return self.residual**2
+
+    def forget(self) -> None:
+        """Drop what was kept to save time."""
+        self.memory.clear()
+        self.__dict__.pop("square", None)
 
     def counts_left(self, spectrum: Spectrum) -> Float[Tensor, "n c"]:
         """Class counts as each row sees them once it is removed."""
@@ -183,8 +190,11 @@ def leave_one_out_scores(
     """
     inverse = 1 / (spectrum.values + ridge)
     left = rows.counts_left(spectrum)
-    parts = _products(spectrum, rows, inverse)
-    distance = _distances(parts, rows.codes)
+    if rows.memory.get("ridge") != ridge:
+        # Several pulls are tried at one ridge.
+        parts = _products(spectrum, rows, inverse)
+        rows.memory.update(ridge=ridge, parts=(parts, _distances(parts, rows.codes)))
+    parts, distance = rows.memory["parts"]
     total = spectrum.total - rows.removed
     keep = pull.keep(left)
     if pull.rows > 0:

@@ -84,7 +84,7 @@ def fit_temperature(scores: Float[Tensor, "n c"], rows: Scored, start: float = 1
         if not low < step < high:
             step = math.sqrt(low * high) if high > 4 * low else (low + high) / 2
         step = min(max(step, tau / 30), tau * 30)
-        done = abs(step - tau) <= 1e-6 * tau
+        done = abs(step - tau) <= 1e-4 * tau
         tau = step
         if done:
             break
