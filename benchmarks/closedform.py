@@ -165,7 +165,12 @@ def set_table(name: str, path: Path) -> tuple[str, list[float]]:
     for who, label in (("lrcv", "LogisticRegressionCV"), ("lrcv_loss", "the same by log-loss")):
         gap = [_paired(loss, "ours", who, size).mean() for size in SIZES]
         losses.append([f"ours − {label}"] + [f"{value:+.3f}" for value in gap])
-    text = f"Accuracy, %, {min(seeds)} seeds:\n\n{markdown(header, rows)}\n"
+    counts = f"{min(seeds)}" if min(seeds) == max(seeds) else f"{min(seeds)} to {max(seeds)}"
+    known = json.loads(path.read_text())["cells"].items()
+    failed = [f"{key}: {cell['failed']}" for key, cell in known if "failed" in cell]
+    text = f"Accuracy, %, {counts} seeds:\n\n{markdown(header, rows)}\n"
+    if failed:
+        text += "Raised, and left out of the pairs: " + "; ".join(failed) + "\n\n"
     text += f"Log-loss:\n\n{markdown(header, losses)}\n"
     return text, [float(d.mean()) for d in difference]
 
@@ -174,17 +179,19 @@ def time_table(quick: bool) -> str:
     """Return fit times as CPU seconds and as multiples of ours."""
     rows = []
     for name in NAMES:
-        path = RESULTS / f"closedform-times-{name}{'-quick' if quick else ''}.json"
-        if not path.exists():
+        tail = f"{name}{'-quick' if quick else ''}.json"
+        found = [RESULTS / f"closedform-{kind}{tail}" for kind in ("times-", "")]
+        found = [path for path in found if path.exists()]
+        if not found:
             continue
-        cpu = cells(path, "cpu")
+        cpu = cells(found[0], "cpu")
         for size in TIMED_SIZES:
             median = {
                 who: float(np.median(list(cpu[who, size].values())))
                 for who in LABELS
                 if (who, size) in cpu
             }
-            ours = median["ours"]
+            ours = median.get("ours", float("nan"))
             shown = [f"{median[w]:.3f} ({median[w] / ours:.1f}×)" for w in PEERS if w in median]
             rows.append([f"{TITLES[name]}, {size} rows", f"{ours:.3f}", *shown])
     head = ["CPU seconds of a fit, median", "ours"] + [LABELS[who] for who in PEERS]
