@@ -70,7 +70,7 @@ def _warm_audit(data: tuple[str, Path]) -> None:
     audit(AuditOptions(data=digits_csv(folder, 100), label="digit"), folder / "warm")
 
 
-audit_table.warm = _warm_audit  # type: ignore[attr-defined]
+audit_table.warm = _warm_audit
 
 
 def skrub_report(data: tuple[str, object]) -> None:
@@ -87,7 +87,7 @@ def _warm_skrub(data: tuple) -> None:
     TableReport(data[1].iloc[:100, :3], verbose=0).html()
 
 
-skrub_report.warm = _warm_skrub  # type: ignore[attr-defined]
+skrub_report.warm = _warm_skrub
 
 
 def _child_cpu(command: list[str], repeats: int) -> float:
