@@ -76,7 +76,8 @@ def eigh_psd(
     symmetric = _checked(caller, matrix)
     values, vectors = torch.linalg.eigh(symmetric)
     largest = float(values.abs().max()) if len(values) else 0.0
-    floor = -largest * len(values) * torch.finfo(matrix.dtype).eps * 16
+    # A float64 sum of float32 products is indefinite by their rounding.
+    floor = -largest * max(len(values) * torch.finfo(matrix.dtype).eps * 16, 1e-6)
     if len(values) and float(values[0]) < floor:
         raise NumericalError(
             f"{caller}: the matrix must be positive semi-definite; its smallest eigenvalue is "

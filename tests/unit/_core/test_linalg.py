@@ -47,3 +47,10 @@ def test_eigenvalues_are_never_negative() -> None:
     torch.testing.assert_close(vectors @ values.diag() @ vectors.T, torch.ones(6, 6))
     assert condition_number(values) > 1e6
     assert condition_number(torch.zeros(2)) == float("inf")
+
+
+def test_rounding_of_float32_products_is_not_indefinite() -> None:
+    slightly = torch.diag(torch.tensor([3.0, 1.0, -1.2e-7], dtype=torch.float64))
+    assert float(eigh_psd("f", slightly)[0][0]) == 0
+    with pytest.raises(NumericalError):
+        eigh_psd("f", torch.diag(torch.tensor([3.0, -1e-4], dtype=torch.float64)))
