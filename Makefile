@@ -23,8 +23,12 @@ check: $(VENV)/.installed-test
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
+# The pages as a site in site/; they read well without it. Not part of the tests.
+docs: $(VENV)/.installed-docs
+	$(BIN)/mkdocs build --strict
+
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) build dist site .pytest_cache .mypy_cache .ruff_cache
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -46,3 +50,6 @@ $(VENV)/.installed: pyproject.toml constraints/cpu.txt | $(BIN)/python
 
 $(VENV)/.installed-test: pyproject.toml constraints/cpu.txt | $(BIN)/python
 	$(call install,.[test])
+
+$(VENV)/.installed-docs: pyproject.toml constraints/cpu.txt | $(BIN)/python
+	$(call install,.[docs])
