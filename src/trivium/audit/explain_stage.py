@@ -42,13 +42,22 @@ class Explained:
     contributions: np.ndarray
     error: float
 
-    def top(self, query: int, sign: int, n: int = _LISTED) -> list[tuple[int, float]]:
-        """Training rows with the largest contributions of one sign, themselves included."""
-        values = sign * self.contributions[query]
-        n = min(n, len(values))
-        best = np.argpartition(-values, n - 1)[:n]
-        best = best[np.argsort(-values[best], kind="stable")]
-        return [(int(row), float(sign * values[row])) for row in best if values[row] > 0]
+    def tops(self, sign: int, n: int = _LISTED) -> list[list[tuple[int, float]]]:
+        """For each query the training rows with the largest contributions of one sign, in order.
+
+        The row itself is among them when it was in the training table.
+        """
+        values = sign * self.contributions
+        n = min(n, values.shape[1])
+        best = np.argpartition(-values, n - 1, axis=1)[:, :n]
+        found = np.take_along_axis(values, best, axis=1)
+        # Rows with one value are listed by number, whatever the partition did.
+        order = np.lexsort((best, -found), axis=1)
+        best, found = (np.take_along_axis(part, order, axis=1) for part in (best, found))
+        return [
+            [(row, sign * value) for row, value in zip(rows, each, strict=True) if value > 0]
+            for rows, each in zip(best.tolist(), found.tolist(), strict=True)
+        ]
 
 
 def explain_rows(
@@ -75,20 +84,23 @@ def explain_rows(
         )
 
 
-def _evidence(state: AuditState, explained: Explained, query: int, sign: int) -> list[Section]:
+Top = list[tuple[int, float]]
+
+
+def _evidence(state: AuditState, itself: int, top: Top) -> list[Section]:
     return [
         {
             "row": int(state.label.rows[row]) + 1,
             "label": state.classes[state.codes[row]],
             "contribution": value,
-            "itself": row == int(explained.rows[query]),
+            "itself": row == itself,
             "excerpt": excerpt(state, row),
         }
-        for row, value in explained.top(query, sign)
+        for row, value in top
     ]
 
 
-def _item(state: AuditState, explained: Explained, query: int) -> Section:
+def _item(state: AuditState, explained: Explained, query: int, tops: tuple[Top, Top]) -> Section:
     row, contributions = int(explained.rows[query]), explained.contributions[query]
     return {
         "row": int(state.label.rows[row]) + 1,
@@ -97,17 +109,11 @@ def _item(state: AuditState, explained: Explained, query: int) -> Section:
         "rival": state.classes[explained.rival[query]],
         "score": float(explained.score[query]),
         "intercept": float(explained.intercept[query]),
-        "support": _evidence(state, explained, query, 1),
-        "oppose": _evidence(state, explained, query, -1),
+        "support": _evidence(state, row, tops[0]),
+        "oppose": _evidence(state, row, tops[1]),
         "total_support": float(contributions[contributions > 0].sum()),
         "total_oppose": float(contributions[contributions < 0].sum()),
     }
-
-
-def _names(state: AuditState, explained: Explained, query: int, sign: int) -> str:
-    return " ".join(
-        f"{state.label.rows[row] + 1}:{value:+.4g}" for row, value in explained.top(query, sign)
-    )
 
 
 def explain_stage(state: AuditState) -> str:
@@ -117,13 +123,18 @@ def explain_stage(state: AuditState) -> str:
     items: dict[int, Section] = {}
     state.evidence = []
     error = 0.0
+    numbers = (state.label.rows + 1).tolist()
+
+    def names(top: Top) -> str:
+        return " ".join(f"{numbers[row]}:{value:+.4g}" for row, value in top)
+
     for explained in explain_rows(state.classifier, state.X, np.arange(n)):
         error = max(error, explained.error)
-        for query, row in enumerate(explained.rows.tolist()):
-            names = [_names(state, explained, query, sign) for sign in (1, -1)]
-            state.evidence.append((names[0], names[1]))
+        pairs = zip(explained.tops(1), explained.tops(-1), strict=True)
+        for query, (row, tops) in enumerate(zip(explained.rows.tolist(), pairs, strict=True)):
+            state.evidence.append((names(tops[0]), names(tops[1])))
             if row in shown:
-                items[row] = _item(state, explained, query)
+                items[row] = _item(state, explained, query, tops)
         state.listener.step(len(state.evidence), n)
     state.report["explain"] = {
         "method": _METHOD,
