@@ -21,7 +21,8 @@ from trivium.kernel import (
     Stationary,
 )
 from trivium.testing.feature_map_laws import check_feature_map
-from trivium.testing.kernel_laws import KERNEL_LAWS, check_kernel, kernel_rows
+from trivium.testing.kernel_laws import KERNEL_LAWS, check_kernel
+from trivium.testing.kernel_rows import kernel_rows
 
 KERNELS = [k for member in members("trivium.kernel", Kernel) for k in member.examples()]
 MAPS = [m for member in members("trivium.kernel", FeatureMap) for m in member.examples()]

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from trivium._core.errors import ArgumentError, TriviumError
 from trivium.kernel.feature_map import FeatureMap
-from trivium.testing.kernel_laws import kernel_rows
+from trivium.testing.kernel_rows import kernel_rows
 
 __all__ = ["FEATURE_MAP_LAWS", "check_feature_map"]
 

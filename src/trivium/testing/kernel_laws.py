@@ -8,47 +8,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trivium._core.errors import DataError, TriviumError
+from trivium._core.errors import TriviumError
 from trivium.kernel.base import Kernel
 from trivium.kernel.stationary import Stationary
+from trivium.testing.kernel_rows import kernel_rows
 from trivium.testing.live_bytes import LiveBytes
 
-__all__ = ["KERNEL_LAWS", "check_kernel", "kernel_rows"]
+__all__ = ["KERNEL_LAWS", "check_kernel"]
 
 Law = Callable[[Kernel, Tensor], None]
 _SLACK = 64
-
-
-def kernel_rows(
-    kernel: Kernel,
-    n: int = 24,
-    n_columns: int = 3,
-    *,
-    seed: int = 0,
-    dtype: torch.dtype = torch.float64,
-) -> Tensor:
-    """Return rows that `kernel` can serve: vectors, codes or row numbers.
-
-    Args:
-        kernel: Its `inputs` decides.
-        n: Rows.
-        n_columns: Columns of vectors.
-        seed: Seed of the draw.
-        dtype: Type of vectors and codes.
-
-    Raises:
-        DataError: `kernel.inputs` is not one of the three kinds.
-    """
-    rng = np.random.default_rng(seed)
-    if kernel.inputs == "vectors":
-        return torch.from_numpy(rng.standard_normal((n, n_columns))).to(dtype)
-    if kernel.inputs == "codes":
-        return torch.from_numpy(rng.integers(0, 4, (n, 1))).to(dtype)
-    if kernel.inputs == "matrix":
-        return torch.from_numpy(rng.permutation(n))
-    raise DataError(
-        f"kernel_rows: inputs must be 'vectors', 'codes' or 'matrix'; got {kernel.inputs!r}"
-    )
 
 
 def _holds(condition: bool, kernel: object, message: str) -> None:
