@@ -1,5 +1,6 @@
 """The main job: a second opinion on labelled data, stage by stage."""
 
+from trivium.audit.files import spare_input
 from trivium.audit.gate import QUANTITIES, Gate, parse_gate
 from trivium.audit.options import METRICS, AuditOptions
 from trivium.audit.run import STAGES, AuditResult, audit
@@ -31,5 +32,6 @@ __all__ = [
     "load_classifier",
     "parse_gate",
     "predict_file",
+    "spare_input",
     "whatif",
 ]

@@ -6,16 +6,36 @@ from typing import Any
 
 import numpy as np
 
+from trivium._core.errors import OutputError
 from trivium.audit.excerpt import cell
 from trivium.audit.saved import save_classifier, save_evidence
 from trivium.audit.state import AuditState
 from trivium.report import render
 from trivium.store import atomic_write, to_json, write_csv
 
-__all__ = ["FIXES", "ROWS", "write_files"]
+__all__ = ["FIXES", "ROWS", "spare_input", "write_files"]
 
 ROWS = ["row", "label", "predicted", "own_probability", "flag_rank", "supporting", "opposing"]
 FIXES = ["row", "label", "suggested", "probability", "new_label"]
+
+
+def spare_input(caller: str, out: Path, data: Path) -> None:
+    """Refuse to write over what was read, also with --force.
+
+    Raises:
+        OutputError: `out` is the file `data`.
+    """
+    try:
+        same = out.samefile(data)
+    except OSError:
+        return
+    if same:
+        raise OutputError(
+            f"{caller}: the output must not be the data that was read",
+            where=str(out),
+            remedy="Choose another --out.",
+            code="E-EXISTS",
+        )
 
 
 def _rows(state: AuditState) -> Iterator[list[Any]]:

@@ -13,6 +13,7 @@ from trivium.audit.intervals import compare_metrics, metric_draws, row_log_loss
 from trivium.audit.state import AuditState, Section
 from trivium.closedform import ClosedFormClassifier
 from trivium.table import TableEncoder
+from trivium.table.naming import cut, listed
 
 __all__ = ["encode_stage", "fit_stage"]
 
@@ -90,6 +91,22 @@ def _per_class(state: AuditState, guess: np.ndarray) -> list[Section]:
     ]
 
 
+def _warn_of_whole_classes(state: AuditState, folds: np.ndarray) -> None:
+    """Say which classes no training part has seen when they are tested: all rows identical."""
+    whole = [
+        name
+        for code, name in enumerate(state.classes)
+        if len(np.unique(folds[state.codes == code])) == 1 < int((state.codes == code).sum())
+    ]
+    if whole:
+        message = (
+            f"all rows of {len(whole)} of {len(state.classes)} classes are identical, so they "
+            f"share a fold and no model scored there has seen the class: "
+            f"{listed(cut(name) for name in whole)}"
+        )
+        state.warn("W-ONE-FOLD", f"column {state.label.name}", message)
+
+
 def fit_stage(state: AuditState) -> str:
     """Fit the closed form and compare it; write the section `scores`; return what was done."""
     folds = make_folds(state.codes, state.groups, state.options.folds, state.options.seed)
@@ -116,6 +133,7 @@ def fit_stage(state: AuditState) -> str:
         "calibration": _calibration(loo, state.codes),
         "per_class": _per_class(state, guess),
     }
+    _warn_of_whole_classes(state, folds)
     if "boosting" not in compared["models"]:
         state.warn("W-BUDGET", "stage fit", "boosting was left out: over its budget of counts")
     ours = compared["models"]["closed_form"][state.options.metric]["mean"]

@@ -4,6 +4,7 @@ import numpy as np
 
 from trivium._core.random import numpy_generator
 from trivium.audit.excerpt import excerpt
+from trivium.audit.standing import learns
 from trivium.audit.state import AuditState, Section
 from trivium.closedform import Flags, label_flags
 
@@ -25,7 +26,8 @@ def n_listed(flags: Flags) -> int:
 def _what_if(state: AuditState, flags: Flags, order: np.ndarray) -> list[Section]:
     """Leave-one-out accuracy on the rows not touched, after minus before, for growing fixes."""
     before = state.classifier.loo_proba_.argmax(1) == state.codes
-    if len(order) == 0:
+    # Where nothing is learned, leave-one-out follows the class counts, and fixes turn them over.
+    if len(order) == 0 or not learns(state.report):
         return []
     steps = sorted({step for step in _STEPS if step < len(order)} | {len(order)})
     out = []
@@ -56,6 +58,13 @@ def flag_stage(state: AuditState) -> str:
     flags = label_flags(state.X, state.codes, classifier=state.classifier)
     state.flags = flags
     listed = n_listed(flags)
+    if listed and not learns(state.report):
+        state.warn(
+            "W-NO-SIGNAL",
+            "stage flag",
+            "the columns do not predict the label better than the majority class does, so the "
+            "order of the listed rows says little",
+        )
     order = flags.rank[:listed]
     names = state.classes
     state.report["flags"] = {

@@ -5,12 +5,14 @@ import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from trivium._core.checks import check_choice, check_number
+from trivium._core.checks import check_choice
+from trivium._core.errors import ArgumentError
 from trivium._core.random import check_seed
 from trivium.table import ReadOptions
 
 __all__ = ["METRICS", "AuditOptions"]
 
+_SENTENCE = "sentence-transformers:"
 METRICS = ("accuracy", "macro_f1", "log_loss")
 
 
@@ -46,10 +48,19 @@ class AuditOptions:
     def __post_init__(self) -> None:
         check_choice("audit", "metric", self.metric, METRICS)
         check_seed(self.seed)
-        check_number("audit", "folds minus 1", self.folds - 1, "positive", integer=True)
-        check_number("audit", "permutations minus 18", self.permutations - 18, "positive")
+        if self.text_encoder != "hashed" and not self.text_encoder.startswith(_SENTENCE):
+            raise ArgumentError(
+                f"audit: text_encoder must be 'hashed' or '{_SENTENCE}NAME'; "
+                f"got {self.text_encoder!r}"
+            )
+        for name, least in (("folds", 2), ("permutations", 19)):
+            if getattr(self, name) < least:
+                raise ArgumentError(
+                    f"audit: {name} must be at least {least}; got {getattr(self, name)}"
+                )
 
     def fingerprint(self, content: bytes) -> str:
         """Return a digest of the options, the data's digest and nothing of the machine."""
-        text = json.dumps(asdict(self), sort_keys=True, default=str)
+        named = asdict(self) | {"data": self.data and self.data.name}
+        text = json.dumps(named, sort_keys=True)
         return hashlib.sha256(text.encode() + content).hexdigest()

@@ -9,16 +9,17 @@ from trivium._core.errors import ArgumentError, DataError
 from trivium.audit.state import AuditState
 from trivium.table import (
     Kind,
+    Label,
     Notice,
     Table,
     bundled_label,
     duplicate_groups,
     inspect_columns,
-    leaking_columns,
     penguins_path,
     read_table,
     split_label,
 )
+from trivium.table.naming import cut, listed, nearest
 
 __all__ = ["locate", "read_stage"]
 
@@ -59,14 +60,40 @@ def _why_unused(table: Table, leaks: set[str]) -> dict[str, str]:
     return why
 
 
-def _check_rows(n_rows: int, n_classes: int) -> None:
-    if n_rows < 4 or n_classes < 2:
+def _check_rows(label: Label, source: str) -> None:
+    if len(label.codes) < 4:
         raise DataError(
-            f"audit: the table must have at least 4 labelled rows in 2 classes; it has {n_rows} "
-            f"in {n_classes}",
+            f"audit: the table must have at least 4 labelled rows; it has {len(label.codes)}",
+            where=f"{source}, column {label.name}",
             remedy="Add labelled rows.",
             code="E-TOO-FEW-ROWS",
         )
+
+
+def _check_kept(kept: Iterable[str], table: Table) -> None:
+    for name in kept:
+        if name not in table.names:
+            raise DataError(
+                f"audit: --keep must name a column; got {cut(name)}",
+                where=table.source,
+                remedy=nearest(name, table.names),
+                code="E-COLUMN",
+            )
+
+
+def _check_used(why: dict[str, str], source: str) -> None:
+    """Refuse a table of which no column can be used: here, before anything is written."""
+    if not all(why.values()):
+        return
+    reasons = [f"{cut(name)} ({reason})" for name, reason in why.items()]
+    ways = "--keep uses a leak, --category, --text or --number an identifier."
+    raise DataError(
+        "audit: at least one column beside the label must carry evidence; "
+        + (f"left out: {listed(reasons)}" if reasons else "there is none"),
+        where=source,
+        remedy=f"Add a column; {ways}" if reasons else "Add a column.",
+        code="E-NO-COLUMNS",
+    )
 
 
 def read_stage(state: AuditState) -> str:
@@ -74,15 +101,18 @@ def read_stage(state: AuditState) -> str:
     path, name = locate(state.options.data, state.options.label)
     whole = read_table(path, state.options.read)
     state.label = label = split_label(whole, name, state.options.read)
-    _check_rows(len(label.codes), len(label.classes))
+    _check_rows(label, state.source)
+    _check_kept(state.options.keep, whole)
     state.table = table = whole.take(label.rows).drop([label.name])
     inspected = inspect_columns(whole, label)
     # What counts as missing in the label is the label's own notice.
     others = [column for column in whole.columns if column.name != label.name]
     columns = [notice for column in others for notice in column.notes]
     notices = _as_warnings([*inspected, *whole.notices, *columns, *label.notices])
-    leaks = set(leaking_columns(whole, label)) - set(state.options.keep)
+    leaks = {n.where.removeprefix("column ") for n in inspected if n.code.startswith(_LEAK)}
+    leaks -= set(state.options.keep)
     why = _why_unused(table, leaks)
+    _check_used(why, state.source)
     state.used = table.drop([column for column, reason in why.items() if reason])
     state.groups = duplicate_groups(table)
     state.report["warnings"] += notices

@@ -20,7 +20,7 @@ from trivium import __version__
 from trivium._core.errors import OutputError, TriviumWarning
 from trivium.audit.depend_stage import depend_stage
 from trivium.audit.explain_stage import explain_stage
-from trivium.audit.files import write_files
+from trivium.audit.files import spare_input, write_files
 from trivium.audit.fit_stage import encode_stage, fit_stage
 from trivium.audit.flag_stage import flag_stage
 from trivium.audit.options import AuditOptions
@@ -105,9 +105,12 @@ def _run_stage(state: AuditState, name: str) -> None:
         warnings.simplefilter("always")
         did = stage(state)
     seconds = perf_counter() - start
-    for warning in caught:
-        code = "W-NOTE" if issubclass(warning.category, TriviumWarning) else "W-LIBRARY"
-        state.warn(code, f"stage {name}", str(warning.message))
+    codes = {
+        str(w.message): "W-NOTE" if issubclass(w.category, TriviumWarning) else "W-LIBRARY"
+        for w in caught
+    }
+    for message, code in codes.items():
+        state.warn(code, f"stage {name}", message)
     state.report["stages"].append(
         {
             "name": name,
@@ -171,6 +174,8 @@ def audit(
         ResourceError: The disk is full or memory ran out.
     """
     data, _ = locate(options.data, options.label)
+    if out is not None:
+        spare_input("audit", out, data)
     state = AuditState(options, listener or Silent(), source=data.name)
     state.report |= _frontmatter(options, command or ["trivium", "audit"])
     # Read first: refused data leave no folder behind.

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from trivium import kernel
-from trivium._core.errors import DataError
+from trivium._core.errors import DataError, OutputError
 from trivium._core.families import members
 from trivium.audit.depend_stage import depend_stage
 from trivium.audit.explain_stage import explain_rows
@@ -103,6 +103,7 @@ def explain_run(run: Path, rows: list[int], top: int) -> list[Section]:
     wanted = np.array([position[row] for row in rows])
     items = []
     for explained in explain_rows(classifier, evidence.X, wanted):
+        tops = {"support": explained.tops(1, top), "oppose": explained.tops(-1, top)}
         for query, at in enumerate(explained.rows.tolist()):
             values = explained.contributions[query]
             sides = {
@@ -113,9 +114,9 @@ def explain_run(run: Path, rows: list[int], top: int) -> list[Section]:
                         "contribution": value,
                         "itself": row == at,
                     }
-                    for row, value in explained.top(query, sign, top)
+                    for row, value in found[query]
                 ]
-                for side, sign in (("support", 1), ("oppose", -1))
+                for side, found in tops.items()
             }
             items.append(
                 {
@@ -134,6 +135,27 @@ def explain_run(run: Path, rows: list[int], top: int) -> list[Section]:
     return items
 
 
+def _make_demo_folder(out: Path, csv: str, *, force: bool) -> None:
+    """Make the folder of a demo; a file `demo.csv` of another content needs `force`."""
+    path = out / "demo.csv"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        taken = path.exists() and path.read_bytes() != csv.encode()
+    except OSError as error:
+        raise OutputError(
+            f"demo: could not write; {error.strerror}",
+            where=str(out),
+            remedy="Choose another --out.",
+        ) from error
+    if taken and not force:
+        raise OutputError(
+            "demo: the table must be new or the same; another is there",
+            where=str(path),
+            remedy="Choose another --out, or pass --force to replace it.",
+            code="E-EXISTS",
+        )
+
+
 def audit_demo(
     rows: int,
     out: Path,
@@ -145,7 +167,7 @@ def audit_demo(
 ) -> AuditResult:
     """Generate a table with planted truth, audit it, and grade the audit in its report."""
     demo = demo_table(rows, seed)
-    out.mkdir(parents=True, exist_ok=True)
+    _make_demo_folder(out, demo.csv, force=force)
     atomic_write(out / "demo.csv", demo.csv)
     atomic_write(out / "truth.json", to_json(demo.truth))
     options = AuditOptions(data=out / "demo.csv", label=demo.label, seed=seed)

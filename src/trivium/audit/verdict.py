@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from trivium.audit.standing import learns, standing
 from trivium.audit.state import Section
 
 __all__ = ["verdict"]
@@ -55,11 +56,9 @@ def _prediction(report: Section) -> str:
 
 
 def _comparison(report: Section) -> str:
-    metric = report["scores"]["headline"]
-    rivals = {d["b"]: d for d in report["scores"]["differences"] if d["metric"] == metric}
-    sign = -1 if metric == "log_loss" else 1
-    ahead = [name for name, d in rivals.items() if sign * d["low"] > 0 and sign * d["high"] > 0]
-    behind = [name for name, d in rivals.items() if sign * d["low"] < 0 and sign * d["high"] < 0]
+    found = standing(report, report["scores"]["headline"])
+    ahead = [name for name, sign in found.items() if sign > 0]
+    behind = [name for name, sign in found.items() if sign < 0]
     if "majority" not in ahead:
         return "The columns do not predict the label better than the majority class does."
     if behind:
@@ -75,6 +74,8 @@ def _labels(report: Section) -> str:
     flags = report["flags"]
     if not flags["listed"]:
         return "Labels: none looks wrong."
+    if not learns(report):
+        return "Labels: not judged; columns that do not predict a label cannot contradict it."
     expected = flags["expected_wrong"]
     text = f"Labels: about {expected:.0f} look wrong; the {flags['listed']} to check are listed"
     worth = [step for step in flags["what_if"] if step["low"] > 0 or step["high"] < 0]
@@ -87,8 +88,24 @@ def _labels(report: Section) -> str:
     )
 
 
+def _leakage(report: Section) -> list[str]:
+    """Leaks left out, then those that `--keep` put back; what came of each column is in `why`."""
+    leaks = [w["where"] for w in report["warnings"] if w["code"].startswith("W-LEAK")]
+    kept = [f"column {c['column']}" for c in report["data"]["schema"] if c["used"]]
+    out = [where for where in leaks if where not in kept]
+    used = [where for where in leaks if where in kept]
+    found = [f"Leakage: {', '.join(out)}: left out of the fit."] if out else []
+    if used:
+        found.append(f"Leakage: {', '.join(used)}: used all the same, as --keep says.")
+    return found
+
+
 def verdict(report: Section) -> list[str]:
     """Sentences for the top of the page and the end of the terminal's output."""
-    leaks = [w["where"] for w in report["warnings"] if w["code"].startswith("W-LEAK")]
-    first = [f"Leakage: {', '.join(leaks)}: left out of the fit."] if leaks else []
-    return [*first, _signal(report), _prediction(report), _comparison(report), _labels(report)]
+    return [
+        *_leakage(report),
+        _signal(report),
+        _prediction(report),
+        _comparison(report),
+        _labels(report),
+    ]

@@ -12,6 +12,7 @@ from trivium.audit.saved import Evidence, load_evidence
 from trivium.closedform import ClosedFormClassifier
 from trivium.store import unquote_cell
 from trivium.table import Column, ReadOptions, Table, read_table
+from trivium.table.naming import cut, listed
 
 __all__ = ["Fixes", "read_fixes", "whatif"]
 
@@ -27,8 +28,8 @@ class Fixes:
     codes: np.ndarray
 
 
-def _refuse(what: str, line: int, remedy: str) -> DataError:
-    return DataError(f"whatif: {what}", where=f"row {line}", remedy=remedy, code="E-FIXES")
+def _refuse(what: str, where: str, remedy: str) -> DataError:
+    return DataError(f"whatif: {what}", where=where, remedy=remedy, code="E-FIXES")
 
 
 def _cells(column: Column) -> list[str]:
@@ -58,20 +59,30 @@ def read_fixes(path: Path, evidence: Evidence) -> Fixes:
     position = {int(kept) + 1: i for i, kept in enumerate(evidence.kept)}
     table = read_table(path, ReadOptions(missing=("",), min_rows=1))
     found: dict[int, int] = {}
+    classes = evidence.codes.copy()
     for line, (row, label, new) in enumerate(zip(*_columns(table), strict=True), start=1):
+        where = f"{path.name}, row {line}"
         if not new.strip():
             continue
         if not row.isdecimal() or int(row) not in position:
-            raise _refuse(f"row {row!r} is not a labelled row of the run", line, "Keep its number.")
+            raise _refuse(
+                f"row {cut(row)} is not a labelled row of the run", where, "Keep its number."
+            )
         at = position[int(row)]
         if label != evidence.classes[evidence.codes[at]]:
-            raise _refuse(f"row {row} has another label in the run", line, "Use this run's file.")
+            raise _refuse(f"row {row} has another label in the run", where, "Use this run's file.")
         if at in found:
-            raise _refuse(f"row {row} is given twice", line, "Keep one line of it.")
+            raise _refuse(f"row {row} is given twice", where, "Keep one line of it.")
         if new.strip() != DROP and new not in code_of:
-            listed = ", ".join(evidence.classes[:10])
-            raise _refuse(f"{new!r} is not a class", line, f"Use one of {listed}, or drop.")
-        found[at] = code_of.get(new, -1)
+            names = listed((cut(name) for name in evidence.classes), limit=10)
+            raise _refuse(f"{cut(new)} is not a class", where, f"Use one of {names}, or drop.")
+        classes[at] = found[at] = code_of.get(new, -1)
+    if len(found) == len(classes) or len(np.unique(classes[classes >= 0])) < 2:
+        raise _refuse(
+            "the fixes must leave a row untouched and two classes",
+            path.name,
+            "Fix fewer rows at once.",
+        )
     return Fixes(np.fromiter(found, int, len(found)), np.fromiter(found.values(), int, len(found)))
 
 

@@ -6,13 +6,14 @@ import signal
 import sys
 import tempfile
 import traceback
+import warnings
 from types import FrameType
 from typing import Any, NoReturn
 
 import click
 
 from trivium import __version__
-from trivium._core.errors import TriviumError
+from trivium._core.errors import TriviumError, TriviumWarning
 from trivium.cli.console import printable
 
 __all__ = ["main", "trivium"]
@@ -96,6 +97,11 @@ def _our_fault(error: BaseException) -> dict[str, Any]:
     return _error("E-INTERNAL", what, 1, remedy=f"Please report it with {name}.")
 
 
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    """One line, and nothing of where in our code it arose."""
+    print(printable(f"warning: {message}"), file=sys.stderr)
+
+
 def _on_terminate(number: int, frame: FrameType | None) -> NoReturn:
     raise _Terminated
 
@@ -107,7 +113,9 @@ def _describe(error: BaseException) -> dict[str, Any]:
     if isinstance(error, TriviumError):
         found = error.as_dict()
     elif isinstance(error, click.ClickException):
-        found = _error("E-USAGE", error.format_message(), 2, remedy="See trivium VERB --help.")
+        found = _error(
+            "E-USAGE", error.format_message().rstrip("."), 2, remedy="See trivium VERB --help."
+        )
     elif isinstance(error, KeyboardInterrupt | click.Abort):
         found = _error("E-INTERRUPTED", "interrupted", 130, remedy=RESUMABLE)
     elif isinstance(error, _Terminated):
@@ -125,6 +133,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         # LANG=C must not turn a label into a crash.
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     signal.signal(signal.SIGTERM, _on_terminate)
+    warnings.simplefilter("always", TriviumWarning)
+    warnings.showwarning = _show_warning
     try:
         # Not `trivium.main`: click would turn a closed pipe into exit code 1.
         with trivium.make_context("trivium", arguments or ["--help"]) as context:

@@ -1,11 +1,18 @@
 """What a verb prints at its end: plain text, numbers with their intervals or methods."""
 
+import sys
 import textwrap
 from typing import Any
 
-from trivium.cli.console import echo
+from trivium.cli.console import echo, printable
 
-__all__ = ["print_dependence", "print_explanations", "print_summary", "print_whatif"]
+__all__ = [
+    "print_dependence",
+    "print_explanations",
+    "print_summary",
+    "print_warnings",
+    "print_whatif",
+]
 
 _WIDTH = 88
 
@@ -29,6 +36,13 @@ def print_summary(result: Any) -> None:
         echo(f"To try fixes: edit {fixes}, then trivium whatif {result.folder} {fixes}")
 
 
+def print_warnings(warnings: list[dict[str, str]]) -> None:
+    """Print what a reader of the result should know, on stderr."""
+    for warning in warnings:
+        line = f"warning[{warning['code']}]: {warning['where']}: {warning['message']}"
+        print(printable(line), file=sys.stderr)
+
+
 def print_dependence(report: dict[str, Any]) -> None:
     """Print the table of `trivium depend`."""
     echo(f"{'column':<28} {'kind':<9} {'CKA':>7} {'p':>9} {'q':>9}  kernel")
@@ -38,8 +52,7 @@ def print_dependence(report: dict[str, Any]) -> None:
             f"{name:<28} {row['kind']:<9} {row['cka']:7.4f} {row['p_value']:9.4g} "
             f"{row['q_value']:9.4g}  {row['kernel']}"
         )
-    for warning in report["warnings"]:
-        echo(f"warning[{warning['code']}]: {warning['where']}: {warning['message']}")
+    print_warnings(report["warnings"])
 
 
 def print_explanations(items: list[dict[str, Any]]) -> None:

@@ -53,9 +53,7 @@ def _finish(result: Any, as_json: bool, fail_on: tuple[Any, ...]) -> None:
 @click.option("--folds", type=int, default=5, show_default=True, help="Cross-validation folds.")
 @click.option("--permutations", type=int, default=1000, show_default=True, help="Of the test.")
 @click.option("--text-encoder", default="hashed", show_default=True, help="How text is encoded.")
-@click.option(
-    "--keep", multiple=True, metavar="COL", help="Use COL although it is a leak."
-)
+@click.option("--keep", multiple=True, metavar="COL", help="Use COL although it is a leak.")
 @click.option("--fail-on", multiple=True, metavar="RULE", help="Exit 4 when RULE holds.")
 @_SEED
 @_FORCE
@@ -128,6 +126,7 @@ def depend(data: Path, target: str, as_json: bool, **given: Any) -> None:
 def fit(data: Path, out: Path, force: bool, as_json: bool, **given: Any) -> None:
     """Fit the closed-form classifier on DATA and save the model."""
     from trivium.audit import AuditOptions, fit_only
+    from trivium.cli.summary import print_warnings
 
     options = AuditOptions(data=data, read=read_options(given), **given)
     with StageLines(quiet=as_json) as lines:
@@ -135,6 +134,7 @@ def fit(data: Path, out: Path, force: bool, as_json: bool, **given: Any) -> None
     if as_json:
         _print_json(summary)
     else:
+        print_warnings(summary["warnings"])
         echo(
             f"leave-one-out accuracy {100 * summary['loo_accuracy']:.1f} %, "
             f"log-loss {summary['loo_log_loss']:.4f}; model in {out}"
@@ -149,8 +149,10 @@ def fit(data: Path, out: Path, force: bool, as_json: bool, **given: Any) -> None
 @reading
 def predict(model: Path, data: Path, out: Path | None, force: bool, **given: Any) -> None:
     """Predict DATA with a saved MODEL (or a run's folder): class and probabilities."""
-    from trivium.audit import predict_file
+    from trivium.audit import predict_file, spare_input
 
+    if out is not None:
+        spare_input("predict", out, data)
     header, rows = predict_file(model, data, read_options(given))
     if out is None:
         csv.writer(sys.stdout, lineterminator="\n").writerows([header, *rows])

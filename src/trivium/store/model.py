@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as read_tensors
 from safetensors.numpy import save as tensor_bytes
 
-from trivium._core.errors import ArgumentError, DataError, ModelError, ResourceError
+from trivium._core.errors import ArgumentError, DataError, ModelError, OutputError, ResourceError
 from trivium.store.atomic import atomic_folder
 from trivium.store.exact_json import digest, from_json, to_json
 
@@ -48,7 +48,8 @@ def save_model(
 
     Raises:
         ArgumentError: A tensor or a manifest value of another type.
-        OutputError: The path exists, is a link, or cannot be written to.
+        OutputError: The path exists, is a link, holds other files than a model's (also with
+            `overwrite`), or cannot be written to.
         ResourceError: The disk is full.
 
     Cost:
@@ -76,6 +77,7 @@ def save_model(
         "manifest": manifest,
     }
     text = _render({**body, "checksum": digest(body)})
+    _check_replaceable(Path(folder))
     with atomic_folder(folder, overwrite=overwrite) as aside:
         (aside / TENSOR_FILE).write_bytes(data)
         (aside / MANIFEST_FILE).write_bytes(text)
@@ -117,6 +119,20 @@ def load_model(folder: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], d
     if _entries(tensors) != described["entries"]:
         raise _damaged(place / TENSOR_FILE, "its tensors are not those that the manifest lists")
     return tensors, found["manifest"]
+
+
+def _check_replaceable(folder: Path) -> None:
+    """Refuse a folder with files of others: a model is replaced as a whole."""
+    if not folder.is_dir() or folder.is_symlink():
+        return
+    foreign = sorted(set(os.listdir(folder)) - {MANIFEST_FILE, TENSOR_FILE})
+    if foreign:
+        raise OutputError(
+            f"save_model: only a model may be replaced; the folder also has {foreign[0]!r}",
+            where=str(folder),
+            remedy="Choose another path.",
+            code="E-EXISTS",
+        )
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:

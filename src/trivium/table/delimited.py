@@ -1,6 +1,7 @@
 """CSV and its relatives, read strictly: every row as wide as the header, every quote closed."""
 
 import csv
+from array import array
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain, islice
@@ -89,7 +90,7 @@ class _Rows:
         self.source.options.check_names(names, self.source.at(first))
         kept = [i for i, name in enumerate(names) if name not in self.source.options.drop]
         chunks: list[list[pa.Array]] = [[] for _ in kept]
-        starts: list[int] = []
+        starts = array("q")
         block: list[list[str]] = []
         size = max(64, _BLOCK_CELLS // len(names))
         for start, row in self._of_width(len(names)):
@@ -105,7 +106,7 @@ class _Rows:
             cells=[cells_of(parts) for parts in chunks],
             n_rows=len(starts),
             notices=notices,
-            lines=np.array(starts, dtype=np.int64),
+            lines=np.array(starts),
         )
 
     def _header(self) -> tuple[list[str], int]:

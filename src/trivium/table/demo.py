@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from trivium._core.checks import check_number
+from trivium._core.errors import ArgumentError
 from trivium._core.random import RandomState, check_seed, numpy_generator
 
 __all__ = ["Demo", "demo_table"]
@@ -27,6 +28,7 @@ _FLIPPED = 0.05
 _MISSING = 0.02
 _MARGIN = 0.9
 
+_LEAST_ROWS = 100
 _PLANTED = {
     "wait_minutes": "a number that acts steadily",
     "room_celsius": "a number that acts at both ends; its correlation is zero",
@@ -91,7 +93,8 @@ def demo_table(n_rows: int = 1000, seed: RandomState = 0) -> Demo:
         (201, 10)
     """
     check_number("demo_table", "n_rows", n_rows, "positive", integer=True)
-    check_number("demo_table", "n_rows - 99", n_rows - 99, "positive")
+    if n_rows < _LEAST_ROWS:
+        raise ArgumentError(f"demo_table: n_rows must be at least {_LEAST_ROWS}; got {n_rows}")
     seed = check_seed(seed)
     rng = numpy_generator(seed, "demo")
     signals, labels = _signals(n_rows, rng)

@@ -179,11 +179,13 @@ class _Draft:
             full = np.full(len(self.token), np.nan)
             full[~self.token] = self.values
             values = self.levels.spread(full)
-        strings = pc.if_else(pa.array(rows), pa.scalar(None, self.cells.type), self.cells)
+        strings = self.cells
+        if hides:
+            strings = pc.if_else(pa.array(rows), pa.scalar(None, self.cells.type), self.cells)
         return Column(
             name=self.name,
             kind=kind,
-            strings=strings if hides else self.cells,
+            strings=strings,
             values=values,
             missing=rows,
             notes=draft.notes,

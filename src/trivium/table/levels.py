@@ -36,6 +36,8 @@ class Levels:
         Cost:
             time O(n), memory O(n).
         """
+        if len(cells) <= FEW:
+            return cls._of_few(cells)
         encoded = pc.dictionary_encode(cells)
         indices = encoded.indices
         if indices.null_count:
@@ -43,6 +45,17 @@ class Levels:
         codes = indices.to_numpy(zero_copy_only=False).astype(np.int64)
         counts = np.bincount(codes + 1, minlength=len(encoded.dictionary) + 1)[1:]
         return cls(encoded.dictionary, codes, counts)
+
+    @classmethod
+    def _of_few(cls, cells: pa.Array) -> "Levels":
+        """The same by Python: a call into Arrow costs more than a few cells do."""
+        index: dict[str, int] = {}
+        codes = np.array(
+            [-1 if t is None else index.setdefault(t, len(index)) for t in cells.to_pylist()],
+            dtype=np.int64,
+        )
+        counts = np.bincount(codes + 1, minlength=len(index) + 1)[1:]
+        return cls(pa.array(list(index), cells.type), codes, counts)
 
     def __len__(self) -> int:
         return len(self.texts)

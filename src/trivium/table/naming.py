@@ -54,15 +54,16 @@ def name_columns(
     names: list[str] = []
     notices: list[Notice] = []
     used: set[str] = set()
+    numbers: dict[str, int] = {}
     for position, name in enumerate(header, start=1):
         if not name.strip():
-            new = _free(f"column_{position}", taken)
+            new = _free(f"column_{position}", taken, numbers)
             message = f"column {position} has no name; it is called {new}"
             notices.append(Notice("W-BLANK-NAME", f"{where}, column {position}", message))
         elif name in used:
             if not rename:
                 raise _duplicate(header, name, where)
-            new = _free(name, taken)
+            new = _free(name, taken, numbers)
             message = f"column {position} is the second {cut(name)}; it is called {cut(new)}"
             notices.append(Notice("W-RENAMED", f"{where}, column {position}", message))
         else:
@@ -73,12 +74,14 @@ def name_columns(
     return names, notices
 
 
-def _free(name: str, taken: set[str]) -> str:
+def _free(name: str, taken: set[str], numbers: dict[str, int]) -> str:
+    """Return `name`, or it with the first free number from where `numbers` left off."""
     if name not in taken:
         return name
-    number = 2
+    number = numbers.get(name, 2)
     while f"{name}_{number}" in taken:
         number += 1
+    numbers[name] = number
     return f"{name}_{number}"
 
 

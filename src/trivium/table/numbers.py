@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from trivium.table.matching import matching
+from trivium.table.matching import FEW, matching
 
 __all__ = ["Numbers", "read_numbers"]
 
@@ -86,6 +86,8 @@ def read_numbers(texts: pa.Array, decimal: str = ".") -> Numbers:
 
 
 def _parse(texts: pa.Array, decimal: str) -> NDArray[np.float64]:
+    if len(texts) <= FEW:
+        return np.array([float(text.replace(decimal, ".")) for text in texts.to_pylist()])
     if decimal != ".":
         texts = pc.replace_substring(texts, decimal, ".")
     try:
@@ -100,6 +102,8 @@ def _beyond(texts: pa.Array, values: NDArray[np.float64], is_integer: Mask) -> t
     """Tell integers beyond 64 bits, and those that float64 rounds, by Python's exact integers."""
     overflow = np.zeros(len(values), dtype=np.bool_)
     rounded = overflow.copy()
+    if not is_integer.any():
+        return overflow, rounded
     large = is_integer & (np.abs(values) > 2**53 - 1)
     for i in np.flatnonzero(large):
         text = texts[int(i)].as_py().strip(" \t")

@@ -44,10 +44,10 @@ def _opened(source: Source) -> Iterator[pq.ParquetFile]:
         if source.packed:
             with source.binary() as stream:
                 data = io.BytesIO(stream.read())
-            with pq.ParquetFile(data) as file:
+            with pq.ParquetFile(data, page_checksum_verification=True) as file:
                 yield file
         else:
-            with pq.ParquetFile(source.path) as file:
+            with pq.ParquetFile(source.path, page_checksum_verification=True) as file:
                 yield file
     except DataError:
         raise

@@ -3,6 +3,7 @@
 import codecs
 import gzip
 import io
+import stat
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -191,11 +192,9 @@ def open_source(path: str | PathLike[str], options: ReadOptions) -> Source:
         DataError: No such file, a folder, no permission, empty, or a file of another sort.
     """
     path = Path(path)
-    if not path.exists():
-        raise DataError("read_table: no such file", where=str(path), code="E-NO-FILE")
-    if not path.is_file():
-        raise DataError("read_table: it must be a file", where=str(path), code="E-NO-FILE")
     with _refusals(path):
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise DataError("read_table: it must be a file", where=str(path), code="E-NO-FILE")
         with _opened(path, packed=False) as stream:
             head = stream.read(64)
         packed = head.startswith(_GZIP)
@@ -233,6 +232,8 @@ def _refusals(path: Path) -> Iterator[None]:
         raise DataError(
             f"read_table: the gzip file is damaged ({error})", where=str(path), code="E-DAMAGED"
         ) from error
+    except FileNotFoundError as error:
+        raise DataError("read_table: no such file", where=str(path), code="E-NO-FILE") from error
     except OSError as error:
         reason = error.strerror or str(error)
         raise DataError(
@@ -263,6 +264,13 @@ def _shape(path: Path, head: bytes) -> Format:
     if endings & {".csv", ".tsv", ".tab", ".txt"}:
         return Format.delimited
     bare = head.lstrip(b"\xef\xbb\xbf \t\r\n")
+    if ".json" in endings and bare.startswith(b"["):
+        raise DataError(
+            "read_table: JSON must be one object a line; it is one array",
+            where=str(path),
+            remedy="Write each object of the array on a line of its own.",
+            code="E-FORMAT",
+        )
     return Format.jsonl if bare.startswith(b"{") else Format.delimited
 
 

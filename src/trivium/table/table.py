@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from trivium._core.errors import DataError
+from trivium.table.matching import FEW
 from trivium.table.naming import nearest
 from trivium.table.notice import Notice
 
@@ -69,6 +70,8 @@ class Column:
     @cached_property
     def n_distinct(self) -> int:
         """How many different texts there are, missing cells not counted."""
+        if len(self.strings) <= FEW:
+            return len({text for text in self.strings.to_pylist() if text is not None})
         return int(pc.count_distinct(self.strings, mode="only_valid").as_py())
 
     def texts(self) -> list[str | None]:
@@ -172,6 +175,8 @@ class Table:
     def take(self, rows: Sequence[int] | NDArray[np.int64]) -> "Table":
         """Return the table at these rows (0-based), in this order; kinds stay."""
         index = np.asarray(rows, dtype=np.int64)
+        if np.array_equal(index, np.arange(self.n_rows)):
+            return self
         return replace(
             self,
             columns=tuple(column.take(index) for column in self.columns),
