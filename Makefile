@@ -6,6 +6,9 @@ VENV ?= .venv
 WORKERS ?= 2
 OUT ?= trivium-report
 BIN := $(VENV)/bin
+# Tests that run with shapes and types checked at every call; the others also pass wrong ones.
+SHAPED := tests/conformance tests/property tests/parity
+REST := src tests $(SHAPED:%=--ignore=%)
 # Without a GPU the pin makes pip take the CPU build of torch.
 PIN := $(shell command -v nvidia-smi >/dev/null 2>&1 || echo -c constraints/cpu.txt)
 
@@ -15,7 +18,9 @@ run: $(VENV)/.installed
 	$(BIN)/trivium audit --out $(OUT) --force
 
 test: check
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(SHAPED) -n $(WORKERS) --dist worksteal -q \
+		--jaxtyping-packages=trivium,beartype.beartype
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(REST) -n $(WORKERS) --dist worksteal -q
 
 check: $(VENV)/.installed-test
 	$(BIN)/ruff check .

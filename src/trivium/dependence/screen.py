@@ -41,7 +41,7 @@ class _Target:
     """Features of the target: all in float64; the leading ones, centered, by row, in float32."""
 
     values: Float[Tensor, "s n"]
-    small: Float[Tensor, "n s"]
+    small: Float[Tensor, "n t"]
     own: float
 
 

@@ -1,13 +1,14 @@
 """Merging many parts in one fixed tree, so that the bits do not depend on who made which part."""
 
 from collections.abc import Iterable
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from trivium._core.errors import ArgumentError
 
 __all__ = ["Mergeable", "merge_tree"]
 
 
+@runtime_checkable
 class Mergeable(Protocol):
     """Anything that adds up: `Moments`, `CrossMoments`, or your own sums."""
 

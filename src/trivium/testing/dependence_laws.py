@@ -51,13 +51,13 @@ def _p_value_is_a_probability(test: PValue) -> None:
         x = rng.normal(size=12)
         for y in (x, rng.normal(size=12)):
             p = test(x, y, seed)
-            _holds(0 < p <= 1, f"p must be in (0, 1]; got {p}")
+            _holds(bool(0 < p <= 1), f"p must be in (0, 1]; got {p}")
 
 
 def _same_seed_same_p_value(test: PValue) -> None:
     x, y = np.random.default_rng(2).normal(size=(2, 30))
     first, second = test(x, y, 7), test(x, y, 7)
-    _holds(first == second, f"one seed gave p = {first} and p = {second}")
+    _holds(bool(first == second), f"one seed gave p = {first} and p = {second}")
 
 
 def _level_is_kept(test: PValue) -> None:
@@ -80,7 +80,7 @@ def _dependence_is_found(test: PValue) -> None:
     x, noise = rng.uniform(-1, 1, 40), 0.05 * rng.normal(size=40)
     for name, y in (("a line", x), ("a parabola", x**2), ("a wave", np.sin(4 * x))):
         p = test(x, y + noise, 0)
-        _holds(p <= 0.05, f"a clear dependence, {name}, got p = {p}")
+        _holds(bool(p <= 0.05), f"a clear dependence, {name}, got p = {p}")
 
 
 def _holds(condition: bool, message: str) -> None:
