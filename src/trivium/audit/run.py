@@ -26,6 +26,7 @@ from trivium.audit.flag_stage import flag_stage
 from trivium.audit.options import AuditOptions
 from trivium.audit.read_stage import locate, read_stage
 from trivium.audit.state import AuditState, Listener, Section, Silent
+from trivium.audit.threads import one_thread
 from trivium.audit.verdict import verdict
 from trivium.store import RunFolder
 
@@ -143,6 +144,7 @@ def _frontmatter(options: AuditOptions, command: list[str]) -> Section:
     }
 
 
+@one_thread()
 def audit(
     options: AuditOptions,
     out: Path | None = None,

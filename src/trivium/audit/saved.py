@@ -87,13 +87,28 @@ def save_classifier(
     save_model(folder, tensors, manifest, overwrite=overwrite)
 
 
-def _checked(folder: Path, kind: str) -> tuple[dict[str, np.ndarray], dict]:
+def _require(folder: Path, fits: bool, rule: str) -> None:
+    """Refuse what is intact by its checksums and yet not what we save."""
+    if not fits:
+        raise ModelError(
+            f"load: {rule}",
+            where=str(folder),
+            remedy="Nothing in it was used. Save it again, or fetch an intact copy.",
+        )
+
+
+def _checked(folder: Path, kind: str, keys: set[str]) -> tuple[dict[str, np.ndarray], dict]:
     tensors, manifest = load_model(folder)
     if manifest.get("kind") != kind:
         raise ModelError(
             f"load: {folder} must be a saved {kind}; it is {manifest.get('kind')!r}",
             remedy="A run's classifier is in its folder model/.",
         )
+    wanted = {"kind", "label", "classes", *keys}
+    _require(folder, set(manifest) == wanted, f"its keys must be {', '.join(sorted(wanted))}")
+    classes = manifest["classes"]
+    named = isinstance(classes, list) and all(isinstance(name, str) for name in classes)
+    _require(folder, named and isinstance(manifest["label"], str), "its names must be text")
     return tensors, manifest
 
 
@@ -105,18 +120,18 @@ def load_classifier(folder: Path) -> SavedClassifier:
     """
     if (folder / "model").is_dir():
         folder = folder / "model"
-    tensors, manifest = _checked(folder, _CLASSIFIER)
+    tensors, manifest = _checked(folder, _CLASSIFIER, {"trivium", "encoder", "classifier"})
 
     def part(name: str) -> dict[str, np.ndarray]:
         head = f"{name}."
         return {key[len(head) :]: v for key, v in tensors.items() if key.startswith(head)}
 
-    return SavedClassifier(
-        TableEncoder.from_state(part("encoder"), manifest["encoder"]),
-        ClosedFormClassifier.from_state(part("classifier"), manifest["classifier"]),
-        manifest["label"],
-        tuple(manifest["classes"]),
-    )
+    encoder = TableEncoder.from_state(part("encoder"), manifest["encoder"])
+    classifier = ClosedFormClassifier.from_state(part("classifier"), manifest["classifier"])
+    sizes = len(encoder.feature_names), len(manifest["classes"])
+    found = classifier.n_features_in_, len(classifier.classes_)
+    _require(folder, sizes == found, "its encoder, classifier and classes must fit together")
+    return SavedClassifier(encoder, classifier, manifest["label"], tuple(manifest["classes"]))
 
 
 def save_evidence(folder: Path, X: np.ndarray, codes: np.ndarray, label: Label) -> None:
@@ -132,8 +147,13 @@ def load_evidence(run: Path) -> Evidence:
     Raises:
         ModelError: No run, or a damaged one.
     """
-    tensors, manifest = _checked(run / "evidence", _EVIDENCE)
-    return Evidence(
-        tensors["X"], tensors["codes"], tensors["kept"], manifest["label"],
-        tuple(manifest["classes"]),
-    )  # fmt: skip
+    folder = run / "evidence"
+    tensors, manifest = _checked(folder, _EVIDENCE, set())
+    _require(folder, set(tensors) == {"X", "codes", "kept"}, "its tensors must be X, codes, kept")
+    X, codes, kept = tensors["X"], tensors["codes"], tensors["kept"]
+    whole = codes.dtype == kept.dtype == np.int64 and X.dtype == np.float64
+    shaped = X.ndim == 2 and codes.shape == kept.shape == (len(X),)
+    _require(folder, whole and shaped and len(X) > 0, "its tensors must fit together")
+    seen = np.array_equal(np.unique(codes), np.arange(len(manifest["classes"])))
+    _require(folder, seen and bool(np.isfinite(X).all()), "its rows must be finite, of its classes")
+    return Evidence(X, codes, kept, manifest["label"], tuple(manifest["classes"]))

@@ -18,6 +18,7 @@ from trivium.audit.read_stage import locate, read_stage
 from trivium.audit.run import STAGES, AuditResult, audit
 from trivium.audit.saved import load_classifier, load_evidence, save_classifier
 from trivium.audit.state import AuditState, Listener, Section
+from trivium.audit.threads import one_thread
 from trivium.closedform import ClosedFormClassifier
 from trivium.store import atomic_write, to_json
 from trivium.table import ReadOptions, demo_table, grade, read_table
@@ -33,6 +34,7 @@ def _state(options: AuditOptions, listener: Listener) -> AuditState:
     return state
 
 
+@one_thread()
 def depend_only(options: AuditOptions, listener: Listener) -> Section:
     """Read a table and test its columns against the label; return `data`, `depend`, `warnings`."""
     state = _state(options, listener)
@@ -42,6 +44,7 @@ def depend_only(options: AuditOptions, listener: Listener) -> Section:
     return state.report
 
 
+@one_thread()
 def fit_only(
     options: AuditOptions, out: Path, listener: Listener, *, force: bool = False
 ) -> Section:
@@ -63,6 +66,7 @@ def fit_only(
     }
 
 
+@one_thread()
 def predict_file(
     model: Path, data: Path, options: ReadOptions
 ) -> tuple[list[str], list[list[Any]]]:
@@ -84,6 +88,7 @@ def predict_file(
     return header, rows
 
 
+@one_thread()
 def explain_run(run: Path, rows: list[int], top: int) -> list[Section]:
     """Explain rows (1-based, of the data) of a finished run.
 

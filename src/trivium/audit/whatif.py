@@ -9,6 +9,7 @@ import numpy as np
 
 from trivium._core.errors import DataError
 from trivium.audit.saved import Evidence, load_evidence
+from trivium.audit.threads import one_thread
 from trivium.closedform import ClosedFormClassifier
 from trivium.store import unquote_cell
 from trivium.table import Column, ReadOptions, Table, read_table
@@ -92,6 +93,7 @@ def _scores(proba: np.ndarray, codes: np.ndarray, rows: np.ndarray) -> dict[str,
     return {"accuracy": float(hit.mean()), "log_loss": float(-np.log(own).mean())}
 
 
+@one_thread()
 def whatif(run: Path, fixes: Path) -> dict[str, Any]:
     """Say what the fixes change, by down- and up-dating the moments of the fit.
 
