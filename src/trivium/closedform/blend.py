@@ -81,7 +81,7 @@ def quadratic_scores(
     residual, codes = sample.rows.residual, sample.rows.codes
     left = sample.rows.counts_left(spectrum)
     removed, r = sample.rows.removed, residual.shape[1]
-    rows = residual + spectrum.means[codes]
+    rows = sample.coordinates(spectrum)
     own_left = left.gather(1, codes[:, None])[:, 0]
     alone = own_left <= 0
     ratio = torch.where(alone, 1.0, spectrum.counts[codes] / own_left.clamp_min(_SMALL))
@@ -91,7 +91,7 @@ def quadratic_scores(
     for label, factor in enumerate(factors):
         own = codes == label
         change = torch.where(alone, 0.0, removed * ratio) * (1 + blend * own)
-        turned = (residual - 0.0) @ factor
+        turned = residual @ factor
         away = rows @ factor - spectrum.means[label] @ factor
         length = turned.square().sum(1)
         slack = (1 - change * length).clamp_min(_SMALL)
@@ -134,7 +134,7 @@ def _quadratic_head(spectrum: Spectrum, sample: Sample, path: Path, rule: Rule) 
 
 def _projection(quadratic: Quadratic, spectrum: Spectrum, sample: Sample) -> tuple[Tensor, Tensor]:
     """Least-squares linear layer of the quadratic log-odds on the training rows."""
-    rows = sample.rows.residual + spectrum.means[sample.rows.codes]
+    rows = sample.coordinates(spectrum)
     logits = add_floor(quadratic.logits(rows @ spectrum.basis.mT), spectrum.total)
     weights = sample.weights.sqrt()[:, None]
     design = torch.cat((rows, torch.ones(len(rows), 1, dtype=rows.dtype)), 1)

@@ -1,7 +1,6 @@
 """Softmax regression in closed form, with everything chosen by exact leave-one-out."""
 
 import warnings
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,20 +9,22 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from trivium._core.errors import ArgumentError, NumericalError, TriviumWarning
-from trivium.closedform.blend import fit_blend
-from trivium.closedform.doors import Labelled, check_labelled, check_query, check_rule
-from trivium.closedform.fitting import Rule, Sample, layer_of, loo_logits, loo_loss, resolve
-from trivium.closedform.head import Head, head_from_state, head_state
-from trivium.closedform.influence import Influence, influence_of
-from trivium.closedform.leave_one_out import LeftOut
-from trivium.closedform.path import Path
-from trivium.closedform.reservoir import Reservoir, check_moments, spectrum_and_sample
-from trivium.closedform.spectrum import Spectrum, spectrum_of_rows
-from trivium.closedform.whatif import check_change, updated
+from trivium._core.errors import TriviumWarning
+from trivium.closedform.doors import check_labelled, check_query, check_rule, check_scores
+from trivium.closedform.head import head_from_state, head_state
+from trivium.closedform.influence import Influence, explain
+from trivium.closedform.learned import Learned, learn_moments, learn_rows, with_rows
+from trivium.closedform.reservoir import Reservoir, check_moments
+from trivium.closedform.whatif import relearn
 from trivium.moment import Moments
 
 __all__ = ["ClosedFormClassifier"]
+
+_NO_ROWS = (
+    "ClosedFormClassifier.fit_moments: without rows there is no leave-one-out; the ridge is ten "
+    "times the mean variance and the temperature 1"
+)
+_LEFT_OUT = ("loo_log_loss_", "loo_accuracy_", "loo_decision_function_", "loo_proba_")
 
 
 class ClosedFormClassifier(ClassifierMixin, BaseEstimator):
@@ -99,8 +100,6 @@ class ClosedFormClassifier(ClassifierMixin, BaseEstimator):
         self.covariance = covariance
         self.criterion = criterion
 
-    # ---- fitting ------------------------------------------------------------------------
-
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "ClosedFormClassifier":
         """Fit to labelled rows.
 
@@ -117,7 +116,8 @@ class ClosedFormClassifier(ClassifierMixin, BaseEstimator):
         """
         self.__dict__.pop("_stream", None)
         data = check_labelled(self, "ClosedFormClassifier.fit", X, y, sample_weight)
-        return self._fit_rows(data, check_rule(self, len(data.classes)), None)
+        rule = check_rule(self, len(data.classes))
+        return self._publish(data.classes, learn_rows(data, rule))
 
     def refit(self, X: Any, y: Any, sample_weight: Any = None) -> "ClosedFormClassifier":
         """Return a new classifier fitted to other rows with the hyperparameters of this one.
@@ -128,73 +128,24 @@ class ClosedFormClassifier(ClassifierMixin, BaseEstimator):
         check_is_fitted(self, "path_")
         new = clone(self)
         data = check_labelled(new, "ClosedFormClassifier.refit", X, y, sample_weight)
-        return new._fit_rows(data, check_rule(new, len(data.classes)), self.path_)
+        rule = check_rule(new, len(data.classes))
+        return new._publish(data.classes, learn_rows(data, rule, self.path_))
 
-    def _fit_rows(self, data: Labelled, rule: Rule, path: Path | None) -> "ClosedFormClassifier":
-        n_classes = len(data.classes)
-        spectrum, residual = spectrum_of_rows(data.rows, data.codes, data.weights, n_classes)
-        left_out = LeftOut(residual, data.codes, data.weights.clamp_max(1.0))
-        sample = Sample(left_out, data.weights)
-        self.classes_ = data.classes
-        logits = self._learn(spectrum, sample, rule, path)
-        self._kept, self._n_rows = data.kept, data.n_rows
-        if logits is not None and len(data.kept) < data.n_rows:
-            # A row without weight is left out of the fit already.
-            everyone = self._head.logits(data.everyone)
-            everyone[torch.from_numpy(data.kept)] = logits
-            self._keep_logits(everyone)
-        return self
-
-    def _keep_logits(self, logits: Tensor) -> None:
-        self.loo_decision_function_ = logits.numpy()
-        self.loo_proba_ = torch.softmax(logits, 1).numpy()
-
-    def _learn(
-        self, spectrum: Spectrum, sample: Sample | None, rule: Rule, path: Path | None
-    ) -> Tensor | None:
-        path = resolve(spectrum, sample, rule) if path is None else path.in_units(spectrum.unit)
-        weight, bias = layer_of(spectrum, path, rule)
-        self._head = Head(weight, bias, spectrum.center, spectrum.unit, spectrum.total)
-        self._spectrum, self._sample, self._rule, self.path_ = spectrum, sample, rule, path
-        self.loo_rows_ = 0
-        logits = None
-        if sample is not None:
-            logits = loo_logits(spectrum, sample, path, rule)
-            if rule.blend:
-                logits = self._blend(spectrum, sample, rule, logits)
-            self.loo_log_loss_, self.loo_accuracy_ = loo_loss(logits, sample)
-            self.loo_rows_ = len(logits)
-            self._keep_logits(logits)
-        self._publish()
-        return logits
-
-    def _blend(self, spectrum: Spectrum, sample: Sample, rule: Rule, logits: Tensor) -> Tensor:
-        blended = fit_blend(spectrum, sample, self.path_, rule, logits)
-        self.path_, self._head = blended.path, blended.upon(self._head)
-        return blended.logits
-
-    def _publish(self) -> None:
-        head, path = self._head, self.path_
-        coef = head.weight / head.unit
-        bias = torch.where(torch.isneginf(head.bias), head.bias[head.bias > -torch.inf].min(), 0.0)
-        bias = torch.where(torch.isneginf(head.bias), bias - np.log(head.total + 1), head.bias)
-        full = bias - head.weight @ head.center
-        if not bool(torch.isfinite(coef).all() and torch.isfinite(full).all()):
-            raise NumericalError(
-                "ClosedFormClassifier: coefficients leave the range of float64; the largest "
-                f"absolute value of X is about {head.unit:.3g}",
-                remedy="Scale the columns.",
-            )
-        if len(self.classes_) == 2:
-            coef, full = coef[1:] - coef[:1], full[1:] - full[:1]
-        self.coef_, self.intercept_ = coef.numpy(), full.numpy()
+    def _publish(self, classes: np.ndarray, learned: Learned) -> "ClosedFormClassifier":
+        """Set what was learned, and forget what an earlier fit had published."""
+        self.coef_, self.intercept_ = learned.coefficients()
         self.n_features_in_ = self.coef_.shape[1]
-        with np.errstate(over="ignore", under="ignore"):
-            ridge = np.float64(path.ridges[path.best]) * path.unit * path.unit
-        self.ridge_ = float(min(ridge, np.finfo(np.float64).max))
-        self.temperature_ = float(1 / (path.sharpness * path.scales @ path.weights))
-
-    # ---- moments ------------------------------------------------------------------------
+        self.classes_, self.path_ = classes, learned.path
+        self.ridge_, self.temperature_ = learned.ridge, learned.temperature
+        self._head, self._learned = learned.head, learned
+        self.loo_rows_ = learned.n_scored
+        for name in _LEFT_OUT:
+            self.__dict__.pop(name, None)
+        if learned.logits is not None:
+            self.loo_log_loss_, self.loo_accuracy_ = learned.loss, learned.accuracy
+            self.loo_decision_function_ = learned.logits.numpy()
+            self.loo_proba_ = torch.softmax(learned.logits, 1).numpy()
+        return self
 
     def partial_fit(
         self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None
@@ -223,42 +174,32 @@ class ClosedFormClassifier(ClassifierMixin, BaseEstimator):
                 leave-one-out chooses ridge and temperature. Without them the ridge is ten times
                 the mean variance, the temperature 1, and a warning says so.
 
+        Warns:
+            TriviumWarning: No rows; or the moments' condition number is above 1e8 and their
+                products are float32, so that their small eigenvalues are rounding.
+
         Raises:
             ArgumentError: Moments without labels.
             DataError: Fewer than two classes.
         """
         check_moments(moments)
+        moments.condition()
         stream = Reservoir(moments.classes)
         if rows is not None:
             stream.fill(self, *rows)
         else:
-            warnings.warn(
-                "ClosedFormClassifier.fit_moments: without rows there is no leave-one-out; the "
-                "ridge is ten times the mean variance and the temperature 1",
-                TriviumWarning,
-                stacklevel=2,
-            )
+            warnings.warn(_NO_ROWS, TriviumWarning, stacklevel=2)
         return self._fit_stream(moments, stream)
 
     def _fit_stream(self, moments: Moments, stream: Reservoir) -> "ClosedFormClassifier":
-        self.classes_ = check_moments(moments)
-        spectrum, sample = spectrum_and_sample(moments, stream)
-        self._learn(spectrum, sample, check_rule(self, len(self.classes_)), None)
-        whole = sample is not None and len(sample.weights) == int(moments.counts.sum())
-        self._kept, self._n_rows = np.arange(self.loo_rows_), self.loo_rows_ if whole else 0
-        return self
-
-    # ---- predicting ---------------------------------------------------------------------
+        classes = check_moments(moments)
+        rule = check_rule(self, len(classes))
+        return self._publish(classes, learn_moments(moments, stream, rule))
 
     def _logits(self, X: Any, caller: str) -> Tensor:
         check_is_fitted(self, "classes_")
-        logits = self._head.logits(check_query(self, f"ClosedFormClassifier.{caller}", X))
-        if not bool(torch.isfinite(logits).all()):
-            raise NumericalError(
-                f"ClosedFormClassifier.{caller}: scores leave the range of float64",
-                remedy="Rows to predict must have the scale of the rows of the fit.",
-            )
-        return logits
+        caller = f"ClosedFormClassifier.{caller}"
+        return check_scores(caller, self._head.logits(check_query(self, caller, X)))
 
     def decision_function(self, X: Any) -> np.ndarray:
         """Logits, prior included: (n, K) with mean zero, or their difference (n,) for two."""
@@ -276,19 +217,6 @@ class ClosedFormClassifier(ClassifierMixin, BaseEstimator):
         """Class probabilities of each row."""
         return torch.softmax(self._logits(X, "predict_proba"), 1).numpy()
 
-    # ---- asking -------------------------------------------------------------------------
-
-    def _rows(self, caller: str) -> tuple[Tensor, Sample]:
-        check_is_fitted(self, "classes_")
-        sample = getattr(self, "_sample", None)
-        if sample is None or not self._n_rows:
-            raise ArgumentError(
-                f"ClosedFormClassifier.{caller} needs the rows of the fit; this one has moments "
-                "only",
-                remedy="Fit with fit(X, y).",
-            )
-        return sample.rows.residual + self._spectrum.means[sample.rows.codes], sample
-
     def influence(self, X: Any) -> Influence:
         """Say exactly what each training row adds to the scores of `X`.
 
@@ -300,32 +228,10 @@ class ClosedFormClassifier(ClassifierMixin, BaseEstimator):
 
         Cost: O(q n r), memory O(q n).
         """
-        rows, sample = self._rows("influence")
-        head, spectrum, path = self._head, self._spectrum, self.path_
-        if not head.linear:
-            raise ArgumentError(
-                "ClosedFormClassifier.influence needs a linear rule; this one is a blend",
-                remedy='Fit with covariance="shared".',
-            )
+        check_is_fitted(self, "classes_")
+        learned = with_rows("influence", getattr(self, "_learned", None))
         queries = check_query(self, "ClosedFormClassifier.influence", X)
-        levels = torch.from_numpy(path.sharpness * path.scales * path.weights)
-        inverse = 1 / (spectrum.values + torch.from_numpy(path.ridges)[:, None])
-        metric = spectrum.counts.sum() * (levels @ inverse)
-        share = path.pull.keep(spectrum.counts) / spectrum.counts.clamp_min(1e-300)
-        codes = sample.rows.codes
-        found = influence_of(
-            spectrum.coordinates(queries), rows * sample.weights[:, None], metric, codes, share
-        )
-        full = np.zeros((len(queries), self._n_rows))
-        all_codes = np.zeros(self._n_rows, dtype=np.int64)
-        full[:, self._kept], all_codes[self._kept] = found.numpy(), codes.numpy()
-        bias = torch.nan_to_num(head.bias, neginf=0.0).numpy()
-        result = Influence(full, all_codes, bias, self.classes_, 0.0)
-        wanted = head.logits(queries).numpy()
-        error = np.abs(result.scores() - wanted).max(initial=0.0)
-        return replace(
-            result, completeness_error=float(error / max(1.0, np.abs(wanted).max(initial=0.0)))
-        )
+        return explain(learned, queries, self.classes_)
 
     def what_if(
         self, rows: Any = (), labels: Any = None, *, drop: Any = ()
@@ -349,22 +255,10 @@ class ClosedFormClassifier(ClassifierMixin, BaseEstimator):
 
         Cost: O(k r² + r³ + n r²) for k changes, and leave-one-out again.
         """
-        coordinates, sample = self._rows("what_if")
-        if len(self._kept) < self._n_rows:
-            raise ArgumentError("ClosedFormClassifier.what_if: fit without rows of weight 0 first")
-        change = check_change(rows, labels, drop, sample.rows.codes, self.classes_)
-        spectrum, residual = updated(
-            self._spectrum, coordinates, sample.rows.codes, sample.weights, change
-        )
-        weights = sample.weights[change.kept]
-        left_out = LeftOut(residual, change.codes[change.kept], weights.clamp_max(1.0))
-        new = clone(self)
-        new.classes_ = self.classes_
-        new._kept, new._n_rows = np.arange(len(weights)), len(weights)
-        new._learn(spectrum, Sample(left_out, weights), self._rule, self.path_)
-        return new
-
-    # ---- keeping ------------------------------------------------------------------------
+        check_is_fitted(self, "classes_")
+        learned = with_rows("what_if", getattr(self, "_learned", None))
+        changed = relearn(learned, rows, labels, drop, self.classes_)
+        return clone(self)._publish(self.classes_, changed)
 
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Return what predicting needs: arrays, and a JSON-able manifest.
@@ -373,18 +267,13 @@ class ClosedFormClassifier(ClassifierMixin, BaseEstimator):
             ArgumentError: Labels that JSON cannot hold (only text, whole numbers, floats, bools).
         """
         check_is_fitted(self, "classes_")
-        tensors, numbers = head_state(self._head)
-        labels = self.classes_.tolist()
-        if not all(isinstance(label, str | int | float) for label in labels):
-            raise ArgumentError(f"ClosedFormClassifier.state: labels must be plain; got {labels}")
+        tensors, described = head_state(self._head, self.classes_)
         manifest = {
             "kind": type(self).__name__,
-            "classes": labels,
-            "dtype": "object" if self.classes_.dtype == object else self.classes_.dtype.str,
             "ridge": self.ridge_,
             "temperature": self.temperature_,
             "loo_log_loss": getattr(self, "loo_log_loss_", None),
-            **numbers,
+            **described,
         }
         return tensors, manifest
 

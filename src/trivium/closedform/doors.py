@@ -10,11 +10,18 @@ from sklearn.utils.validation import _check_sample_weight, validate_data
 from torch import Tensor
 
 from trivium._core.checks import check_choice, check_number
-from trivium._core.errors import ArgumentError, DataError
+from trivium._core.errors import ArgumentError, DataError, NumericalError
 from trivium.closedform.fitting import Rule
 from trivium.closedform.prior import check_prior
 
-__all__ = ["Labelled", "check_labelled", "check_query", "check_rule", "check_weights"]
+__all__ = [
+    "Labelled",
+    "check_labelled",
+    "check_query",
+    "check_rule",
+    "check_scores",
+    "check_weights",
+]
 
 RIDGES = ("loo", "lw", "oas")
 
@@ -112,6 +119,20 @@ def check_query(estimator: Any, caller: str, X: Any) -> Tensor:
     except ValueError as error:
         raise DataError(f"{caller}: {error}") from error
     return torch.from_numpy(np.array(rows, dtype=np.float64, order="C"))
+
+
+def check_scores(caller: str, scores: Tensor) -> Tensor:
+    """Return scores, or predictions, that are finite.
+
+    Raises:
+        NumericalError: They are not: the rows are of another scale than those of the fit.
+    """
+    if not bool(torch.isfinite(scores).all()):
+        raise NumericalError(
+            f"{caller}: scores leave the range of float64",
+            remedy="Rows to predict must have the scale of the rows of the fit.",
+        )
+    return scores
 
 
 def check_rule(estimator: Any, n_classes: int) -> Rule:

@@ -43,6 +43,10 @@ class Sample:
     weights: Float[Tensor, " n"]
     known: dict[float, Tensor] = field(default_factory=dict, repr=False, compare=False)
 
+    def coordinates(self, spectrum: Spectrum) -> Float[Tensor, "n r"]:
+        """Return the rows, not their residuals, in the eigenbasis."""
+        return self.rows.residual + spectrum.means[self.rows.codes]
+
     def remember(self, ridge: float, scores: Tensor) -> None:
         """Keep the scores of a ridge while the average is made, if they are small."""
         if scores.numel() <= _REMEMBERED:

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from trivium._core.errors import ModelError
+from trivium._core.errors import ArgumentError, ModelError
 from trivium.closedform.prior import floor_log_odds
 
 __all__ = ["Head", "Quadratic", "add_floor", "head_from_state", "head_state"]
@@ -84,14 +84,22 @@ class Head:
         return add_floor(self.quadratic.logits(moved), self.total)
 
 
-def head_state(head: Head) -> tuple[dict[str, np.ndarray], dict[str, float]]:
-    """Split a head into arrays and numbers."""
+def head_state(head: Head, classes: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Split a head and its classes into arrays and what JSON can hold.
+
+    Raises:
+        ArgumentError: Labels that JSON cannot hold (only text, whole numbers, floats, bools).
+    """
     held = {"weight": head.weight, "bias": head.bias, "center": head.center}
     if head.quadratic is not None:
         rule = head.quadratic
         held |= {field.name: getattr(rule, field.name) for field in fields(rule)}
     tensors = {name: np.ascontiguousarray(value.numpy()) for name, value in held.items()}
-    return tensors, {"unit": head.unit, "total": head.total}
+    labels = classes.tolist()
+    if not all(isinstance(label, str | int | float) for label in labels):
+        raise ArgumentError(f"ClosedFormClassifier.state: labels must be plain; got {labels}")
+    dtype = "object" if classes.dtype == object else classes.dtype.str
+    return tensors, {"unit": head.unit, "total": head.total, "classes": labels, "dtype": dtype}
 
 
 def _check_shapes(tensors: dict[str, Tensor]) -> None:

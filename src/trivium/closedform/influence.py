@@ -11,14 +11,17 @@ those, `what_if` refits without the row). Centering on the grand mean makes φ i
 the origin lies, and Σ_k ω_k m_k = 0: a query at the grand mean owes nothing to any row.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from trivium._core.errors import ArgumentError
+from trivium.closedform.fitting import Sample
+from trivium.closedform.learned import Learned
 
-__all__ = ["Influence", "influence_of"]
+__all__ = ["Influence", "explain"]
 
 
 @dataclass(frozen=True)
@@ -81,11 +84,38 @@ class Influence:
         return int(found[0])
 
 
-def influence_of(
-    queries: Tensor, rows: Tensor, metric: Tensor, codes: Tensor, share: Tensor
-) -> Tensor:
-    """Return `(q, n)` products `queries diag(metric) rowsᵀ`, each row times its share of its class.
+def _contributions(learned: Learned, sample: Sample, queries: Tensor) -> Tensor:
+    """Return `(q, n)` products `(x - m)ᵀ A (x_i - m)`, each row times its share of its class."""
+    spectrum, path = learned.spectrum, learned.path
+    codes = sample.rows.codes
+    levels = torch.from_numpy(path.sharpness * path.scales * path.weights)
+    inverse = 1 / (spectrum.values + torch.from_numpy(path.ridges)[:, None])
+    metric = spectrum.counts.sum() * (levels @ inverse)
+    share = path.pull.keep(spectrum.counts) / spectrum.counts.clamp_min(1e-300)
+    rows = sample.coordinates(spectrum) * (sample.weights * share[codes])[:, None]
+    return spectrum.coordinates(queries) @ (rows * metric).mT
+
+
+def explain(learned: Learned, queries: Tensor, classes: np.ndarray) -> Influence:
+    """Say exactly what each row of the fit adds to the scores of `queries`.
+
+    Raises:
+        ArgumentError: The rule is a blend (not linear in the rows).
 
     Cost: O(q n r).
     """
-    return queries @ (rows * metric * share[codes][:, None]).mT
+    if not learned.head.linear or learned.sample is None:
+        raise ArgumentError(
+            "ClosedFormClassifier.influence needs a linear rule; this one is a blend",
+            remedy='Fit with covariance="shared".',
+        )
+    full = np.zeros((len(queries), learned.n_rows))
+    codes = np.zeros(learned.n_rows, dtype=np.int64)
+    full[:, learned.kept] = _contributions(learned, learned.sample, queries).numpy()
+    codes[learned.kept] = learned.sample.rows.codes.numpy()
+    bias = torch.nan_to_num(learned.head.bias, neginf=0.0).numpy()
+    found = Influence(full, codes, bias, classes, 0.0)
+    wanted = learned.head.logits(queries).numpy()
+    error = np.abs(found.scores() - wanted).max(initial=0.0)
+    scale = max(1.0, np.abs(wanted).max(initial=0.0))
+    return replace(found, completeness_error=float(error / scale))

@@ -11,7 +11,7 @@ from torch import Tensor
 from trivium._core.checks import check_choice, check_number
 from trivium._core.errors import ArgumentError, DataError, NumericalError
 from trivium.closedform.average import path_weights
-from trivium.closedform.doors import check_query, check_weights
+from trivium.closedform.doors import check_query, check_scores, check_weights
 from trivium.closedform.path import Path, Point, log_prior, walk
 from trivium.closedform.shrinkage import floor_of
 from trivium.closedform.spectrum import Spectrum, power_of_two, spectrum_of_rows
@@ -190,9 +190,5 @@ class ClosedFormRegressor(RegressorMixin, BaseEstimator):
         check_is_fitted(self, "coef_")
         rows = check_query(self, "ClosedFormRegressor.predict", X)
         found = self._middle + (rows / self._unit - self._center) @ self._slope.mT
-        if not bool(torch.isfinite(found).all()):
-            raise NumericalError(
-                "ClosedFormRegressor.predict: predictions leave the range of float64",
-                remedy="Rows to predict must have the scale of the rows of the fit.",
-            )
+        check_scores("ClosedFormRegressor.predict", found)
         return found[:, 0].numpy() if self._single else found.numpy()

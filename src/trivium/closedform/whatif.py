@@ -18,9 +18,12 @@ from torch import Tensor
 
 from trivium._core.errors import ArgumentError
 from trivium._core.linalg import eigh_psd
+from trivium.closedform.fitting import Sample
+from trivium.closedform.learned import Learned, learn
+from trivium.closedform.leave_one_out import LeftOut
 from trivium.closedform.spectrum import Spectrum
 
-__all__ = ["Change", "check_change", "updated"]
+__all__ = ["Change", "check_change", "relearn", "updated"]
 
 
 @dataclass(frozen=True)
@@ -122,3 +125,21 @@ def updated(
         counts,
     )
     return new, residual
+
+
+def relearn(learned: Learned, rows: Any, labels: Any, drop: Any, classes: np.ndarray) -> Learned:
+    """Return what would be learned with other labels or without some rows, on the same path.
+
+    Raises:
+        ArgumentError: As `check_change`; or the fit had rows of weight zero.
+    """
+    sample = learned.sample
+    if sample is None or len(learned.kept) < learned.n_rows:
+        raise ArgumentError("ClosedFormClassifier.what_if: fit without rows of weight 0 first")
+    codes = sample.rows.codes
+    change = check_change(rows, labels, drop, codes, classes)
+    coordinates = sample.coordinates(learned.spectrum)
+    spectrum, residual = updated(learned.spectrum, coordinates, codes, sample.weights, change)
+    weights = sample.weights[change.kept]
+    left_out = LeftOut(residual, change.codes[change.kept], weights.clamp_max(1.0))
+    return learn(spectrum, Sample(left_out, weights), learned.rule, learned.path)

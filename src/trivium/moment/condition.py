@@ -30,8 +30,8 @@ def condition(caller: str, scatter: Float[Tensor, "d d"], *, single: bool) -> fl
     if single and number > _LIMIT:
         warnings.warn(
             f"{caller}: the condition number of the scatter is {number:.3g}, above {_LIMIT:g}, and "
-            "its products are float32; pass dtype='float64' (precision='float64' in the "
-            "classifier), scale the columns, or add a ridge",
+            "its products are float32; make the moments with dtype='float64', scale the columns, "
+            "or add a ridge",
             TriviumWarning,
             stacklevel=3,
         )

@@ -253,3 +253,23 @@ def test_accuracy_criterion_prefers_fewer_errors():
     loss = ClosedFormClassifier(average=False).fit(X, y)
     right = ClosedFormClassifier(average=False, criterion="accuracy").fit(X, y)
     assert (right.path_.losses[right.path_.best] * 80) <= (1 - loss.loo_accuracy_) * 80 + 1
+
+
+def test_ill_conditioned_float32_moments_say_so():
+    X, y = draw(200, 3, 2)
+    X[:, 2] = X[:, 0] + 1e-7 * X[:, 1]
+    single = Moments(3).update(X.astype(np.float32), y)
+    with pytest.warns(TriviumWarning, match=r"condition number .* above 1e\+08.*float64"):
+        model = ClosedFormClassifier().fit_moments(single, (X, y))
+    assert np.isfinite(model.loo_proba_).all()
+    # The way out that the message names is silent (a warning is an error here).
+    ClosedFormClassifier().fit_moments(Moments(3, dtype="float64").update(X, y), (X, y))
+
+
+def test_a_new_fit_forgets_the_old_one():
+    X, y = draw(60, 3, 2)
+    model = ClosedFormClassifier().fit(X, y)
+    with pytest.warns(TriviumWarning, match="without rows"):
+        model.fit_moments(Moments(3).update(X, y))
+    assert not hasattr(model, "loo_decision_function_")
+    assert not hasattr(model, "loo_log_loss_")
