@@ -15,12 +15,32 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from trivium import audit, closedform, dependence, kernel, moment, table
+    from trivium._core.errors import (
+        ArgumentError,
+        DataError,
+        ModelError,
+        NumericalError,
+        OutputError,
+        ResourceError,
+        TriviumError,
+        TriviumWarning,
+    )
     from trivium.closedform import ClosedFormClassifier, ClosedFormRegressor, label_flags
     from trivium.dependence import hsic, independence_test, screen
     from trivium.moment import CrossMoments, Moments
     from trivium.table import read_table
 
-_HOME = {
+_ERRORS = (
+    "ArgumentError",
+    "DataError",
+    "ModelError",
+    "NumericalError",
+    "OutputError",
+    "ResourceError",
+    "TriviumError",
+    "TriviumWarning",
+)
+_HOME = dict.fromkeys(_ERRORS, "_core.errors") | {
     "ClosedFormClassifier": "closedform",
     "ClosedFormRegressor": "closedform",
     "CrossMoments": "moment",
@@ -35,10 +55,18 @@ _HOME = {
 _ROOMS = ("audit", "closedform", "dependence", "kernel", "moment", "table")
 
 __all__ = [
+    "ArgumentError",
     "ClosedFormClassifier",
     "ClosedFormRegressor",
     "CrossMoments",
+    "DataError",
+    "ModelError",
     "Moments",
+    "NumericalError",
+    "OutputError",
+    "ResourceError",
+    "TriviumError",
+    "TriviumWarning",
     "audit",
     "closedform",
     "dependence",

@@ -77,7 +77,7 @@ def flag_stage(state: AuditState) -> str:
                 "suggested": names[flags.suggested[row]],
                 "probability": float(flags.probability[row]),
                 "rank": place,
-                "own_probability": float(flags.own_probability[row]),
+                "own_probability": float(state.classifier.loo_proba_[row, state.codes[row]]),
                 "excerpt": excerpt(state, int(row)),
             }
             for place, row in enumerate(order, start=1)

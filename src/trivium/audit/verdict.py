@@ -63,7 +63,8 @@ def _comparison(report: Section) -> str:
         return "The columns do not predict the label better than the majority class does."
     if behind:
         listed = " and ".join(_NAMES[name] for name in behind)
-        return f"The closed form is behind {listed} here; more than a linear rule is in the data."
+        why = "; more than a linear rule is in the data" if "boosting" in behind else ""
+        return f"The closed form is behind {listed} here{why}."
     others = [name for name in ahead if name != "majority"]
     if others:
         return f"The closed form is ahead of {' and '.join(_NAMES[name] for name in others)}."

@@ -75,7 +75,7 @@ def print_explanations(items: list[dict[str, Any]]) -> None:
 def print_whatif(answer: dict[str, Any]) -> None:
     """Print what the fixes change."""
     before, after = answer["before"], answer["after"]
-    echo(f"{answer['relabelled']} labels changed, {answer['dropped']} rows dropped.")
+    echo(f"Labels changed: {answer['relabelled']}; rows dropped: {answer['dropped']}.")
     echo(f"On the {answer['rows_compared']:,} rows not touched, by exact leave-one-out:")
     gain = 100 * (after["accuracy"] - before["accuracy"])
     echo(

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from trivium.cli.console import StageLines, echo
+from trivium.cli.console import StageLines, echo, printable
 from trivium.cli.options import file_argument, read_options, reading
 
 __all__ = ["COMMANDS"]
@@ -154,12 +154,15 @@ def predict(model: Path, data: Path, out: Path | None, force: bool, **given: Any
     if out is not None:
         spare_input("predict", out, data)
     header, rows = predict_file(model, data, read_options(given))
-    if out is None:
-        csv.writer(sys.stdout, lineterminator="\n").writerows([header, *rows])
-        return
     from trivium._core.errors import OutputError
-    from trivium.store import write_csv
+    from trivium.store import quote_cell, write_csv
 
+    if out is None:
+        shown = printable if sys.stdout.isatty() else str
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        for row in [header, *rows]:
+            writer.writerow([shown(quote_cell(c)) if isinstance(c, str) else c for c in row])
+        return
     if out.exists() and not force:
         raise OutputError(f"predict: {out} must not exist", remedy="Add --force, or rename it.")
     write_csv(out, header, rows)

@@ -99,7 +99,8 @@ class SentenceEncoder(ColumnEncoder):
 def _load(model: str) -> Any:
     package = require("sentence_transformers", "text", f"the sentence encoder {model}")
     try:
-        return package.SentenceTransformer(model)
+        # Never from a hub: a name that is not on this machine is refused, not fetched.
+        return package.SentenceTransformer(model, local_files_only=True)
     except (OSError, ValueError) as error:
         raise ArgumentError(
             f"TableEncoder: text_encoder must name an installed model; got {model!r} "

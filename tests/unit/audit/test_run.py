@@ -309,3 +309,22 @@ def _warned(state: Any, seen: list[Any]) -> str:
     warnings.warn("look here", TriviumWarning, stacklevel=1)
     warnings.warn("old name", DeprecationWarning, stacklevel=1)
     return "warned"
+
+
+def test_a_large_table_explains_its_most_suspect_rows(
+    options: AuditOptions, finished: AuditResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    n = finished.report["data"]["rows_used"]
+    monkeypatch.setattr("trivium.audit.explain_stage._CONTRIBUTIONS", 50 * n)
+    found = audit(options, tmp_path / "run")
+    with (found.folder / "rows.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    explained = [int(row["flag_rank"]) for row in rows if row["supporting"]]
+    assert sorted(explained) == list(range(1, 51))
+    for ours, whole in zip(
+        found.report["explain"]["items"], finished.report["explain"]["items"], strict=True
+    ):
+        # Blocks of other sizes add up in another order.
+        assert ours["row"] == whole["row"]
+        assert ours["score"] == pytest.approx(whole["score"], abs=1e-9)
+    assert "W-BUDGET" in {warning["code"] for warning in found.report["warnings"]}

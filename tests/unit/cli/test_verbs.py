@@ -126,7 +126,7 @@ def test_explain_and_whatif(run: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert call("explain", run, "--rows", "1", "--json") == 0
     capsys.readouterr()
     assert call("whatif", run, run / "fixes.csv") == 0
-    assert "0 labels changed" in capsys.readouterr().out
+    assert "Labels changed: 0" in capsys.readouterr().out
     assert call("whatif", run, run / "fixes.csv", "--json") == 0
     assert json.loads(capsys.readouterr().out)["relabelled"] == 0
 
