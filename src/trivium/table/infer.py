@@ -28,26 +28,22 @@ Whoever says `missing=(...)` is obeyed in every column. The text that was writte
 `Column.source` has it.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from trivium._core.errors import DataError
-from trivium.table.dates import NO_ZONE, Dates, read_dates
-from trivium.table.levels import Levels
+from trivium.table.dates import read_dates
+from trivium.table.draft import Draft
+from trivium.table.infer_date import date_column, with_dates
 from trivium.table.naming import cut
-from trivium.table.notice import Notice
 from trivium.table.numbers import Numbers, read_numbers
 from trivium.table.options import ReadOptions
 from trivium.table.table import Column, Kind
 from trivium.table.words import is_sequence, kind_of_words
 
 __all__ = ["column_as", "infer_column"]
-
-Mask = NDArray[np.bool_]
 
 
 def infer_column(name: str, cells: pa.Array, options: ReadOptions | None = None) -> Column:
@@ -73,7 +69,7 @@ def infer_column(name: str, cells: pa.Array, options: ReadOptions | None = None)
         'number'
     """
     options = options or ReadOptions()
-    draft = _Draft.of(name, cells, options)
+    draft = Draft.of(name, cells, options)
     for kind in (Kind.text, Kind.category, Kind.number, Kind.datetime):
         role = "date" if kind is Kind.datetime else kind.value
         if name in getattr(options, role):
@@ -83,7 +79,7 @@ def infer_column(name: str, cells: pa.Array, options: ReadOptions | None = None)
         return draft.build(Kind.constant)
     if int(np.count_nonzero(~draft.token)) == 1:
         return _category(draft)
-    return _number(draft) or _datetime(draft) or _words(draft)
+    return _number(draft) or date_column(draft) or _words(draft)
 
 
 def column_as(
@@ -104,7 +100,7 @@ def column_as(
         >>> column_as("x", pa.array(["1", "b"], pa.large_string()), "integer").values.tolist()
         [1.0, nan]
     """
-    draft = _Draft.of(name, cells, options or ReadOptions())
+    draft = Draft.of(name, cells, options or ReadOptions())
     kind = Kind(kind)
     if kind in {Kind.number, Kind.integer}:
         numbers = read_numbers(draft.texts, draft.options.decimal)
@@ -112,120 +108,18 @@ def column_as(
     if kind is Kind.datetime:
         dates = read_dates(draft.texts, draft.options.date_order)
         finite = np.isfinite(dates.seconds)
-        return _with_dates(draft, dates).build_lossy(finite)
+        return with_dates(draft, dates).build_lossy(finite)
     return _category(draft) if kind is Kind.category else draft.build(kind)
 
 
-@dataclass(frozen=True, eq=False)
-class _Draft:
-    """A column on the way to its kind.
-
-    Args:
-        name: Its name.
-        cells: Its text.
-        options: What the user said.
-        levels: Its distinct texts.
-        token: Which of these are missing tokens.
-        texts: Those that are not, as an Arrow array.
-        values: A value for each of `texts`, where the kind has values.
-        kind: The kind, once known.
-        notes: What was noticed so far.
-    """
-
-    name: str
-    cells: pa.Array
-    options: ReadOptions
-    levels: Levels
-    token: Mask
-    texts: pa.Array
-    values: NDArray[np.float64] | None = None
-    kind: Kind = Kind.text
-    notes: tuple[Notice, ...] = ()
-
-    @classmethod
-    def of(cls, name: str, cells: pa.Array, options: ReadOptions) -> "_Draft":
-        levels = Levels.of(cells)
-        token = levels.tokens(options.tokens)
-        return cls(name, cells, options, levels, token, levels.subset(~token))
-
-    def noted(
-        self, code: str, message: str, *, row: int | None = None, info: bool = False
-    ) -> "_Draft":
-        where = f"column {self.name}" if row is None else f"column {self.name}, row {row}"
-        note = Notice(code, where, message, "info" if info else "warning")
-        return replace(self, notes=(*self.notes, note))
-
-    def all_levels(self, mask: Mask) -> Mask:
-        """Spread a mask over `texts` to one over `levels`."""
-        if len(mask) == len(self.token):
-            return mask
-        full = np.zeros(len(self.token), dtype=np.bool_)
-        full[~self.token] = mask
-        return full
-
-    def share(self, mask: Mask) -> float:
-        """The share of the present rows whose text is in `mask` (over `texts`)."""
-        present = self.levels.n_rows(~self.token)
-        return self.levels.n_rows(self.all_levels(mask)) / max(present, 1)
-
-    def build(self, kind: Kind, missing: Mask | None = None) -> Column:
-        """Make the column; `missing` are the texts that count as missing, tokens by default."""
-        gone = self.token if missing is None else missing
-        draft = self._with_tokens(gone) if kind is not Kind.constant else self
-        rows = self.levels.rows(gone, absent=True)
-        hides = bool(gone.any())
-        values = None
-        if self.values is not None:
-            full = np.full(len(self.token), np.nan)
-            full[~self.token] = self.values
-            values = self.levels.spread(full)
-        strings = self.cells
-        if hides:
-            strings = pc.if_else(pa.array(rows), pa.scalar(None, self.cells.type), self.cells)
-        return Column(
-            name=self.name,
-            kind=kind,
-            strings=strings,
-            values=values,
-            missing=rows,
-            notes=draft.notes,
-            written=self.cells if hides else None,
-        )
-
-    def _with_tokens(self, gone: Mask) -> "_Draft":
-        """Note the words (not the empty cells) that were taken for missing."""
-        if not (gone & self.token).any():
-            return self
-        said = gone & self.token & ~self.levels.tokens(frozenset({""}))
-        if not said.any():
-            return self
-        message = f"read as missing: {self.levels.quoted(said)}"
-        return self.noted("W-MISSING-TOKEN", message, info=True)
-
-    def build_lossy(self, fits: Mask) -> Column:
-        """Make a column of a known kind whose other cells are missing, and list them."""
-        bad = self.all_levels(~fits)
-        draft = self
-        if bad.any():
-            row, _ = self.levels.first(bad)
-            message = (
-                f"{self.levels.n_rows(bad):,} cells are no {self.kind.value} and count as "
-                f"missing: {self.levels.examples(bad)}"
-            )
-            draft = self.noted("W-UNREADABLE", message, row=row)
-        assert draft.values is not None
-        infinite = self.all_levels(~np.isfinite(draft.values))
-        return draft.build(self.kind, self.token | infinite)
-
-
-def _as(draft: _Draft, kind: Kind) -> Column:
+def _as(draft: Draft, kind: Kind) -> Column:
     """Make what the user said."""
     if kind is Kind.text:
         return draft.build(kind)
     if kind is Kind.category:
         return _category(draft)
     if kind is Kind.datetime:
-        return _datetime(draft, said=True) or draft.build(Kind.text)
+        return date_column(draft, said=True) or draft.build(Kind.text)
     numbers = read_numbers(draft.texts, draft.options.decimal)
     if not numbers.is_number.all():
         row, text = draft.levels.first(draft.all_levels(~numbers.is_number))
@@ -242,7 +136,7 @@ def _number_kind(numbers: Numbers) -> Kind:
     return Kind.integer if numbers.is_integer.all() else Kind.number
 
 
-def _with_numbers(draft: _Draft, kind: Kind, numbers: Numbers) -> _Draft:
+def _with_numbers(draft: Draft, kind: Kind, numbers: Numbers) -> Draft:
     """Take the values, and note what float64 does to them."""
     levels = draft.levels
     finite = np.isfinite(numbers.values)
@@ -267,7 +161,7 @@ def _with_numbers(draft: _Draft, kind: Kind, numbers: Numbers) -> _Draft:
     return draft
 
 
-def _number(draft: _Draft) -> Column | None:
+def _number(draft: Draft) -> Column | None:
     """Rule 3, and its refusals of rule 5."""
     numbers = read_numbers(draft.texts, draft.options.decimal)
     if not numbers.is_number.all():
@@ -303,7 +197,7 @@ def _numbers_rows(column: Column) -> bool:
     return is_sequence(column.name, column.values)
 
 
-def _mixed(draft: _Draft, numbers: Numbers) -> Column | None:
+def _mixed(draft: Draft, numbers: Numbers) -> Column | None:
     """Text, when half of the present cells or more are numbers, yet not all."""
     other = "," if draft.options.decimal == "." else "."
     with_other = read_numbers(draft.texts, other).is_number
@@ -326,55 +220,7 @@ def _mixed(draft: _Draft, numbers: Numbers) -> Column | None:
     return draft.noted("W-MIXED", message, row=row).build(Kind.text)
 
 
-def _datetime(draft: _Draft, *, said: bool = False) -> Column | None:
-    """Rule 4, and its refusals of rule 5."""
-    dates = read_dates(draft.texts, draft.options.date_order)
-    share = draft.share(dates.shaped)
-    if share < 0.5 and not said:
-        return None
-    possible = np.isfinite(dates.seconds)
-    if not possible.all():
-        bad = draft.all_levels(~possible)
-        row, _ = draft.levels.first(bad)
-        message = (
-            f"kept as text: {draft.levels.n_rows(bad):,} cells are no possible date though the "
-            f"others are: {draft.levels.examples(bad)}"
-        )
-        return draft.noted("W-BAD-DATE", message, row=row).build(Kind.text)
-    if dates.ambiguous:
-        row, text = draft.levels.first(draft.all_levels(dates.shaped))
-        message = (
-            f"kept as text: {text} could be day/month or month/day, and no cell tells which; "
-            "say --date-order dmy or mdy"
-        )
-        return draft.noted("W-AMBIGUOUS-DATE", message, row=row).build(Kind.text)
-    return _with_dates(draft, dates).build(Kind.datetime)
-
-
-def _with_dates(draft: _Draft, dates: Dates) -> _Draft:
-    """Take the moments, and note mixed zones."""
-    draft = replace(draft, kind=Kind.datetime, values=dates.seconds)
-    zones = np.unique(dates.zones[np.isfinite(dates.seconds)])
-    if len(zones) > 1:
-        names = ", ".join(_zone_name(int(zone)) for zone in zones[:5])
-        naive = ", a time without a zone as UTC" if NO_ZONE in zones else ""
-        message = f"{len(zones)} time zones ({names}) are mixed; all are taken to UTC{naive}"
-        return draft.noted("W-MIXED-ZONES", message)
-    if len(zones) == 1 and zones[0] not in {0, NO_ZONE}:
-        return draft.noted(
-            "W-ZONE", f"times are in {_zone_name(int(zones[0]))} and taken to UTC", info=True
-        )
-    return draft
-
-
-def _zone_name(minutes: int) -> str:
-    if minutes == NO_ZONE:
-        return "none"
-    sign = "-" if minutes < 0 else "+"
-    return f"{sign}{abs(minutes) // 60:02d}:{abs(minutes) % 60:02d}"
-
-
-def _category(draft: _Draft) -> Column:
+def _category(draft: Draft) -> Column:
     """A category: words such as `NA` are kept and listed unless the user said otherwise."""
     if draft.options.missing is not None:
         return draft.build(Kind.category)
@@ -389,7 +235,7 @@ def _category(draft: _Draft) -> Column:
     return draft.build(Kind.category, empty)
 
 
-def _words(draft: _Draft) -> Column:
+def _words(draft: Draft) -> Column:
     """Rule 6."""
     kind = kind_of_words(draft.texts, draft.levels.n_rows(~draft.token))
     return _category(draft) if kind is Kind.category else draft.build(kind)
