@@ -44,16 +44,22 @@ def averaged_scores(
         corrected: Whether the intercept is corrected.
         known: Scores that are known already, by ridge.
     """
-    known = known or {}
-    total = torch.zeros(len(rows.codes), len(spectrum.counts), dtype=spectrum.values.dtype)
-    for ridge, scale, weight in zip(path.ridges, path.scales, path.weights, strict=True):
-        if weight > 0:
-            scores = known.get(float(ridge))
-            if scores is None:
-                scores = leave_one_out_scores(
-                    spectrum, rows, float(ridge), corrected=corrected, pull=path.pull
-                )
-            total.add_(scores, alpha=float(path.sharpness * scale * weight))
+    levels = path.sharpness * path.scales * path.weights
+    wanted = [
+        (float(ridge), float(level))
+        for ridge, level, weight in zip(path.ridges, levels, path.weights, strict=True)
+        if weight > 0
+    ]
+    found = dict(known or {})
+    missing = [ridge for ridge, _ in wanted if ridge not in found]
+    total = torch.zeros(len(spectrum.counts), len(rows.codes), dtype=spectrum.values.dtype).mT
+    size = rows.scores_at_once(spectrum)
+    for ridge, level in wanted:
+        if ridge not in found:
+            now, missing = missing[:size], missing[size:]
+            scores = leave_one_out_scores(spectrum, rows, now, corrected=corrected, pull=path.pull)
+            found.update(zip(now, scores, strict=True))
+        total.add_(found.pop(ridge), alpha=level)
     return total
 
 
@@ -61,11 +67,7 @@ def averaged_layer(
     spectrum: Spectrum, path: Path, *, corrected: bool
 ) -> tuple[Float[Tensor, "c d"], Float[Tensor, " c"]]:
     """Weights (on `x / unit - center`) and biases of the averaged rule, prior not yet added."""
-    weight = torch.zeros_like(spectrum.means)
-    bias = torch.zeros_like(spectrum.counts)
-    for ridge, scale, share in zip(path.ridges, path.scales, path.weights, strict=True):
-        if share > 0:
-            one, offset = linear_layer(spectrum, float(ridge), corrected=corrected, pull=path.pull)
-            weight += float(path.sharpness * scale * share) * one
-            bias += float(path.sharpness * scale * share) * offset
-    return weight @ spectrum.basis.mT, bias
+    levels = torch.from_numpy(path.sharpness * path.scales * path.weights)
+    inverse = levels @ (1 / (spectrum.values + torch.from_numpy(path.ridges)[:, None]))
+    weight, bias = linear_layer(spectrum, inverse, corrected=corrected, pull=path.pull)
+    return spectrum.basis.back(weight), bias

@@ -122,10 +122,10 @@ def _quadratic_head(spectrum: Spectrum, sample: Sample, path: Path, rule: Rule) 
     bias = -0.5 * (log_dets - r * multiplicity.log())
     if rule.corrected:
         trace = r - ridge * factors.square().sum((1, 2))
-        bias = bias + spectrum.total * trace / (2 * spectrum.freedom() * counts.clamp_min(_SMALL))
+        bias = bias + spectrum.total * trace / (2 * spectrum.freedom * counts.clamp_min(_SMALL))
     bias = scale * bias + log_prior_of(counts, rule.prior)
     return Quadratic(
-        spectrum.basis.contiguous(),
+        spectrum.basis.matrix().contiguous(),
         spectrum.means.contiguous(),
         (factors * (scale * multiplicity).sqrt()[:, None, None]).contiguous(),
         bias,
@@ -135,11 +135,11 @@ def _quadratic_head(spectrum: Spectrum, sample: Sample, path: Path, rule: Rule) 
 def _projection(quadratic: Quadratic, spectrum: Spectrum, sample: Sample) -> tuple[Tensor, Tensor]:
     """Least-squares linear layer of the quadratic log-odds on the training rows."""
     rows = sample.coordinates(spectrum)
-    logits = add_floor(quadratic.logits(rows @ spectrum.basis.mT), spectrum.total)
+    logits = add_floor(quadratic.logits(spectrum.basis.back(rows)), spectrum.total)
     weights = sample.weights.sqrt()[:, None]
     design = torch.cat((rows, torch.ones(len(rows), 1, dtype=rows.dtype)), 1)
     solved = torch.linalg.lstsq(design * weights, logits * weights, driver="gelsd").solution
-    return (solved[:-1].mT @ spectrum.basis.mT).contiguous(), solved[-1].contiguous()
+    return spectrum.basis.back(solved[:-1].mT), solved[-1].contiguous()
 
 
 def _search(spectrum: Spectrum, sample: Sample, path: Path, rule: Rule) -> Path:

@@ -74,12 +74,28 @@ class _Trial:
     rule: Rule
     pull: Pull
 
-    def at(self, ridge: float, scale: float) -> Point:
-        """Score the left-out rows at one ridge; `scale` is a first guess of 1/T, or fixed."""
+    def at(self, ridges: list[float], scale: float) -> list[Point]:
+        """Score the left-out rows at some ridges.
+
+        Args:
+            ridges: Ridges, each starting from the temperature of the one before it.
+            scale: First guess of 1/T; or 1/T itself if it is fixed.
+        """
+        points = []
+        size = self.sample.rows.scores_at_once(self.spectrum)
+        for start in range(0, len(ridges), size):
+            some = ridges[start : start + size]
+            corrected = self.rule.corrected
+            scores = leave_one_out_scores(
+                self.spectrum, self.sample.rows, some, corrected=corrected, pull=self.pull
+            )
+            for ridge, one in zip(some, scores, strict=True):
+                points.append(self._point(ridge, one, scale))
+                scale = points[-1].scale
+        return points
+
+    def _point(self, ridge: float, scores: Tensor, scale: float) -> Point:
         rule, scored = self.rule, self.scored
-        scores = leave_one_out_scores(
-            self.spectrum, self.sample.rows, ridge, corrected=rule.corrected, pull=self.pull
-        )
         self.sample.remember(ridge, scores)
         if rule.temperature == "loo":
             scale = fit_temperature(scores, scored, start=scale)
@@ -88,7 +104,7 @@ class _Trial:
             # The log-loss, shrunk to less than one error, only breaks ties.
             loss = _error_count(scores, scored, scale) + loss / (1 + loss)
         total = max(float(scored.weights.sum()), 1e-300)
-        weight = log_prior(ridge, self.spectrum.mean_variance()) - loss
+        weight = log_prior(ridge, self.spectrum.mean_variance) - loss
         return Point(ridge, scale, loss / total, weight)
 
 
@@ -100,10 +116,10 @@ def _trial(spectrum: Spectrum, sample: Sample, rule: Rule, start: float) -> _Tri
     if not rule.corrected or rule.ridge != "loo" or smallest > SMALL_CLASS:
         return plain
     trials = [replace(plain, pull=pull) for pull in PULLS]
-    middle = 10 * spectrum.mean_variance()
+    middle = 10 * spectrum.mean_variance
     losses = []
     for trial in trials:
-        point = trial.at(middle, start)
+        point = trial.at([middle], start)[0]
         start = point.scale
         losses.append(point.loss)
     sample.known.clear()
@@ -119,7 +135,7 @@ def _start(spectrum: Spectrum, sample: Sample | None, rule: Rule) -> tuple[float
     elif rule.ridge == "oas":
         ridge, scale = ridge_of(spectrum, oas(spectrum))
     elif isinstance(rule.ridge, str):
-        ridge, scale = 10 * spectrum.mean_variance(), 1.0
+        ridge, scale = 10 * spectrum.mean_variance, 1.0
     else:
         ridge, scale = float(rule.ridge or 0.0) / spectrum.unit / spectrum.unit, 1.0
     smallest = float(spectrum.values.min()) if len(spectrum.values) else 0.0
@@ -139,16 +155,16 @@ def resolve(spectrum: Spectrum, sample: Sample | None, rule: Rule) -> Path:
         ridge, factor = _start(spectrum, sample, rule)
         points = [Point(ridge, fixed * factor, np.nan, 0.0)]
         if trial is not None:
-            points = [trial.at(ridge, fixed * factor)]
+            points = trial.at([ridge], fixed * factor)
     else:
         scale = [fixed]
 
-        def evaluate(ridge: float) -> Point:
-            point = trial.at(ridge, scale[0])
-            scale[0] = point.scale
-            return point
+        def evaluate(ridges: list[float]) -> list[Point]:
+            points = trial.at(ridges, scale[0])
+            scale[0] = points[-1].scale
+            return points
 
-        points = walk(evaluate, spectrum.mean_variance(), floor_of(spectrum))
+        points = walk(evaluate, spectrum.mean_variance, floor_of(spectrum))
     path = Path(
         ridges=np.array([point.ridge for point in points]),
         scales=np.array([point.scale for point in points]),

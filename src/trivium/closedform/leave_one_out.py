@@ -10,6 +10,7 @@ and the score of class j is `-(n-1)/2 · (x - μ_j')ᵀB'(x - μ_j') + (n-1) tr(
 with f' the degrees of freedom without the row. This is what a refit on the other rows gives.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -25,6 +26,8 @@ __all__ = ["LeftOut", "leave_one_out_scores", "linear_layer"]
 
 _SMALL = 1e-12
 _NO_PULL = Pull()
+_SCORES = 250_000
+"""Scores that are made at once; their arrays then stay in the cache."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class LeftOut:
     @cached_property
     def square(self) -> Float[Tensor, "n r"]:
         """Squared residuals."""
-        return self.residual**2
+        return self.residual.square()
 
     def forget(self) -> None:
         """Drop what was kept to save time."""
@@ -54,94 +57,130 @@ class LeftOut:
         self.__dict__.pop("square", None)
 
     def counts_left(self, spectrum: Spectrum) -> Float[Tensor, "n c"]:
-        """Class counts as each row sees them once it is removed."""
+        """Class counts as each row sees them once it is removed (stored class by class)."""
         if "left" not in self.memory:
             self.memory["left"] = self._counts_left(spectrum)
         return self.memory["left"]
 
     def _counts_left(self, spectrum: Spectrum) -> Float[Tensor, "n c"]:
-        counts = spectrum.counts.repeat(len(self.codes), 1)
-        index = self.codes[:, None]
-        left = counts.gather(1, index) - self.removed[:, None]
+        counts = spectrum.counts[:, None].repeat(1, len(self.codes))
+        index = self.codes[None]
+        left = counts.gather(0, index) - self.removed
         left = torch.where(left > _SMALL * spectrum.total, left, 0.0)
-        return counts.scatter(1, index, left)
+        return counts.scatter_(0, index, left).mT
 
     def alone(self, spectrum: Spectrum) -> Bool[Tensor, " n"]:
         """Rows whose class is empty without them."""
         return self.counts_left(spectrum).gather(1, self.codes[:, None])[:, 0] <= 0
 
+    def scores_at_once(self, spectrum: Spectrum) -> int:
+        """Number of ridges whose scores are best made together."""
+        return max(_SCORES // max(len(self.codes) * len(spectrum.counts), 1), 1)
 
-def _correction(trace: Tensor, total: Tensor, counts: Tensor) -> Tensor:
-    """`n tr(BW) / (2 f n_j)`; nothing for an empty class."""
-    n_classes = (counts > 0).sum(-1)
-    freedom = torch.maximum(total - n_classes, total.clamp_max(1.0))
-    value = (total * trace / (2 * freedom))[..., None] / counts.clamp_min(_SMALL)
+
+def _traces(total: Tensor, counts: Tensor) -> Tensor:
+    """`n / (2 f n_j)`, the factor of tr(BW) in the correction; 0 for an empty class (axis 0)."""
+    freedom = torch.maximum(total - (counts > 0).sum(0), total.clamp_max(1.0))
+    value = total / (2 * freedom) / counts.clamp_min(_SMALL)
     return torch.where(counts > 0, value, 0.0)
 
 
 def _centered(scores: Tensor, counts: Tensor) -> Tensor:
-    """Subtract the mean score of the classes that have rows; empty classes get zero."""
+    """Subtract the mean of the classes with rows, along axis -2; empty classes get zero."""
     present = counts > 0
+    if bool(present.all()):
+        return scores - scores.mean(-2, keepdim=True)
     kept = torch.where(present, scores, 0.0)
-    mean = kept.sum(-1, keepdim=True) / present.sum(-1, keepdim=True).clamp_min(1)
+    mean = kept.sum(-2, keepdim=True) / present.sum(-2, keepdim=True).clamp_min(1)
     return torch.where(present, scores - mean, 0.0)
 
 
 @dataclass(frozen=True)
+class _Rows:
+    """What does not depend on the ridge: counts and factors of rows without themselves."""
+
+    left: Tensor
+    ratio: Tensor
+    change: Tensor
+    traces: Tensor
+
+
+def _rows_of(spectrum: Spectrum, rows: LeftOut) -> _Rows:
+    if "rows" not in rows.memory:
+        left = rows.counts_left(spectrum).mT
+        own_left = left.gather(0, rows.codes[None])[0]
+        alone = own_left <= 0
+        ratio = torch.where(alone, 1.0, spectrum.counts[rows.codes] / own_left.clamp_min(_SMALL))
+        change = torch.where(alone, 0.0, rows.removed * ratio)
+        traces = _traces(spectrum.total - rows.removed, left)
+        rows.memory["rows"] = _Rows(left, ratio, change, traces)
+    return rows.memory["rows"]
+
+
+@dataclass(frozen=True)
 class _Products:
-    """What every score is made of, at one ridge, for n rows and c classes.
+    """What every score is made of, at g ridges, for c classes and n rows.
 
     Args:
-        length: rᵀBr of each residual.
-        length2: rᵀB²r.
-        cross: rᵀB m_j.
-        gram: m_iᵀB m_j.
-        beta: β of each row.
-        slack: 1 - c rᵀBr.
-        ratio: N_k / (N_k - 1), 1 for a row alone in its class.
+        length: rᵀBr of each residual, (g, 1, n).
+        length2: rᵀB²r, (g, n).
+        cross: rᵀB m_j, (g, c, n).
+        own: rᵀB m_k of the own class, (g, 1, n).
+        gram: m_iᵀB m_j, (g, c, c).
+        beta: β of each row, (g, 1, n).
+        slack: 1 - c rᵀBr, (g, 1, n).
+        ratio: N_k / (N_k - 1), 1 for a row alone in its class, (n,).
     """
 
     length: Tensor
     length2: Tensor
     cross: Tensor
+    own: Tensor
     gram: Tensor
     beta: Tensor
     slack: Tensor
     ratio: Tensor
 
+    @cached_property
+    def norms(self) -> Tensor:
+        """m_jᵀB m_j, (g, c, 1)."""
+        return self.gram.diagonal(dim1=-2, dim2=-1)[..., None]
+
+
+def _index(codes: Tensor, like: Tensor) -> Tensor:
+    return codes.expand(len(like), 1, -1)
+
 
 def _products(spectrum: Spectrum, rows: LeftOut, inverse: Tensor) -> _Products:
-    own_left = rows.counts_left(spectrum).gather(1, rows.codes[:, None])[:, 0]
-    alone = own_left <= 0
-    ratio = torch.where(alone, 1.0, spectrum.counts[rows.codes] / own_left.clamp_min(_SMALL))
-    change = torch.where(alone, 0.0, rows.removed * ratio)
-    both = rows.square @ torch.stack((inverse, inverse**2), 1)
-    slack = (1 - change * both[:, 0]).clamp_min(_SMALL)
-    weighted = spectrum.means * inverse
+    fixed, n_ridges = _rows_of(spectrum, rows), len(inverse)
+    both = torch.cat((inverse, inverse.square())) @ rows.square.mT
+    length = both[:n_ridges, None]
+    slack = (1 - fixed.change * length).clamp_min_(_SMALL)
+    weighted = spectrum.means * inverse[:, None]
+    cross = (weighted.flatten(0, 1) @ rows.residual.mT).unflatten(0, weighted.shape[:2])
     return _Products(
-        length=both[:, 0],
-        length2=both[:, 1],
-        cross=rows.residual @ weighted.mT,
+        length=length,
+        length2=both[n_ridges:],
+        cross=cross,
+        own=cross.gather(1, _index(rows.codes, cross)),
         gram=weighted @ spectrum.means.mT,
-        beta=change / slack,
+        beta=fixed.change / slack,
         slack=slack,
-        ratio=ratio,
+        ratio=fixed.ratio,
     )
 
 
 def _distances(parts: _Products, codes: Tensor) -> Tensor:
-    """`(x - m_j')ᵀB'(x - m_j')` for every row and class."""
-    index, norms = codes[:, None], parts.gram.diagonal()
-    gaps = (norms[:, None] - 2 * parts.gram + norms[None, :])[codes]
-    step = parts.cross.gather(1, index) - parts.cross
-    length = parts.length[:, None]
-    distance = length + 2 * step + gaps + parts.beta[:, None] * (length + step) ** 2
-    own = parts.ratio**2 * parts.length / parts.slack
-    return distance.scatter(1, index, own[:, None])
+    """`(x - m_j')ᵀB'(x - m_j')` for every class and row."""
+    gaps = (parts.norms - 2 * parts.gram + parts.norms.mT)[..., codes]
+    step = parts.own - parts.cross
+    distance = parts.length + 2 * step + gaps + parts.beta * (parts.length + step).square()
+    own = parts.ratio.square() * parts.length / parts.slack
+    return distance.scatter_(1, _index(codes, distance), own)
 
 
 def _pulled_scores(
-    parts: _Products, codes: Tensor, distance: Tensor, keep: Tensor, moved: Tensor
+    parts: _Products, codes: Tensor, distance: Tensor, keep: Tensor, t: Tensor
 ) -> Tensor:
     """Scores with class means pulled to the grand mean of the other rows, m' = -t z.
 
@@ -149,80 +188,92 @@ def _pulled_scores(
     mean m' + ρ (m_j' - m') is that of `ρ (X + q_j - D_j) - ρ² q_j`, up to sign, a factor of two
     and what is the same for all classes.
     """
-    index, t = codes[:, None], moved[:, None]
-    length, beta = parts.length[:, None], parts.beta[:, None]
-    cross_own = parts.cross.gather(1, index)
-    norms = parts.gram.diagonal()
-    row_mean = parts.cross + parts.gram[codes]
-    row_row = length + 2 * cross_own + norms[codes][:, None]
-    turned = length + cross_own
-    whole = (1 + t) ** 2 * (row_row + beta * turned**2)
-    spread = norms + 2 * t * row_mean + t**2 * row_row + beta * (parts.cross + t * turned) ** 2
-    back = parts.ratio[:, None] - 1
-    own = norms[codes][:, None] + back**2 * length + t**2 * row_row - 2 * back * cross_own
+    index, length, beta = _index(codes, distance), parts.length, parts.beta
+    row_mean = parts.cross + parts.gram[..., codes]
+    own_norm = parts.norms[:, codes].mT
+    row_row = length + 2 * parts.own + own_norm
+    turned = length + parts.own
+    whole = (1 + t).square() * (row_row + beta * turned.square())
+    far = t.square() * row_row
+    spread = parts.norms + 2 * t * row_mean + far + beta * (parts.cross + t * turned).square()
+    back = parts.ratio - 1
+    own = own_norm + back.square() * length + far - 2 * back * parts.own
     own = own + 2 * t * row_mean.gather(1, index) - 2 * back * t * turned
-    own = own + beta * (cross_own - back * length + t * turned) ** 2
-    spread = spread.scatter(1, index, own)
-    return 0.5 * (keep * (whole + spread - distance) - keep**2 * spread)
+    own = own + beta * (parts.own - back * length + t * turned).square()
+    spread.scatter_(1, index, own)
+    return 0.5 * (keep * (whole + spread - distance) - keep.square() * spread)
 
 
 def leave_one_out_scores(
     spectrum: Spectrum,
     rows: LeftOut,
-    ridge: float,
+    ridges: Sequence[float],
     *,
     corrected: bool = True,
     pull: Pull = _NO_PULL,
-) -> Float[Tensor, "n c"]:
+) -> Float[Tensor, "g n c"]:
     """Scores of every row by the model that has not seen it, before temperature and prior.
 
     Args:
         spectrum: Spectrum of the fit.
         rows: Rows of the fit.
-        ridge: The ridge g, kept as it is.
+        ridges: Ridges g, each kept as it is.
         corrected: Whether the intercept has the trace term.
         pull: How far class means are pulled to the grand mean.
 
     Returns:
-        Scores with mean zero over the classes that remain; zero for a class left empty.
+        Scores for each ridge, with mean zero over the classes that remain; zero for a class left
+        empty. They are stored class by class, which is how sums over classes are fast.
 
-    Cost: O(n r K) time, O(n K) memory beside the residuals.
+    Cost: O(n r K) time a ridge, O(n K) memory a ridge beside the residuals.
     """
+    ridge = torch.tensor(list(ridges), dtype=spectrum.values.dtype)[:, None]
     inverse = 1 / (spectrum.values + ridge)
-    left = rows.counts_left(spectrum)
-    if rows.memory.get("ridge") != ridge:
+    fixed = _rows_of(spectrum, rows)
+    if rows.memory.get("ridges") != tuple(ridges):
         # Several pulls are tried at one ridge.
         parts = _products(spectrum, rows, inverse)
-        rows.memory.update(ridge=ridge, parts=(parts, _distances(parts, rows.codes)))
+        rows.memory.update(ridges=tuple(ridges), parts=(parts, _distances(parts, rows.codes)))
     parts, distance = rows.memory["parts"]
     total = spectrum.total - rows.removed
-    keep = pull.keep(left)
+    keep = pull.keep(fixed.left)
     if pull.rows > 0:
-        moved = rows.removed / total
-        scores = _pulled_scores(parts, rows.codes, distance, keep, moved) * total[:, None]
+        scores = _pulled_scores(parts, rows.codes, distance, keep, rows.removed / total)
+        scores *= total
     else:
-        scores = -0.5 * total[:, None] * distance
+        scores = (-0.5 * total) * distance
     if corrected:
-        trace = (spectrum.values * inverse).sum() - ridge * parts.beta * parts.length2
-        scores = scores + keep**pull.power * _correction(trace, total, left)
-    return _centered(scores, left)
+        trace = (spectrum.values * inverse).sum(1, keepdim=True)
+        trace = trace - ridge * parts.beta[:, 0] * parts.length2
+        scores += (keep**pull.power * fixed.traces) * trace[:, None]
+    return _centered(scores, fixed.left).mT
 
 
 def linear_layer(
-    spectrum: Spectrum, ridge: float, *, corrected: bool = True, pull: Pull = _NO_PULL
+    spectrum: Spectrum,
+    inverse: Float[Tensor, " r"],
+    *,
+    corrected: bool = True,
+    pull: Pull = _NO_PULL,
 ) -> tuple[Float[Tensor, "c r"], Float[Tensor, " c"]]:
-    """Weights and biases of the linear rule at one ridge, before temperature and prior.
+    """Weights and biases of the linear rule, before temperature and prior.
 
     They act on coordinates in the eigenbasis; both have mean zero over the classes with rows.
+    Both are linear in `inverse`: of an average of rules it is the average.
+
+    Args:
+        spectrum: Spectrum of the fit.
+        inverse: Diagonal of B, or of an average of several.
+        corrected: Whether the intercept has the trace term.
+        pull: How far class means are pulled to the grand mean.
     """
-    inverse = 1 / (spectrum.values + ridge)
-    total = spectrum.counts.sum()
-    keep = pull.keep(spectrum.counts)
-    means = spectrum.means * keep[:, None]
+    counts = spectrum.counts[:, None]
+    total = counts.sum()
+    keep = pull.keep(counts)
+    means = spectrum.means * keep
     weight = total * means * inverse
-    bias = -0.5 * (weight * means).sum(1)
+    bias = -0.5 * (weight * means).sum(1, keepdim=True)
     if corrected:
         trace = (spectrum.values * inverse).sum()
-        bias = bias + keep**pull.power * _correction(trace, total, spectrum.counts)
-    present = spectrum.counts.expand(weight.shape[1], -1)
-    return _centered(weight.mT, present).mT, _centered(bias, spectrum.counts)
+        bias = bias + keep**pull.power * _traces(total, counts) * trace
+    return _centered(weight, counts), _centered(bias, counts)[:, 0]

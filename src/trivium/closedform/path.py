@@ -5,7 +5,7 @@ classes, where a log-normal prior of 0.75 decades sits; it is extended while its
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -77,14 +77,16 @@ def log_prior(ridge: float, mean_variance: float) -> float:
     return -0.5 * (decades / _WIDTH) ** 2
 
 
-def walk(evaluate: Callable[[float], Point], mean_variance: float, lowest: float) -> list[Point]:
+def walk(
+    evaluate: Callable[[list[float]], list[Point]], mean_variance: float, lowest: float
+) -> list[Point]:
     """Evaluate the grid, and beyond an end for as long as that end is the best.
 
     Whole decades come first, then the half decades beside a decade that matters (one within
     exp(-25) of the best).
 
     Args:
-        evaluate: Point of a ridge.
+        evaluate: Points of some ridges, in their order.
         mean_variance: Mean variance of a column within classes.
         lowest: Ridge below which rounding decides; the path stops there.
 
@@ -95,26 +97,25 @@ def walk(evaluate: Callable[[float], Point], mean_variance: float, lowest: float
     middle = _CENTER * mean_variance
     found: dict[int, Point] = {}
 
-    def look(index: int) -> None:
-        ridge = middle * step**index
-        if index not in found and ridge > lowest:
-            found[index] = evaluate(ridge)
+    def look(indices: Iterable[int]) -> None:
+        ridges = {index: middle * step**index for index in indices if index not in found}
+        seen = {index: ridge for index, ridge in ridges.items() if ridge > lowest}
+        if seen:
+            found.update(zip(seen, evaluate(list(seen.values())), strict=True))
 
     def best() -> int:
         return max(found, key=lambda index: found[index].log_weight)
 
     half = _POINTS // 2
-    for index in range(-half, half + 1, 2):
-        look(index)
+    look(range(-half, half + 1, 2))
     if not found:
-        return [evaluate(max(lowest, middle))]
-    for index in [i for i in found if found[i].log_weight > found[best()].log_weight - _MATTERS]:
-        look(index - 1)
-        look(index + 1)
+        return evaluate([max(lowest, middle)])
+    least = found[best()].log_weight - _MATTERS
+    matter = [index for index, point in found.items() if point.log_weight > least]
+    look(near for index in matter for near in (index - 1, index + 1))
     for _ in range(_MOST_EXTRA):
         size, at = len(found), best()
-        look(at - 1)
-        look(at + 1)
+        look((at - 1, at + 1))
         if len(found) == size:
             break
     return [found[index] for index in sorted(found)]

@@ -93,9 +93,10 @@ class ClosedFormRegressor(RegressorMixin, BaseEstimator):
         goal = goal - middle
         path, coef, left_out = self._solve(spectrum, turned, goal, weights)
         self.path_ = path
-        beta = (coef.mT @ spectrum.basis.mT) / spectrum.unit * size
+        slope = spectrum.basis.back(coef.mT)
+        beta = slope / spectrum.unit * size
         self._center, self._unit = spectrum.center, spectrum.unit
-        self._slope = coef.mT @ spectrum.basis.mT * size
+        self._slope = slope * size
         self._middle = middle * size
         bias = self._middle - self._slope @ spectrum.center
         if not bool(torch.isfinite(beta).all() and torch.isfinite(bias).all()):
@@ -162,11 +163,11 @@ class ClosedFormRegressor(RegressorMixin, BaseEstimator):
         def evaluate(ridge: float) -> Point:
             error = float((share * (left_out(ridge) - goal).square() / spread).sum())
             loss = 0.5 * total * float(np.log(max(error, 1e-28)))
-            return Point(ridge, 1.0, error, log_prior(ridge, spectrum.mean_variance()) - loss)
+            return Point(ridge, 1.0, error, log_prior(ridge, spectrum.mean_variance) - loss)
 
         floor = floor_of(spectrum)
         if self.ridge == "loo":
-            points = walk(evaluate, spectrum.mean_variance(), floor)
+            points = walk(lambda some: [evaluate(g) for g in some], spectrum.mean_variance, floor)
         else:
             asked = float(self.ridge or 0.0) / spectrum.unit / spectrum.unit
             smallest = float(spectrum.values.min()) if len(spectrum.values) else 0.0

@@ -50,7 +50,7 @@ def oas(spectrum: Spectrum) -> float:
 def ridge_of(spectrum: Spectrum, shrinkage: float) -> tuple[float, float]:
     """Ridge and inverse temperature that equal a shrinkage λ (at most 1 - 1e-6)."""
     share = min(shrinkage, _MOST)
-    mean = spectrum.mean_variance() * spectrum.freedom()
+    mean = spectrum.mean_variance * spectrum.freedom
     return share * mean / (1 - share), 1 / (1 - share)
 
 
@@ -58,5 +58,5 @@ def floor_of(spectrum: Spectrum) -> float:
     """Smallest ridge that rounding lets us see: below it a singular scatter is not inverted."""
     largest = max(float(spectrum.values.max()) if len(spectrum.values) else 0.0, 0.0)
     eps = torch.finfo(spectrum.values.dtype).eps
-    tiny = eps * spectrum.mean_variance()
+    tiny = eps * spectrum.mean_variance
     return max(eps * max(len(spectrum.values), 1) * largest, tiny)

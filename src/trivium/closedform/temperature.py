@@ -41,16 +41,36 @@ def log_loss(scores: Float[Tensor, "n c"], rows: Scored, scale: float = 1.0) -> 
     return float((rows.weights * losses).sum())
 
 
-def _slopes(
-    scores: Tensor, offset: Tensor, weights: Tensor, target: float, scale: float
-) -> tuple[float, float]:
-    """First and second derivative of the loss in τ; classes along axis 0, which vectorises."""
-    probability = torch.softmax(scale * scores + offset, 0)
-    weighted = probability * scores
-    mean = weighted.sum(0)
-    first = float(weights @ mean) - target
-    second = float(weights @ ((weighted * scores).sum(0) - mean**2))
-    return first, second
+class _Slopes:
+    """First and second derivative of the loss in τ.
+
+    Two classes need only the margin m = a_1 - a_0, p = sigmoid(τ m + o_1 - o_0): the derivatives
+    are `Σ w (a_0 + p m) - target` and `Σ w p (1 - p) m²`. More classes lie along axis 0, which
+    vectorises.
+    """
+
+    def __init__(self, scores: Tensor, rows: Scored, target: float) -> None:
+        self.scores, self.offset = scores.mT.contiguous(), rows.offset.mT.contiguous()
+        self.weights, self.target = rows.weights, target
+        self.two = len(self.scores) == 2
+        if self.two:
+            self.target -= float(rows.weights @ self.scores[0])
+            self.scores = self.scores[1] - self.scores[0]
+            self.offset = self.offset[1] - self.offset[0]
+            self.weights = rows.weights * self.scores
+            self.squares = self.weights * self.scores
+
+    def at(self, scale: float) -> tuple[float, float]:
+        """Return both derivatives at τ = scale."""
+        if self.two:
+            p = torch.sigmoid_((self.scores * scale).add_(self.offset))
+            first = float(self.weights @ p) - self.target
+            return first, float(self.squares @ (p - p.square()))
+        p = torch.softmax((self.scores * scale).add_(self.offset), 0)
+        weighted = p.mul_(self.scores)
+        mean = weighted.sum(0)
+        first = float(self.weights @ mean) - self.target
+        return first, float(self.weights @ ((weighted * self.scores).sum(0) - mean.square()))
 
 
 def fit_temperature(scores: Float[Tensor, "n c"], rows: Scored, start: float = 1.0) -> float:
@@ -71,11 +91,11 @@ def fit_temperature(scores: Float[Tensor, "n c"], rows: Scored, start: float = 1
     if total <= 0 or not bool(scores.any()):
         return 1.0
     target = float(rows.weights @ scores.gather(1, rows.codes[:, None])[:, 0]) * total / (total + 1)
-    scores, offset = scores.mT.contiguous(), rows.offset.mT.contiguous()
+    slopes = _Slopes(scores, rows, target)
     low, high = _LOWEST, _HIGHEST
     tau = min(max(start, low), high)
     for _ in range(_STEPS):
-        first, second = _slopes(scores, offset, rows.weights, target, tau)
+        first, second = slopes.at(tau)
         if first > 0:
             high = tau
         else:

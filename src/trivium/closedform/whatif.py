@@ -117,9 +117,9 @@ def updated(
     residual = (rows - means[change.codes])[change.kept] @ vectors
     means = torch.where((counts > 0)[:, None], means - center, 0.0)
     new = Spectrum(
-        spectrum.center + spectrum.basis @ center,
+        spectrum.center + spectrum.basis.back(center[None])[0],
         spectrum.unit,
-        spectrum.basis @ vectors,
+        spectrum.basis.rotated(vectors),
         values,
         means @ vectors,
         counts,
