@@ -32,15 +32,18 @@ class PSDFactor:
         return 2 * self.lower.diagonal().log().sum()
 
 
-def _checked(caller: str, matrix: Tensor) -> Tensor:
-    symmetric = (matrix + matrix.mT) / 2
-    if not bool(torch.isfinite(symmetric).all()):
+def _finite(caller: str, matrix: Tensor) -> Tensor:
+    if not bool(torch.isfinite(matrix).all()):
         raise NumericalError(
             f"{caller}: the matrix must be finite; it has "
-            f"{int((~torch.isfinite(symmetric)).sum())} entries that are not",
+            f"{int((~torch.isfinite(matrix)).sum())} entries that are not",
             remedy="Scale the columns, or pass float64 data.",
         )
-    return symmetric
+    return matrix
+
+
+def _checked(caller: str, matrix: Tensor) -> Tensor:
+    return _finite(caller, (matrix + matrix.mT) / 2)
 
 
 def cholesky_psd(caller: str, matrix: Float[Tensor, "d d"]) -> PSDFactor:
@@ -66,14 +69,19 @@ def cholesky_psd(caller: str, matrix: Float[Tensor, "d d"]) -> PSDFactor:
 
 
 def eigh_psd(
-    caller: str, matrix: Float[Tensor, "d d"]
+    caller: str, matrix: Float[Tensor, "d d"], *, lower: bool = False
 ) -> tuple[Float[Tensor, " d"], Float[Tensor, "d d"]]:
     """Eigenvalues (ascending, negatives set to zero) and eigenvectors of a PSD matrix.
+
+    Args:
+        caller: Public name, to put in front of messages.
+        matrix: The matrix.
+        lower: Whether only its lower triangle is meant; else it is symmetrised first.
 
     Raises:
         NumericalError: Not finite, or negative beyond rounding.
     """
-    symmetric = _checked(caller, matrix)
+    symmetric = _finite(caller, matrix) if lower else _checked(caller, matrix)
     values, vectors = torch.linalg.eigh(symmetric)
     largest = float(values.abs().max()) if len(values) else 0.0
     # A float64 sum of float32 products is indefinite by their rounding.

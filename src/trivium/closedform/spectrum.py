@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from trivium._core.linalg import eigh_psd
-from trivium.moment.products import group_sums, mirror, symmetric_product
+from trivium.moment.products import group_sums, symmetric_product
 
 __all__ = ["Basis", "Spectrum", "power_of_two", "spectrum_of_moments", "spectrum_of_rows"]
 
@@ -137,8 +137,8 @@ def spectrum_of_rows(
     means = group_sums(rows, codes, weights, n_classes)
     means /= counts.clamp_min(torch.finfo(rows.dtype).tiny)[:, None]
     rows -= means[codes]
-    scatter = mirror(symmetric_product(rows * weights.sqrt()[:, None]))
-    values, vectors = eigh_psd("closedform", scatter)
+    scatter = symmetric_product(rows * weights.sqrt()[:, None])
+    values, vectors = eigh_psd("closedform", scatter, lower=True)
     spectrum = Spectrum(center, unit, Basis(vectors, lift), values, means @ vectors, counts)
     return spectrum, rows @ vectors
 
