@@ -65,8 +65,8 @@ class ClosedFormClassifier(ClassifierMixin, BaseEstimator):
         loo_accuracy_: Their accuracy.
         loo_rows_: Number of rows that leave-one-out saw: all, or those of the reservoir.
 
-    A row alone in its class is judged by the rule without that class: its own class then gets the
-    probability of an unseen label, 1 / (n - 1 + K), and so does any class without rows.
+    A row alone in its class is judged by the rule without that class. A class without rows has
+    the odds 1 : (n + K - 1) against the classes with rows; n - 1 instead of n in leave-one-out.
 
     Cost:
         Time O(n d min(n, d) + 13 n min(n, d) K); memory three copies of X in float64.

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.sparse import issparse
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, validate_data
 from torch import Tensor
@@ -16,6 +17,7 @@ from trivium.closedform.prior import check_prior
 
 __all__ = [
     "Labelled",
+    "check_dense",
     "check_labelled",
     "check_query",
     "check_rule",
@@ -52,6 +54,21 @@ class Labelled:
         return len(self.everyone)
 
 
+def check_dense(caller: str, X: Any) -> None:
+    """Refuse sparse rows: centering fills them.
+
+    Raises:
+        DataError: X is sparse; the remedy names the ways that exist.
+    """
+    if issparse(X):
+        raise DataError(
+            f"{caller}: X must be dense; got a sparse matrix of shape {X.shape}",
+            remedy="Pass X.toarray() if it fits in memory; else give a classifier's fit_moments "
+            "Moments(n_features, dtype='float64').update(X, y), which reads sparse rows, and "
+            "some dense rows. Predict in dense blocks.",
+        )
+
+
 def check_weights(caller: str, sample_weight: Any, rows: np.ndarray) -> np.ndarray:
     """Return float64 weights, ones when there are none.
 
@@ -82,6 +99,7 @@ def check_labelled(
     Raises:
         DataError: Not numbers, not finite, lengths that differ, fewer than two rows or classes.
     """
+    check_dense(caller, X)
     try:
         rows, labels = validate_data(
             estimator, X, y, dtype=[np.float64, np.float32], ensure_min_samples=2
@@ -114,6 +132,7 @@ def check_query(estimator: Any, caller: str, X: Any) -> Tensor:
     Raises:
         DataError: Not numbers, not finite, or another number of features.
     """
+    check_dense(caller, X)
     try:
         rows = validate_data(estimator, X, dtype=[np.float64, np.float32], reset=False)
     except ValueError as error:

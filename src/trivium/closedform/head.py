@@ -15,7 +15,7 @@ __all__ = ["Head", "Quadratic", "add_floor", "head_from_state", "head_state"]
 
 
 def add_floor(logits: Tensor, total: float) -> Tensor:
-    """Replace -inf logits (classes without rows) by the floor probability `1 / (n + K)` each."""
+    """Give each class without rows (logit -inf) the odds 1 : (n + K - 1) against all others."""
     empty = torch.isneginf(logits)
     if not bool(empty.any()):
         return logits

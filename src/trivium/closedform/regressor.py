@@ -11,7 +11,7 @@ from torch import Tensor
 from trivium._core.checks import check_choice, check_number
 from trivium._core.errors import ArgumentError, DataError, NumericalError
 from trivium.closedform.average import path_weights
-from trivium.closedform.doors import check_query, check_scores, check_weights
+from trivium.closedform.doors import check_dense, check_query, check_scores, check_weights
 from trivium.closedform.path import Path, Point, log_prior, walk
 from trivium.closedform.shrinkage import floor_of
 from trivium.closedform.spectrum import Spectrum, power_of_two, spectrum_of_rows
@@ -118,6 +118,7 @@ class ClosedFormRegressor(RegressorMixin, BaseEstimator):
 
     def _checked(self, X: Any, y: Any, sample_weight: Any) -> tuple[Tensor, Tensor, Tensor]:
         caller = "ClosedFormRegressor.fit"
+        check_dense(caller, X)
         try:
             rows, targets = validate_data(
                 self,

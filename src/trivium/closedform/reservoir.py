@@ -9,7 +9,7 @@ from sklearn.utils.validation import validate_data
 
 from trivium._core.errors import ArgumentError, DataError
 from trivium._core.random import numpy_generator
-from trivium.closedform.doors import check_weights
+from trivium.closedform.doors import check_dense, check_weights
 from trivium.closedform.fitting import Sample
 from trivium.closedform.leave_one_out import LeftOut
 from trivium.closedform.spectrum import Spectrum, spectrum_of_moments
@@ -78,6 +78,7 @@ class Reservoir:
         self, estimator: Any, X: Any, y: Any, sample_weight: Any, *, reset: bool
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         caller = f"{type(estimator).__name__}.partial_fit"
+        check_dense(caller, X)
         try:
             rows, labels = validate_data(
                 estimator, X, y, dtype=[np.float64, np.float32], reset=reset
