@@ -29,7 +29,7 @@ from trivium.dependence.text_features import text_features
 __all__ = ["DependenceColumn", "FeatureBlock", "feature_blocks"]
 
 KINDS = ("number", "category", "date", "text")
-_BLOCK_BYTES = 32 * 2**20
+_BLOCK_BYTES = 16 * 2**20
 _MAX_LEVELS = 255
 
 
