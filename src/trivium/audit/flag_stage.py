@@ -12,15 +12,12 @@ __all__ = ["flag_stage", "n_listed"]
 
 _STEPS = (1, 2, 5, 10, 20, 50, 100, 200)
 _DRAWS = 1000
+_WORTH = 0.05
 
 
 def n_listed(flags: Flags) -> int:
-    """How many rows are worth a look: as many as are expected wrong, or likelier wrong than not.
-
-    Twice the expected number leaves room for the ranking to err; at most a fifth of the rows.
-    """
-    likely = int((flags.probability >= 0.5).sum())
-    return min(max(likely, int(np.ceil(2 * flags.expected_wrong))), len(flags.rank) // 5)
+    """How many rows are worth a look: those likelier wrong than 1 in 20, at most a fifth of all."""
+    return min(int((flags.probability >= _WORTH).sum()), len(flags.rank) // 5)
 
 
 def _what_if(state: AuditState, flags: Flags, order: np.ndarray) -> list[Section]:
