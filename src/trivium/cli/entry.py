@@ -1,7 +1,10 @@
 """The door: the group of verbs, and one place where every failure becomes a line and a code."""
 
+import errno
+import io
 import json
 import os
+import resource
 import signal
 import sys
 import tempfile
@@ -13,7 +16,7 @@ from typing import Any, NoReturn
 import click
 
 from trivium import __version__
-from trivium._core.errors import TriviumError, TriviumWarning
+from trivium._core.errors import ResourceError, TriviumError, TriviumWarning
 from trivium.cli.console import printable
 
 __all__ = ["main", "trivium"]
@@ -28,6 +31,8 @@ _VERBS = {
     "predict": "Predict a new file with a saved model.",
     "whatif": "Say what the edited fixes.csv would change.",
 }
+_NO_MEMORY = ("can't allocate memory", "failed to map segment", "Cannot allocate memory")
+_LEAST_MEMORY = 2_000_000_000
 RESUMABLE = "Run the same command again to resume."
 
 
@@ -102,13 +107,32 @@ def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
     print(printable(f"warning: {message}"), file=sys.stderr)
 
 
+def _out_of_memory(error: BaseException) -> dict[str, Any]:
+    """Say what was asked for last and how much was held: the figure to plan with."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+    asked = str(error).split("\n")[0]
+    what = f"out of memory at a peak of {peak:,.0f} MB" + (f" ({asked})" if asked else "")
+    return _error("E-MEMORY", what, 5, remedy="Use fewer rows or columns, or allow more memory.")
+
+
+def _check_memory() -> None:
+    """Refuse a limit under which the libraries cannot be loaded: some end the process."""
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if 0 <= limit < _LEAST_MEMORY:
+        raise ResourceError(
+            f"trivium: the limit of memory (ulimit -v) must be at least "
+            f"{_LEAST_MEMORY / 1e6:,.0f} MB; got {limit / 1e6:,.0f} MB"
+        )
+
+
 def _on_terminate(number: int, frame: FrameType | None) -> NoReturn:
     raise _Terminated
 
 
 def _describe(error: BaseException) -> dict[str, Any]:
     """One object for whatever ended the command."""
-    no_memory = isinstance(error, MemoryError) or "can't allocate memory" in str(error)
+    no_memory = isinstance(error, MemoryError) or any(sign in str(error) for sign in _NO_MEMORY)
     found = None
     if isinstance(error, TriviumError):
         found = error.as_dict()
@@ -121,7 +145,9 @@ def _describe(error: BaseException) -> dict[str, Any]:
     elif isinstance(error, _Terminated):
         found = _error("E-TERMINATED", "terminated", 143, remedy=RESUMABLE)
     elif no_memory:
-        found = _error("E-MEMORY", "out of memory", 5, remedy="Use fewer rows or columns.")
+        found = _out_of_memory(error)
+    elif isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        found = _error("E-RESOURCE", "the disk is full", 5, remedy="Free some space.")
     return found or _our_fault(error)
 
 
@@ -129,6 +155,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and exit with its code."""
     arguments = sys.argv[1:] if arguments is None else arguments
     as_json = "--json" in arguments
+    sys.stdout = sys.stdout or io.TextIOWrapper(io.BytesIO())
+    sys.stderr = sys.stderr or io.TextIOWrapper(io.BytesIO())
     for stream in (sys.stdout, sys.stderr):
         # LANG=C must not turn a label into a crash.
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
@@ -136,6 +164,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     warnings.simplefilter("always", TriviumWarning)
     warnings.showwarning = _show_warning
     try:
+        if arguments[:1] != ["list"] and not {"-h", "--help", "--version"} & {*arguments}:
+            _check_memory()
         # Not `trivium.main`: click would turn a closed pipe into exit code 1.
         with trivium.make_context("trivium", arguments or ["--help"]) as context:
             trivium.invoke(context)
