@@ -1,6 +1,5 @@
 """The stages alone: fit, depend, predict, explain, the demo, and the catalog."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -176,7 +175,10 @@ def audit_demo(
     atomic_write(out / "demo.csv", demo.csv)
     atomic_write(out / "truth.json", to_json(demo.truth))
     options = AuditOptions(data=out / "demo.csv", label=demo.label, seed=seed)
-    graded: Callable[[Section], Any] = lambda report: {"truth": grade(report, demo.truth)}  # noqa: E731
+
+    def graded(report: Section) -> Section:
+        return {"truth": grade(report, demo.truth)}
+
     return audit(
         options, out / "run", force=force, listener=listener, command=command, grade=graded
     )
