@@ -16,8 +16,14 @@ _WORTH = 0.05
 
 
 def n_listed(flags: Flags) -> int:
-    """How many rows are worth a look: those likelier wrong than 1 in 20, at most a fifth of all."""
-    return min(int((flags.probability >= _WORTH).sum()), len(flags.rank) // 5)
+    """How many rows are worth a look.
+
+    Those likelier wrong than 1 in 20, but at most twice as many as are expected wrong (or all
+    that are likelier wrong than not), and at most a fifth of the rows.
+    """
+    worth, likely = (int((flags.probability >= p).sum()) for p in (_WORTH, 0.5))
+    enough = max(likely, int(np.ceil(2 * flags.expected_wrong)))
+    return min(worth, enough, len(flags.rank) // 5)
 
 
 def _what_if(state: AuditState, flags: Flags, order: np.ndarray) -> list[Section]:

@@ -83,10 +83,10 @@ def _labels(report: Section) -> str:
     if not worth:
         return f"{text}; fixing them changes the accuracy on the other rows by less than its error."
     step = worth[-1]
-    return (
-        f"{text}; fixing the first {step['fixed']} changes the accuracy on the other rows by "
-        f"{100 * step['accuracy_change']:+.1f} points."
-    )
+    points = 100 * step["accuracy_change"]
+    size = "less than 0.1 points" if abs(points) < 0.1 else f"{points:+.1f} points"
+    first = f"fixing the first {step['fixed']}"
+    return f"{text}; {first} changes the accuracy on the other rows by {size}."
 
 
 def _leakage(report: Section) -> list[str]:
