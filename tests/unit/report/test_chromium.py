@@ -2,6 +2,7 @@
 
 import http.server
 import shutil
+import socket
 import subprocess
 import threading
 
@@ -17,9 +18,22 @@ BROWSER = next(
     ),
     None,
 )
+
+
+def loopback():
+    """Tell whether this machine can speak to itself; in a bare network namespace it cannot."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        try:
+            socket.create_connection(listener.getsockname(), timeout=5).close()
+        except OSError:
+            return False
+    return True
+
+
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(BROWSER is None, reason="no Chromium on PATH"),
+    pytest.mark.skipif(not loopback(), reason="no loopback interface to serve pages on"),
 ]
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
