@@ -87,5 +87,14 @@ class Stationary(Kernel):
             return self._profile(squared_distances(x, y, scale=scale))
         return self._profile(distances(x, y, norm=self.metric, scale=scale))
 
+    def of_differences(self, difference: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        """Return k as a function of x − x′ for rows of one column; may overwrite its input.
+
+        Raises:
+            ArgumentError: The lengthscale is not a number yet.
+        """
+        scaled = difference.div_(self._number())
+        return self._profile(scaled.square_() if self.metric == "squared" else scaled.abs_())
+
     def _diagonal(self, x: Tensor) -> Tensor:
         return torch.ones(len(x), dtype=x.dtype, device=x.device)
