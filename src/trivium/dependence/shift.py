@@ -49,7 +49,7 @@ class Shifts:
 
     Args:
         n_rows: Rows.
-        count: Members wanted beside the identity; there are at least as many.
+        count: Members wanted, the identity among them; there are at least as many.
         seed: Seed of the shuffle and of the cosets.
         coarse: Take about `count` shifts by blocks of rows when there are more rows than that,
             instead of all shifts.
@@ -60,7 +60,7 @@ class Shifts:
         ArgumentError: Fewer than two rows or one shift, or a series with too few shifts.
 
     Example:
-        >>> group = Shifts(51, 199)
+        >>> group = Shifts(51, 200)
         >>> group.length, group.cosets, group.total
         (50, 4, 200)
     """
@@ -79,10 +79,10 @@ class Shifts:
         if self.count < 1:
             raise ArgumentError(f"Shifts: n_permutations must be at least 1; got {self.count}")
         length = smooth_length(self.n_rows)
-        if self.coarse and length > self.count + 1:
+        if self.coarse and length > self.count:
             # Of the lengths that give enough shifts, the one that leaves the fewest rows in place.
-            most = min(length, 2 * (self.count + 1))
-            lengths = [m for m in range(self.count + 1, most + 1) if _is_smooth(m)]
+            most = min(length, 2 * self.count)
+            lengths = [m for m in range(max(self.count, 2), most + 1) if _is_smooth(m)]
             length = max([*lengths, length], key=lambda m: (m * (self.n_rows // m), -m))
         object.__setattr__(self, "length", length)
         object.__setattr__(self, "stride", self.n_rows // length if self.coarse else 1)
@@ -95,7 +95,7 @@ class Shifts:
     @property
     def cosets(self) -> int:
         """Number of cosets, the group itself among them; one for a series."""
-        return math.ceil((self.count + 1) / self.length) if self.shuffle else 1
+        return math.ceil(self.count / self.length) if self.shuffle else 1
 
     @property
     def total(self) -> int:

@@ -2,8 +2,8 @@ r"""The far tail of HSIC under independence: a weighted sum of chi-squares, by s
 
 Under independence $n \, \mathrm{HSIC}_b$ tends to $\sum_{ij} \lambda_i \mu_j z_{ij}^2$ with the
 eigenvalues of the two centered kernels. Permutations see that tail only as far as 1 / (1 + B);
-the saddlepoint follows it to any depth. It is asymptotic in n: for a p-value that is valid at every n
-use the shifts.
+the saddlepoint follows it to any depth. It is asymptotic in n: for a p-value that is valid at
+every n use the shifts.
 """
 
 import math
@@ -173,8 +173,8 @@ def hsic_tails(
 ) -> Float[Tensor, " k"]:
     r"""Return P(HSIC ≥ statistic) under independence for several columns and one target.
 
-    The statistic is first moved and scaled so that the exact mean and variance over all permutations
-    are those of the weighted chi-square, which takes most of the error at small n away.
+    The statistic is first moved and scaled so that the exact mean and variance over all
+    permutations are those of the weighted chi-square, which takes most of the error at small n away.
 
     Args:
         statistics: Biased HSIC, $\mathrm{tr}(A B) / n^2$ of the centered Gram matrices.
