@@ -1,14 +1,15 @@
 """The main job: a second opinion on labelled data, stage by stage."""
 
+from trivium.audit.depend_plot import check_plot, write_plot
+from trivium.audit.depend_verb import Dependence, depend_only
 from trivium.audit.files import spare_input
-from trivium.audit.gate import QUANTITIES, Gate, parse_gate
-from trivium.audit.options import METRICS, AuditOptions
+from trivium.audit.gate import DEPEND_QUANTITIES, QUANTITIES, Gate, parse_gate
+from trivium.audit.options import METRICS, AuditOptions, DependOptions, Screening
 from trivium.audit.run import STAGES, AuditResult, audit
 from trivium.audit.saved import SavedClassifier, load_classifier
 from trivium.audit.verbs import (
     audit_demo,
     catalog,
-    depend_only,
     explain_run,
     fit_only,
     predict_file,
@@ -16,16 +17,21 @@ from trivium.audit.verbs import (
 from trivium.audit.whatif import whatif
 
 __all__ = [
+    "DEPEND_QUANTITIES",
     "METRICS",
     "QUANTITIES",
     "STAGES",
     "AuditOptions",
     "AuditResult",
+    "DependOptions",
+    "Dependence",
     "Gate",
     "SavedClassifier",
+    "Screening",
     "audit",
     "audit_demo",
     "catalog",
+    "check_plot",
     "depend_only",
     "explain_run",
     "fit_only",
@@ -34,4 +40,5 @@ __all__ = [
     "predict_file",
     "spare_input",
     "whatif",
+    "write_plot",
 ]

@@ -1,12 +1,17 @@
 """Stage "depend": which columns depend on the label, with valid p-values."""
 
-from trivium.audit.state import AuditState, Section
-from trivium.dependence import DependenceColumn, screen
-from trivium.table import Column, Kind, Table
+from collections.abc import Callable, Sequence
 
-__all__ = ["as_dependence_column", "depend_stage"]
+from trivium.audit.aspects import text_aspects
+from trivium.audit.options import Screening
+from trivium.audit.state import AuditState, Section
+from trivium.dependence import DependenceColumn, DependenceTable, screen
+from trivium.table import Column, Kind
+
+__all__ = ["as_dependence_column", "depend_stage", "screen_columns"]
 
 _DAY = 86_400.0
+_LEVEL_TEXT = 40
 
 
 def as_dependence_column(column: Column) -> DependenceColumn:
@@ -20,24 +25,68 @@ def as_dependence_column(column: Column) -> DependenceColumn:
     return DependenceColumn(column.name, "category", column.codes()[0])
 
 
-def screen_table(state: AuditState, table: Table) -> list[Section]:
-    """Rows of the report's section `depend`."""
-    target = DependenceColumn(state.label.name, "category", state.codes)
-    columns = [as_dependence_column(column) for column in table.columns]
+def screen_columns(
+    columns: Sequence[Column],
+    target: DependenceColumn,
+    levels: Sequence[str],
+    how: Screening,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[DependenceTable, list[Section]]:
+    """Test columns against a target; return the table and the rows of the section `depend`.
+
+    Args:
+        columns: The columns, at the rows of the target.
+        target: What they are tested against.
+        levels: Names of its classes; none where it has no classes.
+        how: Permutations, correction, seed.
+        progress: Told of columns done and in all.
+    """
+    ready = [as_dependence_column(column) for column in columns]
     found = screen(
-        columns,
+        ready,
         target,
-        n_permutations=state.options.permutations,
-        random_state=state.options.seed,
-        progress=state.listener.step,
+        fdr=how.fdr,
+        n_permutations=how.permutations,
+        correction=how.correction,
+        random_state=how.seed,
+        progress=progress,
     )
+    texts = [column for column in ready if column.kind == "text"]
+    aspects = text_aspects(texts, target, how)
+    names = {c.name: c.codes()[1] for c in columns if as_category(c)}
     rows = found.to_dicts()
-    return sorted(rows, key=lambda row: (row["p_value"], -row["cka"]))
+    for row in rows:
+        row["aspects"] = aspects.get(row["column"], [])
+        if row.get("functions"):
+            _name_levels(row["functions"], "x", names.get(row["column"], ()))
+            _name_levels(row["functions"], "y", levels)
+    return found, sorted(rows, key=lambda row: (row["p_value"], -row["cka"]))
+
+
+def as_category(column: Column) -> bool:
+    """Whether the dependence room gets integer codes for it."""
+    measured = (Kind.number, Kind.integer, Kind.datetime, Kind.text)
+    return column.kind not in measured
+
+
+def _name_levels(functions: Section, axis: str, levels: Sequence[str]) -> None:
+    """Write the names of levels where the room of dependence has their codes."""
+    if levels:
+        functions[axis] = [
+            levels[int(code)][:_LEVEL_TEXT] if code >= 0 else None for code in functions[axis]
+        ]
+
+
+def _rows(state: AuditState) -> list[Section]:
+    how = Screening(permutations=state.options.permutations, seed=state.options.seed)
+    target = DependenceColumn(state.label.name, "category", state.codes)
+    columns = state.used.columns
+    return screen_columns(columns, target, state.classes, how, state.listener.step)[1]
 
 
 def depend_stage(state: AuditState) -> str:
     """Write the section `depend`; return what was done."""
-    rows = state.journal("depend", lambda: screen_table(state, state.used))
+    rows = state.journal("depend", lambda: _rows(state))
     state.report["depend"] = rows
     hits = sum(row["q_value"] < 0.05 for row in rows)
     return (

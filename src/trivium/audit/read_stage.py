@@ -21,7 +21,7 @@ from trivium.table import (
 )
 from trivium.table.naming import cut, listed, nearest
 
-__all__ = ["locate", "read_stage"]
+__all__ = ["as_warnings", "check_kept", "check_used", "locate", "read_stage", "why_unused"]
 
 # Kinds that carry no evidence about other rows.
 _UNUSED = {Kind.constant: "constant", Kind.identifier: "identifier"}
@@ -44,13 +44,15 @@ def locate(data: Path | None, label: str | None) -> tuple[Path, str]:
     return data, label
 
 
-def _as_warnings(notices: Iterable[Notice]) -> list[dict[str, str]]:
+def as_warnings(notices: Iterable[Notice]) -> list[dict[str, str]]:
+    """Write notices as the report's section `warnings`, leaks first."""
     listed = [{"code": n.code, "where": n.where, "message": n.message} for n in notices]
     # Leakage first: everything after it would be read in its light.
     return sorted(listed, key=lambda notice: not notice["code"].startswith(_LEAK))
 
 
-def _why_unused(table: Table, leaks: set[str]) -> dict[str, str]:
+def why_unused(table: Table, leaks: set[str]) -> dict[str, str]:
+    """Say of each column why no later stage uses it; the empty text where one does."""
     why = {column.name: _UNUSED.get(column.kind, "") for column in table.columns}
     for column in table.columns:
         if not why[column.name] and bool(column.missing.all()):
@@ -70,7 +72,8 @@ def _check_rows(label: Label, source: str) -> None:
         )
 
 
-def _check_kept(kept: Iterable[str], table: Table) -> None:
+def check_kept(kept: Iterable[str], table: Table) -> None:
+    """Refuse a column of `--keep` that is not there."""
     for name in kept:
         if name not in table.names:
             raise DataError(
@@ -81,7 +84,7 @@ def _check_kept(kept: Iterable[str], table: Table) -> None:
             )
 
 
-def _check_used(why: dict[str, str], source: str) -> None:
+def check_used(why: dict[str, str], source: str) -> None:
     """Refuse a table of which no column can be used: here, before anything is written."""
     if not all(why.values()):
         return
@@ -102,17 +105,17 @@ def read_stage(state: AuditState) -> str:
     whole = read_table(path, state.options.read)
     state.label = label = split_label(whole, name, state.options.read)
     _check_rows(label, state.source)
-    _check_kept(state.options.keep, whole)
+    check_kept(state.options.keep, whole)
     state.table = table = whole.take(label.rows).drop([label.name])
     inspected = inspect_columns(whole, label)
     # What counts as missing in the label is the label's own notice.
     others = [column for column in whole.columns if column.name != label.name]
     columns = [notice for column in others for notice in column.notes]
-    notices = _as_warnings([*inspected, *whole.notices, *columns, *label.notices])
+    notices = as_warnings([*inspected, *whole.notices, *columns, *label.notices])
     leaks = {n.where.removeprefix("column ") for n in inspected if n.code.startswith(_LEAK)}
     leaks -= set(state.options.keep)
-    why = _why_unused(table, leaks)
-    _check_used(why, state.source)
+    why = why_unused(table, leaks)
+    check_used(why, state.source)
     state.used = table.drop([column for column, reason in why.items() if reason])
     state.groups = duplicate_groups(table)
     state.report["warnings"] += notices

@@ -1,4 +1,4 @@
-"""The stages alone: fit, depend, predict, explain, the demo, and the catalog."""
+"""The stages alone: fit, predict, explain, the demo, and the catalog."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +9,6 @@ import numpy as np
 from trivium import kernel
 from trivium._core.errors import DataError, OutputError
 from trivium._core.families import members
-from trivium.audit.depend_stage import depend_stage
 from trivium.audit.explain_stage import explain_rows
 from trivium.audit.fit_stage import encode_stage
 from trivium.audit.options import METRICS, AuditOptions
@@ -22,7 +21,7 @@ from trivium.closedform import ClosedFormClassifier
 from trivium.store import atomic_write, to_json
 from trivium.table import ReadOptions, demo_table, grade, read_table
 
-__all__ = ["audit_demo", "catalog", "depend_only", "explain_run", "fit_only", "predict_file"]
+__all__ = ["audit_demo", "catalog", "explain_run", "fit_only", "predict_file"]
 
 
 def _state(options: AuditOptions, listener: Listener) -> AuditState:
@@ -31,16 +30,6 @@ def _state(options: AuditOptions, listener: Listener) -> AuditState:
     state.report |= {"warnings": [], "seed": options.seed}
     state.journal = lambda name, compute: compute()
     return state
-
-
-@one_thread()
-def depend_only(options: AuditOptions, listener: Listener) -> Section:
-    """Read a table and test its columns against the label; return `data`, `depend`, `warnings`."""
-    state = _state(options, listener)
-    read_stage(state)
-    listener.begin("depend")
-    depend_stage(state)
-    return state.report
 
 
 @one_thread()

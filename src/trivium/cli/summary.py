@@ -7,7 +7,6 @@ from typing import Any
 from trivium.cli.console import echo, printable
 
 __all__ = [
-    "print_dependence",
     "print_explanations",
     "print_summary",
     "print_warnings",
@@ -41,18 +40,6 @@ def print_warnings(warnings: list[dict[str, str]]) -> None:
     for warning in warnings:
         line = f"warning[{warning['code']}]: {warning['where']}: {warning['message']}"
         print(printable(line), file=sys.stderr)
-
-
-def print_dependence(report: dict[str, Any]) -> None:
-    """Print the table of `trivium depend`."""
-    echo(f"{'column':<28} {'kind':<9} {'CKA':>7} {'p':>9} {'q':>9}  kernel")
-    for row in report["depend"]:
-        name = row["column"] if len(row["column"]) <= 28 else row["column"][:27] + "…"
-        echo(
-            f"{name:<28} {row['kind']:<9} {row['cka']:7.4f} {row['p_value']:9.4g} "
-            f"{row['q_value']:9.4g}  {row['kernel']}"
-        )
-    print_warnings(report["warnings"])
 
 
 def print_explanations(items: list[dict[str, Any]]) -> None:

@@ -3,6 +3,7 @@
 import csv
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +39,14 @@ def _finish(result: Any, as_json: bool, fail_on: tuple[Any, ...]) -> None:
         _print_json(result.report)
     else:
         print_summary(result)
-    tripped = [gate for gate in fail_on if gate.trips(result.report)]
+    _apply(fail_on, result.report)
+
+
+def _apply(gates: Sequence[Any], report: dict[str, Any]) -> None:
+    """Say which gates tripped, and exit with 4 where one did."""
+    tripped = [gate for gate in gates if gate.trips(report)]
     for gate in tripped:
-        click.echo(f"gate tripped: {gate} (it is {gate.value(result.report):g})", err=True)
+        click.echo(f"gate tripped: {gate} (it is {gate.value(report):g})", err=True)
     if tripped:
         click.get_current_context().exit(4)
 
@@ -95,23 +101,53 @@ def demo(rows: int, out: Path, seed: int, force: bool, as_json: bool) -> None:
 
 @click.command()
 @file_argument("data")
-@click.option("--target", "--label", "target", required=True, metavar="COL")
-@click.option("--permutations", type=int, default=1000, show_default=True)
+@click.option("--target", "--label", "target", metavar="COL", help="Test the columns against COL.")
+@click.option("--pairs", is_flag=True, help="Test every two columns against each other.")
+@click.option("--fail-if", multiple=True, metavar="RULE", help="Exit 4 when RULE holds.")
+@click.option("--permutations", type=int, default=1000, show_default=True, help="Of the test.")
+@click.option("--fdr", type=float, default=0.05, show_default=True, help="False-discovery rate.")
+@click.option("--correction", default="bh", show_default=True, help="For that rate: bh or by.")
+@click.option("--keep", multiple=True, metavar="COL", help="Test COL although it is a leak.")
+@click.option("--plot", type=_PATH, metavar="FILE", help="Write the figure: .svg or .png.")
 @_SEED
+@_FORCE
 @_JSON
 @reading
-def depend(data: Path, target: str, as_json: bool, **given: Any) -> None:
-    """Test which columns of DATA depend on the target (a category)."""
-    from trivium.audit import AuditOptions, depend_only
-    from trivium.cli.summary import print_dependence
+def depend(data: Path, plot: Path | None, force: bool, as_json: bool, **given: Any) -> None:
+    """Test which columns of DATA depend on a target, on each other, or both.
 
-    options = AuditOptions(data=data, label=target, read=read_options(given), **given)
+    The target is a category, a number, a date or a text. RULE is for example "q<.05": the
+    smallest q-value of all tests is below 0.05, that is, at least one column depends.
+    """
+    from trivium.audit import (
+        DEPEND_QUANTITIES,
+        DependOptions,
+        Screening,
+        check_plot,
+        depend_only,
+        parse_gate,
+        write_plot,
+    )
+    from trivium.cli.dependence import print_dependence
+
+    gates = [
+        parse_gate(rule, option="--fail-if", quantities=DEPEND_QUANTITIES)
+        for rule in given.pop("fail_if")
+    ]
+    names = ("permutations", "fdr", "correction", "seed")
+    how = Screening(**{name: given.pop(name) for name in names})
+    options = DependOptions(data=data, how=how, read=read_options(given), **given)
+    if plot is not None:
+        check_plot(plot, data, force=force)
     with StageLines(quiet=as_json) as lines:
-        report = depend_only(options, lines)
+        found = depend_only(options, lines)
+    if plot is not None:
+        write_plot(found, plot)
     if as_json:
-        _print_json(report)
+        _print_json(found.report)
     else:
-        print_dependence(report)
+        print_dependence(found.report, plot)
+    _apply(gates, found.report)
 
 
 @click.command()

@@ -363,11 +363,14 @@ def test_explain_refuses(
     refusal(capsys)
 
 
-def test_depend_on_a_number_looks_like_regression(
-    run: Path, capsys: pytest.CaptureFixture[str]
+def test_an_audit_by_a_number_looks_like_regression(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert call("depend", run.parent / "d.csv", "--target", "x", "--permutations", "19") == 3
+    command = ["audit", run.parent / "d.csv", "--label", "x", "--out", tmp_path / "r"]
+    assert call(*command) == 3
     assert "looks like regression" in refusal(capsys)
+    # The test of dependence needs no classes.
+    assert call("depend", run.parent / "d.csv", "--target", "x", "--permutations", "19") == 0
 
 
 def test_fit_says_what_it_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,154 @@
+"""`trivium depend`: the columns of a table against a target of any kind, or against each other."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from trivium import dependence
+from trivium._core.errors import DataError
+from trivium.audit.depend_stage import as_dependence_column, screen_columns
+from trivium.audit.options import DependOptions
+from trivium.audit.read_stage import as_warnings, check_kept, check_used, why_unused
+from trivium.audit.state import Listener, Section
+from trivium.audit.target import Target, as_target
+from trivium.audit.threads import one_thread
+from trivium.dependence import DependenceTable
+from trivium.table import Label, Notice, Table, inspect_columns, read_table
+
+__all__ = ["Dependence", "depend_only"]
+
+# What the folds of an audit make of rows does not matter to a test of columns.
+_ABOUT_COLUMNS = {"W-LEAK", "W-CONSTANT", "W-IDENTIFIER"}
+
+
+@dataclass(frozen=True)
+class Dependence:
+    """What `trivium depend` found.
+
+    Args:
+        report: The object that `--json` prints.
+        table: The columns against the target; `None` without one.
+        pairs: Every two columns; `None` unless asked for.
+    """
+
+    report: Section
+    table: DependenceTable | None = None
+    pairs: Any = None
+
+
+@one_thread()
+def depend_only(options: DependOptions, listener: Listener) -> Dependence:
+    """Read a table and test its columns against a target, against each other, or both.
+
+    Raises:
+        DataError: The table or the target is refused, or there is nothing to test it with.
+    """
+    whole = read_table(options.data, options.read)
+    check_kept(options.keep, whole)
+    target = None if options.target is None else as_target(whole, options.target, options.read)
+    notices, leaks = _noticed(whole, target)
+    others = whole if target is None else whole.drop([target.name])
+    why = why_unused(others, leaks - set(options.keep))
+    if target is None and sum(not reason for reason in why.values()) < 2:
+        _refuse_pairs(why, whole.source)
+    check_used(why, whole.source)
+    used = others.select([name for name, reason in why.items() if not reason])
+    report: Section = {
+        "seed": options.how.seed,
+        "fdr": options.how.fdr,
+        "correction": options.how.correction,
+        "data": _data(whole, others, target, why),
+        "warnings": as_warnings(notices),
+    }
+    listener.begin("depend")
+    table = None
+    if target is not None:
+        columns = used.take(target.rows).columns
+        table, report["depend"] = screen_columns(
+            columns, target.column, target.levels, options.how, listener.step
+        )
+    pairs = None
+    if options.pairs:
+        wanted = used if target is None else whole.select([*used.names, target.name])
+        pairs = _pairs(wanted, options, listener)
+        report["pairs"] = pairs.to_dicts()
+    return Dependence(report, table, pairs)
+
+
+def _noticed(whole: Table, target: Target | None) -> tuple[list[Notice], set[str]]:
+    """Everything to know about the table, and the columns that give the target away."""
+    if target is None:
+        # One class for all rows: no column can tell it.
+        label = Label("", np.zeros(whole.n_rows, np.int64), ("",), np.arange(whole.n_rows))
+    else:
+        label = target.label
+    inspected = list(inspect_columns(whole, label))
+    if target is None or not target.levels:
+        inspected = [note for note in inspected if note.code in _ABOUT_COLUMNS]
+    if target is not None and not target.levels:
+        inspected += _copies(whole, target, {note.where for note in inspected})
+    leaks = {n.where.removeprefix("column ") for n in inspected if n.code == "W-LEAK"}
+    others = [column for column in whole.columns if target is None or column.name != target.name]
+    notes = [notice for column in others for notice in column.notes]
+    own = () if target is None else target.notices
+    return [*inspected, *whole.notices, *notes, *own], leaks
+
+
+def _copies(whole: Table, target: Target, named: set[str]) -> list[Notice]:
+    """Note columns with the very values of a target that is no class: all may differ."""
+    values = whole.column(target.name).values
+    found = []
+    for column in whole.columns:
+        where = f"column {column.name}"
+        if column.name == target.name or where in named:
+            continue
+        if values is not None and column.values is not None:
+            same = np.array_equal(column.values, values, equal_nan=True)
+        else:
+            same = column.strings.equals(whole.column(target.name).strings)
+        if same:
+            message = (
+                f"{column.name!r} is equal to the target {target.name!r}: left out, unless --keep "
+                "uses it"
+            )
+            found.append(Notice("W-LEAK", where, message))
+    return found
+
+
+def _refuse_pairs(why: dict[str, str], source: str) -> None:
+    reasons = "; ".join(f"{name!r}: {reason}" for name, reason in why.items() if reason)
+    raise DataError(
+        "depend: --pairs must have at least two columns that vary; "
+        + (f"left out: {reasons}" if reasons else f"there are {len(why)}"),
+        where=source,
+        remedy="Add a column; --category, --text or --number uses an identifier.",
+        code="E-NO-COLUMNS",
+    )
+
+
+def _data(whole: Table, others: Table, target: Target | None, why: dict[str, str]) -> Section:
+    data: Section = {
+        "source": whole.source,
+        "rows": whole.n_rows,
+        "rows_used": whole.n_rows if target is None else len(target.rows),
+        "columns": len(others.columns),
+        "target": None,
+        "unused": [{"column": name, "why": reason} for name, reason in why.items() if reason],
+    }
+    if target is not None:
+        classes = list(target.levels)
+        data["target"] = {"column": target.name, "kind": target.column.kind, "classes": classes}
+    return data
+
+
+def _pairs(table: Table, options: DependOptions, listener: Listener) -> Any:
+    how = options.how
+    return dependence.screen_pairs(
+        [as_dependence_column(column) for column in table.columns],
+        fdr=how.fdr,
+        n_permutations=how.permutations,
+        correction=how.correction,
+        random_state=how.seed,
+        progress=listener.step,
+    )
