@@ -51,6 +51,30 @@ def _excerpt(rng):
     ]
 
 
+def _functions(index, kind):
+    """A leading pair as the audit writes it: numbers and dates as curves, levels by name."""
+    if kind == "category":
+        x, f = ["basic", "plus", "family", None], [-1.1, 0.2, 1.3, -0.4]
+    else:
+        low, step = (18_000.0, 20.0) if kind == "datetime" else (2.5, 0.7)
+        x = [low + step * i for i in range(40)]
+        f = [(i / 20 - 1, (i / 20 - 1) ** 2, math.sin(i / 5))[index % 3] for i in range(40)]
+    return {"x": x, "f": f, "y": ["stays", "leaves", "unsure"], "g": [-0.9, 1.2, 0.3],
+            "correlation": 0.6 - 0.05 * index}  # fmt: skip
+
+
+def _aspects(kind):
+    if kind != "text":
+        return []
+    return [
+        {"aspect": "presence", "p_value": 0.001, "q_value": 0.001, "method": "random shifts",
+         "evidence": ["refund", "hinge"]},
+        {"aspect": "order", "p_value": 0.004, "q_value": 0.004, "method": "words shuffled",
+         "evidence": ["refund before granted"]},
+        {"aspect": "distance", "p_value": 0.31, "q_value": 0.31, "method": "", "evidence": []},
+    ]  # fmt: skip
+
+
 def _depend(rng):
     rows = []
     for index, (name, kind) in enumerate(_KINDS):
@@ -67,6 +91,10 @@ def _depend(rng):
                 "statistic": cka * 0.003,
                 "cka": cka,
                 "p_value": p,
+                "p_tail": p**3,
+                "shape": ("rising", "U", "wave", "levels")[3 if kind == "category" else index % 3],
+                "functions": _functions(index, kind) if index < 8 and kind != "text" else None,
+                "aspects": _aspects(kind),
                 "q_value": min(1.0, p * len(_KINDS) / (index + 1)),
                 "null_band": band,
                 "method": "HSIC, unbiased, 2,000 permutations of the label, groups kept together",

@@ -6,19 +6,24 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from markupsafe import Markup
 from scipy.stats import binomtest
 
 from trivium.report.charts import (
+    FunctionPair,
     Scale,
+    Side,
     band_line,
     bar,
     diverging,
     histogram,
+    multiples,
     reliability,
     shade,
     step,
     whisker,
 )
+from trivium.report.charts.functions import function_pair
 from trivium.report.charts.reliability import wilson
 from trivium.report.charts.svg import element
 
@@ -119,3 +124,48 @@ def test_a_reliability_diagram_puts_the_diagonal_on_the_diagonal():
 def test_shades_grow_with_the_part_of_the_row():
     assert shade(1.0, correct=True) == "right-8"
     assert shade(None, correct=False) == shade(0.0, correct=False) == ""
+
+
+def pair_of(column, label):
+    return FunctionPair(Markup("<b>x</b>"), Markup("rises"), "f and g of <x>", column, label)
+
+
+def test_a_pair_of_functions_is_a_curve_and_a_stem_for_each_level():
+    curve = Side("f", (0.0, 1.0, 2.0), (-1.0, 1.0, 0.0))
+    levels = Side("g", ("no", "yes"), (0.5, -0.5), levels=True)
+    markup = function_pair(pair_of(curve, levels))
+    points = re.search(r'points="([^"]*)"', markup).group(1).split()
+    # From floor (-1) to top (1), in the middle at 0.
+    assert points == ["0.0,96.0", "50.0,18.0", "100.0,57.0"]
+    assert markup.count("<circle") == 2
+    assert attributes(markup, "cx") == pytest.approx([63 + 37 / 4, 63 + 3 * 37 / 4])
+    assert attributes(markup, "cy") == [18.0, 96.0]
+    assert ">no</text>" in markup
+    assert "f is lowest at 0 and highest at 1.00. g is lowest at yes and highest at no" in markup
+    assert "&lt;x&gt;" in markup
+
+
+def test_names_that_do_not_fit_are_left_to_the_extremes():
+    curve = Side("f", (0.0, 1.0), (0.0, 1.0))
+
+    def names(*places):
+        heights = [0.1 * i for i in range(len(places))]
+        markup = function_pair(pair_of(curve, Side("g", places, heights, levels=True)))
+        height = float(re.search(r'role="img" width="100%" height="([\d.]+)"', markup).group(1))
+        return height, [p for p in places if f">{p or 'missing'}</text>" in markup]
+
+    assert names("a", "b", None) == (130.0, ["a", "b", None])
+    assert names("a", "b", "c") == (116.0, ["a", "b", "c"])
+    assert names("first one", "second", "third", "the last") == (130.0, ["first one", "the last"])
+    # Wide characters need twice the room.
+    assert names("\u597d\u8bc4\u4e2d", "\u4e2d\u8bc4\u4e2d", "\u5dee\u8bc4\u4e2d")[0] == 130.0
+    assert names("abc", "abd", "abe")[0] == 116.0
+
+
+def test_dates_of_a_function_are_written_as_days():
+    dates = Side("f", (0.0, 365.0), (0.0, 1.0), dates=True)
+    far = Side("f", (-1e12, 1e12), (0.0, 1.0), dates=True)
+    levels = Side("g", ("a", "b"), (0.0, 0.0), levels=True)
+    assert ">1970-01-01</text>" in function_pair(pair_of(dates, levels))
+    assert "10\u00b9\u00b2</text>" in function_pair(pair_of(far, levels))
+    assert multiples([pair_of(dates, levels)] * 3).count('class="multiple"') == 3

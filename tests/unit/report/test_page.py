@@ -72,11 +72,11 @@ def test_charts_speak_and_tables_have_captions_and_scopes(report):
     text = render(report)
     page = Page(text)
     charts = page.find("svg", role="img")
-    assert len(charts) == 4  # two histograms, calibration, what-if
+    assert len(charts) == 10  # two histograms, calibration, what-if, six pairs of functions
     assert text.count("<title>") == len(charts) + 1
     assert text.count("<desc>") == len(charts)
     unspoken = [s for s in page.find("svg") if "role" not in s and "aria-hidden" not in s]
-    assert len(unspoken) == 1  # the stretched box inside the what-if chart
+    assert len(unspoken) == 5  # the stretched boxes inside the what-if chart and four curves
     assert len(page.find("table")) == len(page.find("caption"))
     assert all(found.get("scope") in ("col", "row") for found in page.find("th"))
 
@@ -247,3 +247,53 @@ def test_the_same_report_gives_the_same_page(report):
 def test_anything_but_a_mapping_is_refused():
     with pytest.raises(ArgumentError, match=r"render: report must be the mapping .* got list"):
         render([])
+
+
+def test_the_strongest_columns_show_their_functions(report):
+    page = Page(render(report))
+    assert len(page.find("div", **{"class": "multiple"})) == 6
+    assert "How they act" in page.text
+    assert "monthly spend rises, r = 0.60" in page.text
+    # Shapes are told of columns that were found only.
+    for row in report["depend"]:
+        row["q_value"] = 0.9
+    bare = Page(render(report))
+    assert not bare.find("div", **{"class": "multiple"})
+    assert "No column stands out" in bare.text
+
+
+@pytest.mark.parametrize(
+    "functions",
+    [
+        None,
+        {},
+        {"x": [1.0], "f": [0.0], "y": ["a", "b"], "g": [0, 1]},
+        {"x": [1.0, None, float("nan")], "f": [0.0, 1.0, 2.0], "y": ["a", "b"], "g": [0, 1]},
+        {"x": "no list", "f": [0.0], "y": ["a", "b"], "g": [0, 1]},
+        {"x": list(range(500)), "f": [0.0] * 500, "y": ["a", "b"], "g": [0, 1]},
+    ],
+)
+def test_functions_that_cannot_be_drawn_are_left_out(report, functions):
+    for row in report["depend"]:
+        row["functions"] = functions
+    page = Page(render(report))
+    assert page.errors == []
+    assert not page.find("div", **{"class": "multiple"})
+
+
+def test_both_p_values_stand_side_by_side(report):
+    text = Page(render(report)).text
+    assert re.search("p, exact ?p, tail ?q ?shape", text)
+    assert "1.3\u00a0\u00d7\u00a010\u207b\u00b9\u2070" in text
+    for row in report["depend"]:
+        row["p_tail"] = None
+    assert "p, tail" not in Page(render(report)).text
+
+
+def test_texts_are_told_in_three_questions(report):
+    text = Page(render(report)).text
+    assert re.search("last note ?order, beyond which words ?0.004 ?0.004 ?refund before", text)
+    assert "Order: words shuffled." in text
+    for row in report["depend"]:
+        row["aspects"] = []
+    assert "What matters in the texts" not in Page(render(report)).text

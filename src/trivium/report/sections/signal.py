@@ -8,7 +8,9 @@ from markupsafe import Markup
 from trivium.report.blocks import Block, Column, Figure, Missing, Paragraph, Section, Table
 from trivium.report.charts import bar, histogram
 from trivium.report.fields import Limits, record, records, stage_reason, words
-from trivium.report.numbers import count, finite, fixed, interval, p_value
+from trivium.report.numbers import count, finite, fixed, interval, number, p_value
+from trivium.report.sections.shape import shape_figure
+from trivium.report.sections.texts import text_table
 from trivium.report.text import shown
 
 __all__ = ["signal_section", "where_section"]
@@ -105,11 +107,20 @@ def where_section(report: Record, limits: Limits) -> Section:
     best = Markup(", ").join(shown(row.get("column"), 40, counted=False) for row in found[:3])
     more = Markup(" and {} more").format(count(len(found) - 3)) if len(found) > 3 else ""
     answer = best + more if found else "No column stands out"
-    return Section("where", "Where is it?", answer, (_columns(rows, limits),))
+    blocks: list[Block | None] = [
+        _columns(rows, limits),
+        shape_figure(found, limits),
+        text_table(rows, limits),
+    ]
+    shown_blocks = tuple(block for block in blocks if block is not None)
+    return Section("where", "Where is it?", answer, shown_blocks)
 
 
 def _columns(rows: Sequence[Record], limits: Limits) -> Table:
+    found = {id(row) for row in _found(rows)}
     methods = {words(row, "method") for row in rows}
+    compared = {count(row.get("rows")) for row in rows}
+    tails = any(finite(row.get("p_tail")) is not None for row in rows)
     strengths = [finite(row.get("cka")) or 0.0 for row in rows]
     bands = [finite(row.get("null_band")) or 0.0 for row in rows]
     limit = max([*strengths, *bands, 1e-9])
@@ -119,44 +130,56 @@ def _columns(rows: Sequence[Record], limits: Limits) -> Table:
         Column("dependence", "chart"),
         Column("CKA", "number"),
         Column("chance, 95\u202f%", "number"),
-        Column("p", "number"),
+        Column("p, exact", "number"),
+        *([Column("p, tail", "number")] if tails else []),
         Column("q", "number"),
-        Column("rows", "number"),
+        *([Column("shape", "short")] if any(words(row, "shape") for row in rows) else []),
+        *([Column("rows", "number")] if len(compared) > 1 else []),
+        *([Column("method")] if len(methods) > 1 else []),
     ]
-    if len(methods) > 1:
-        columns.append(Column("method"))
+    heads = [column.head for column in columns]
     body = []
     for index, row in enumerate(rows[: limits.rows]):
         strength, band = finite(row.get("cka")), finite(row.get("null_band"))
-        cells = [
-            shown(row.get("column"), limits.text // 2),
-            shown(words(row, "kind"), 16),
-            bar(strength, limit, band) if index < _CHARTED else "",
-            fixed(strength),
-            fixed(band),
-            p_value(row.get("p_value")),
-            p_value(row.get("q_value")),
-            count(row.get("rows")),
-        ]
-        if len(methods) > 1:
-            cells.append(shown(words(row, "method"), limits.text))
-        body.append(tuple(cells))
+        # The shape of what is not there says nothing.
+        shape = words(row, "shape") if id(row) in found else ""
+        cells = {
+            "column": shown(row.get("column"), limits.text // 2),
+            "kind": shown(words(row, "kind"), 16),
+            "dependence": bar(strength, limit, band) if index < _CHARTED else "",
+            "CKA": fixed(strength),
+            "chance, 95\u202f%": fixed(band),
+            "p, exact": p_value(row.get("p_value")),
+            "p, tail": number(row.get("p_tail"), 2),
+            "q": p_value(row.get("q_value")),
+            "shape": shown(shape, 16) if shape else "",
+            "rows": count(row.get("rows")),
+            "method": shown(words(row, "method"), limits.text),
+        }
+        body.append(tuple(cells[str(head)] for head in heads))
     return Table(
         "Dependence of each column on the label.",
         tuple(columns),
         tuple(body),
-        _caption(methods),
+        _caption(methods, compared, tails),
         note=_left_out(len(rows), len(body)),
         look="dense",
     )
 
 
-def _caption(methods: set[str]) -> Markup:
+def _caption(methods: set[str], compared: set[str], tails: bool) -> Markup:
     text = Markup(
         "CKA is about 0 for independence (by chance a little below) and 1 at most; the "
         "shaded band is what chance alone reaches in 95\u202f% of permuted tables, and a hollow "
         "bar stays inside it."
     )
+    if tails:
+        text += Markup(
+            " The exact p cannot be smaller than one in the number of permutations; the tail p "
+            "is an approximation that can, and shows how far out the column lies."
+        )
+    if len(compared) == 1:
+        text += Markup(" {} rows.").format(next(iter(compared)))
     if len(methods) == 1 and (method := next(iter(methods))):
         text += Markup(" Method: {}.").format(shown(method.rstrip("."), 200))
     return text
