@@ -38,7 +38,9 @@ def check_plot(path: Path, data: Path, *, force: bool) -> None:
 
 def write_plot(found: Dependence, path: Path) -> None:
     """Draw the table of columns, else the pairs, and write the figure whole."""
-    drawn = found.table if found.table is not None else found.pairs
+    drawn = found.table or found.pairs
+    if drawn is None:
+        return
     require("matplotlib", "plot", "trivium depend --plot")
     import matplotlib as mpl
 

@@ -1,11 +1,9 @@
 """`trivium depend`: the columns of a table against a target of any kind, or against each other."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from trivium import dependence
 from trivium._core.errors import DataError
 from trivium.audit.depend_stage import as_dependence_column, screen_columns
 from trivium.audit.options import DependOptions
@@ -13,7 +11,7 @@ from trivium.audit.read_stage import as_warnings, check_kept, check_used, why_un
 from trivium.audit.state import Listener, Section
 from trivium.audit.target import Target, as_target
 from trivium.audit.threads import one_thread
-from trivium.dependence import DependenceTable
+from trivium.dependence import DependenceTable, PairTable, screen_pairs
 from trivium.table import Label, Notice, Table, inspect_columns, read_table
 
 __all__ = ["Dependence", "depend_only"]
@@ -34,7 +32,7 @@ class Dependence:
 
     report: Section
     table: DependenceTable | None = None
-    pairs: Any = None
+    pairs: PairTable | None = None
 
 
 @one_thread()
@@ -142,9 +140,9 @@ def _data(whole: Table, others: Table, target: Target | None, why: dict[str, str
     return data
 
 
-def _pairs(table: Table, options: DependOptions, listener: Listener) -> Any:
+def _pairs(table: Table, options: DependOptions, listener: Listener) -> PairTable:
     how = options.how
-    return dependence.screen_pairs(
+    return screen_pairs(
         [as_dependence_column(column) for column in table.columns],
         fdr=how.fdr,
         n_permutations=how.permutations,

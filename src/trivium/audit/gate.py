@@ -47,7 +47,7 @@ def _least_aspect(name: str) -> Quantity:
         (
             aspect["q_value"]
             for row in report.get("depend", ())
-            for aspect in row.get("aspects", ())
+            for aspect in row["aspects"]
             if aspect["aspect"] == name
         ),
         default=1.0,

@@ -38,6 +38,32 @@ def _signal(report: Section) -> str:
     )
 
 
+_BEYOND = {
+    "order": "word order in {} matters beyond which words occur",
+    "distance": "the distance between words in {} matters beyond their order",
+}
+
+
+def _texts(report: Section) -> list[str]:
+    """What matters in the texts beyond which words occur, in one sentence."""
+    found, looked = [], []
+    for row in report["depend"]:
+        for item in row["aspects"]:
+            if item["aspect"] not in _BEYOND:
+                continue
+            if item["q_value"] < 0.05:
+                what = _BEYOND[item["aspect"]].format(row["column"])
+                found.append(f"{what} ({_p(item['p_value'])})")
+            elif item["aspect"] == "order":
+                looked.append(row["column"])
+    if found:
+        return [f"Text: {'; '.join(found)}."]
+    if looked:
+        more = f" and {len(looked) - 4} more" if len(looked) > 4 else ""
+        return [f"Text: no sign that word order matters in {', '.join(looked[:4])}{more}."]
+    return []
+
+
 def _estimate(metric: str, score: Mapping[str, float]) -> str:
     half = (score["high"] - score["low"]) / 2
     if metric == "accuracy":
@@ -106,6 +132,7 @@ def verdict(report: Section) -> list[str]:
     return [
         *_leakage(report),
         _signal(report),
+        *_texts(report),
         _prediction(report),
         _comparison(report),
         _labels(report),

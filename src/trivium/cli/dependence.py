@@ -39,10 +39,10 @@ def _print_columns(report: dict[str, Any]) -> None:
     head = f"{'CKA':>7} {'p':>9} {'p (tail)':>9} {'q':>9}"
     echo(f"{'column':<{_NAME}} {'kind':<8} {head}  shape, kernel")
     for row in report["depend"]:
-        about = ": ".join(part for part in (row.get("shape", ""), row["kernel"]) if part)
+        about = ": ".join(part for part in (row["shape"], row["kernel"]) if part)
         echo(
             f"{_padded(row['column'])} {row['kind']:<8} {row['cka']:7.4f} {row['p_value']:9.4g} "
-            f"{row.get('p_tail', float('nan')):9.3g} {row['q_value']:9.4g}  {about}"
+            f"{row['p_tail']:9.3g} {row['q_value']:9.4g}  {about}"
         )
     rows = report["depend"]
     hits = sum(row["q_value"] <= report["fdr"] for row in rows)

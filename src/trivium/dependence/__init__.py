@@ -9,26 +9,35 @@ from typing import TYPE_CHECKING, Any
 from trivium.dependence.columns import DependenceColumn
 from trivium.dependence.false_discovery import benjamini_hochberg, benjamini_yekutieli
 from trivium.dependence.independence import independence_test
-from trivium.dependence.result import DependenceRow, DependenceTable, TestResult
+from trivium.dependence.pair_screen import PairRow, PairTable, screen_pairs
+from trivium.dependence.result import TestResult
 from trivium.dependence.screen import screen
+from trivium.dependence.sequence import AspectTest, SequenceTests, sequence_tests
 from trivium.dependence.statistic import hsic
+from trivium.dependence.table_result import DependenceRow, DependenceTable
 
 if TYPE_CHECKING:
     from trivium.dependence.selectors import HSICLasso, HSICmRMR, HSICScreen
 
 __all__ = [
+    "AspectTest",
     "DependenceColumn",
     "DependenceRow",
     "DependenceTable",
     "HSICLasso",
     "HSICScreen",
     "HSICmRMR",
+    "PairRow",
+    "PairTable",
+    "SequenceTests",
     "TestResult",
     "benjamini_hochberg",
     "benjamini_yekutieli",
     "hsic",
     "independence_test",
     "screen",
+    "screen_pairs",
+    "sequence_tests",
 ]
 
 

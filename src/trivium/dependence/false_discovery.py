@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from trivium._core.errors import ArgumentError, DataError
 
-__all__ = ["benjamini_hochberg", "benjamini_yekutieli"]
+__all__ = ["CORRECTIONS", "benjamini_hochberg", "benjamini_yekutieli"]
 
 
 def benjamini_hochberg(p_values: ArrayLike | Sequence[float]) -> NDArray[np.float64]:
@@ -79,3 +79,6 @@ def _step_up(caller: str, p_values: ArrayLike, factor: float) -> NDArray[np.floa
     result = np.empty_like(values)
     result[order] = np.minimum(1.0, np.minimum.accumulate(steps))
     return result
+
+
+CORRECTIONS = {"bh": benjamini_hochberg, "by": benjamini_yekutieli}

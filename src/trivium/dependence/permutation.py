@@ -206,14 +206,22 @@ def factor_null(
     return torch.cat(found, 1) / n**2
 
 
-def exceedances(null: Float[Tensor, "... b"], observed: Float[Tensor, "..."]) -> Tensor:
+def exceedances(
+    null: Float[Tensor, "... b"], observed: Float[Tensor, "..."], slack: float | None = None
+) -> Tensor:
     """Count permuted statistics that reach the observed one; a near tie counts.
 
     The slack (1e-5 of the statistic in float32, 1e-10 in float64) is far above rounding, so that
     an order that gives the same statistic in exact arithmetic is always counted.
+
+    Args:
+        null: Permuted statistics.
+        observed: The statistic of the rows as given.
+        slack: Share of the statistic that counts as a tie, instead of these.
     """
-    slack = _SLACK[null.dtype] * torch.maximum(observed.abs(), null.abs().mean(-1))
-    return (null >= (observed - slack).unsqueeze(-1)).sum(-1)
+    share = _SLACK[null.dtype] if slack is None else slack
+    margin = share * torch.maximum(observed.abs(), null.abs().mean(-1))
+    return (null >= (observed - margin).unsqueeze(-1)).sum(-1)
 
 
 def permutation_p_value(count: int, n_permutations: int) -> float:

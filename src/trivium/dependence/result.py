@@ -1,6 +1,6 @@
-"""What the tests and the screen return: frozen values, as objects and as plain rows."""
+"""What a test returns: a frozen value that says how it was made."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from trivium._core.checks import require
 
-__all__ = ["DependenceRow", "DependenceTable", "TestResult"]
+__all__ = ["TestResult"]
 
 
 @dataclass(frozen=True)
@@ -63,101 +63,8 @@ class TestResult:
         return axes
 
 
-@dataclass(frozen=True)
-class DependenceRow:
-    """One column's dependence on the target.
-
-    Args:
-        name: The column.
-        kind: `number`, `category`, `date` or `text`.
-        kernel: What its values were compared with, in words.
-        n_rows: Rows compared.
-        missing: Missing values among them (a level or indicator of their own).
-        statistic: Biased HSIC.
-        cka: Debiased centred kernel alignment with the target.
-        p_value: Permutation p-value.
-        q_value: After false-discovery control over the columns.
-        p_adjusted: Westfall-Young: probability that the largest of all columns' studentised
-            statistics reaches this one under independence.
-        method: The null, the number of permutations and what was special.
-        n_permutations: Permutations behind `p_value`.
-        null_band: 95 % point of the null on the scale of `cka`.
-        residual: Share of the kernel's trace that its features leave out.
-    """
-
-    name: str
-    kind: str
-    kernel: str
-    n_rows: int
-    missing: int
-    statistic: float
-    cka: float
-    p_value: float
-    q_value: float
-    p_adjusted: float
-    method: str
-    n_permutations: int
-    null_band: float
-    residual: float
-
-
-@dataclass(frozen=True)
-class DependenceTable:
-    """The dependence of every column on one target, in the order of the columns."""
-
-    target: str
-    rows: tuple[DependenceRow, ...]
-    fdr: float
-    correction: str
-    seed: int
-
-    @property
-    def selected(self) -> tuple[str, ...]:
-        """Names of the columns with a q-value of at most `fdr`, strongest evidence first."""
-        return tuple(row.name for row in self.ranked() if row.q_value <= self.fdr)
-
-    def ranked(self) -> tuple[DependenceRow, ...]:
-        """Return the rows by p-value, then by falling alignment."""
-        return tuple(sorted(self.rows, key=lambda row: (row.p_value, -row.cka)))
-
-    def row(self, name: str) -> DependenceRow:
-        """Return the row of one column.
-
-        Raises:
-            KeyError: There is no such column.
-        """
-        for row in self.rows:
-            if row.name == name:
-                return row
-        raise KeyError(name)
-
-    def to_dicts(self) -> list[dict[str, Any]]:
-        """Return the ranked rows as JSON objects, the keys of `report.json`."""
-        return [
-            {"column": row.name, "rows": row.n_rows}
-            | {key: value for key, value in asdict(row).items() if key not in {"name", "n_rows"}}
-            for row in self.ranked()
-        ]
-
-    def plot(self, ax: Any = None) -> Any:
-        """Draw the alignments as bars, each with the 95 % point of its null; return the axes.
-
-        Raises:
-            MissingExtraError: matplotlib is not installed.
-        """
-        axes = _axes(ax)
-        rows = self.ranked()[::-1]
-        places = np.arange(len(rows))
-        colors = ["C0" if row.q_value <= self.fdr else "0.7" for row in rows]
-        axes.barh(places, [max(0.0, row.cka) for row in rows], color=colors)
-        axes.scatter([row.null_band for row in rows], places, marker="|", color="C3", zorder=3)
-        axes.set_yticks(places, [row.name for row in rows])
-        axes.set_xlabel(f"debiased CKA with {self.target} (red: 95 % point under independence)")
-        return axes
-
-
 def _axes(ax: Any) -> Any:
     if ax is not None:
         return ax
-    pyplot = require("matplotlib.pyplot", "plot", "DependenceTable.plot")
+    pyplot = require("matplotlib.pyplot", "plot", "TestResult.plot")
     return pyplot.subplots()[1]

@@ -4,7 +4,7 @@ import math
 import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -15,44 +15,24 @@ from torch import Tensor
 from trivium._core.checks import check_choice, check_number
 from trivium._core.errors import ArgumentError, DataError, ShapeError, TriviumWarning
 from trivium._core.random import RandomState, check_seed, numpy_generator
-from trivium.dependence.columns import DependenceColumn, FeatureBlock, feature_blocks
+from trivium.dependence.columns import DependenceColumn, feature_blocks
 from trivium.dependence.compression import compress
-from trivium.dependence.false_discovery import benjamini_hochberg, benjamini_yekutieli
+from trivium.dependence.false_discovery import CORRECTIONS
 from trivium.dependence.pair import LEAST_ROWS
-from trivium.dependence.permutation import (
-    Permutations,
-    exceedances,
-    factor_null,
-    permutation_p_value,
+from trivium.dependence.permutation import Permutations, exceedances, permutation_p_value
+from trivium.dependence.screen_block import (
+    block_nulls,
+    block_rows,
+    leading_of,
+    target_features,
+    tolerance,
 )
-from trivium.dependence.result import DependenceRow, DependenceTable
-from trivium.dependence.sums import factor_sums
+from trivium.dependence.table_result import DependenceRow, DependenceTable
 
 __all__ = ["screen"]
 
-_CORRECTIONS = {"bh": benjamini_hochberg, "by": benjamini_yekutieli}
-_FEW = 10  # columns with fewer permuted statistics above their own get more permutations
 _MOST = 100_000
-_NULL_BYTES = 64 * 2**20
-
-
-@dataclass(frozen=True)
-class _Target:
-    """Features of the target: all in float64; the leading ones, centered, by row, in float32."""
-
-    values: Float[Tensor, "s n"]
-    small: Float[Tensor, "n t"]
-    own: float
-
-
-@dataclass(frozen=True)
-class _Null:
-    """What the permutations said about one column."""
-
-    count: int
-    permutations: int
-    band: float
-    score: float
+_MOST_FUNCTIONS = 20
 
 
 def screen(
@@ -120,11 +100,11 @@ def screen(
     seed = check_seed(random_state)
     fdr = check_number("screen", "fdr", fdr, "in (0, 1)")
     first = int(check_number("screen", "n_permutations", n_permutations, "positive", integer=True))
-    check_choice("screen", "correction", correction, _CORRECTIONS)
+    check_choice("screen", "correction", correction, CORRECTIONS)
     if not columns:
         return DependenceTable(target.name, (), fdr, correction, seed)
     rows = _rows(columns, target, max_rows, seed)
-    psi = _target_features(target.take(rows))
+    psi = target_features(target.take(rows))
     orders = Permutations(len(rows), first, seed=seed)
     last = min(math.ceil(len(columns) / fdr), _MOST)
     more = orders
@@ -134,10 +114,15 @@ def screen(
     scores = torch.full((len(columns),), -math.inf)
     largest = torch.full((orders.count + 1,), -math.inf)
     for places, block in feature_blocks([column.take(rows) for column in columns]):
-        nulls, peak = _block_nulls(block, psi, orders, more)
+        features = compress(block.values, tolerance(len(rows)), torch.float32)
+        nulls, peak = block_nulls(features, psi, orders, more)
         largest = torch.maximum(largest, peak)
         scores[places] = torch.tensor([null.score for null in nulls])
-        found.update(zip(places, _block_rows(block, psi, nulls), strict=True))
+        drawn = [
+            leading_of(column, each, psi, null, fdr)
+            for column, each, null in zip(block.columns, features, nulls, strict=True)
+        ]
+        found.update(zip(places, block_rows(block, features, psi, nulls, drawn), strict=True))
         if progress is not None:
             progress(len(found), len(columns))
     ordered = [found[place] for place in range(len(columns))]
@@ -175,90 +160,6 @@ def _rows(
     return rows
 
 
-def _target_features(target: DependenceColumn) -> _Target:
-    block = next(feature_blocks([target], rare=1))[1]
-    values = block.values[0]
-    small = compress(block.values, _tolerance(len(target)), torch.float32)[0]
-    if len(small) == 0:
-        raise DataError(
-            "screen: the target must have at least two values; got one",
-            where=f"target {target.name!r}",
-        )
-    own = float(factor_sums(values, values).estimate("unbiased"))
-    return _Target(values, small.T.contiguous(), own)
-
-
-def _tolerance(n: int) -> float:
-    """Share of a kernel's trace that the null may ignore: far below what n rows can show."""
-    return 1e-2 / n
-
-
-def _block_nulls(
-    block: FeatureBlock, target: _Target, orders: Permutations, more: Permutations
-) -> tuple[list[_Null], Float[Tensor, " b"]]:
-    """Compare each column with its permutations; return also the largest score of each order."""
-    features = compress(block.values, _tolerance(orders.n_rows), torch.float32)
-    widths = [len(each) for each in features]
-    null = factor_null(torch.cat(features), target.small, orders, widths=widths)
-    observed, drawn = null[:, 0], null[:, 1:]
-    counts = exceedances(drawn, observed)
-    totals = torch.full_like(counts, orders.count)
-    few = torch.nonzero((counts < _FEW) & (torch.tensor(widths) > 0))[:, 0].tolist()
-    if more is not orders:
-        skip = 1 if more.enumerated else orders.count + 1
-        step = max(1, _NULL_BYTES // (4 * more.count))
-        for low in range(0, len(few), step):
-            part = few[low : low + step]
-            again = factor_null(
-                torch.cat([features[i] for i in part]),
-                target.small,
-                more,
-                widths=[widths[i] for i in part],
-                start=skip,
-            )
-            before = 0 if more.enumerated else counts[part]
-            counts[part] = before + exceedances(again, observed[part])
-            totals[part] = more.count
-    spread = null.std(1, keepdim=True)
-    scores = torch.where(spread > 0, (null - null.mean(1, keepdim=True)) / spread, -math.inf)
-    bands = torch.quantile(drawn, 0.95, dim=1) - drawn.mean(1)
-    return [
-        _Null(int(c), int(t), float(b), float(s))
-        for c, t, b, s in zip(counts, totals, bands, scores[:, 0], strict=True)
-    ], scores.amax(0)
-
-
-def _block_rows(block: FeatureBlock, target: _Target, nulls: list[_Null]) -> list[DependenceRow]:
-    """Statistics of each column, in float64 and from all features."""
-    pair = factor_sums(block.values, target.values)
-    own = factor_sums(block.values, block.values).estimate("unbiased")
-    scale = (own * target.own).clamp_min(0).sqrt()
-    biased, unbiased = pair.estimate("biased"), pair.estimate("unbiased")
-    rows = []
-    for i, (column, null) in enumerate(zip(block.columns, nulls, strict=True)):
-        constant = math.isinf(null.score)
-        size = 0.0 if constant else float(scale[i])
-        rows.append(
-            DependenceRow(
-                name=column.name,
-                kind=column.kind,
-                kernel=block.kernels[i],
-                n_rows=len(column),
-                missing=int(column.missing.sum()),
-                statistic=0.0 if constant else max(0.0, float(biased[i])),
-                cka=float(unbiased[i]) / size if size > 0 else 0.0,
-                p_value=permutation_p_value(null.count, null.permutations),
-                q_value=1.0,
-                p_adjusted=1.0,
-                method="constant" if constant else "",
-                n_permutations=null.permutations,
-                null_band=null.band / size if size > 0 else 0.0,
-                residual=block.residuals[i],
-            )
-        )
-    return rows
-
-
 def _finish(
     rows: list[DependenceRow],
     scores: Tensor,
@@ -268,7 +169,7 @@ def _finish(
     sample: str,
 ) -> tuple[DependenceRow, ...]:
     """Add what needs all columns: q-values and Westfall-Young p-values."""
-    q_values = _CORRECTIONS[correction]([row.p_value for row in rows])
+    q_values = CORRECTIONS[correction]([row.p_value for row in rows])
     adjusted = exceedances(largest[1:].expand(len(rows), -1), scores)
     constant = [row.name for row in rows if row.method == "constant"]
     if constant:
@@ -279,6 +180,8 @@ def _finish(
             TriviumWarning,
             stacklevel=3,
         )
+    strongest = sorted(range(len(rows)), key=lambda i: (rows[i].p_value, -rows[i].cka))
+    shown = {rows[i].name for i in strongest[:_MOST_FUNCTIONS]}
     finished = []
     for row, q_value, count in zip(rows, q_values, adjusted.tolist(), strict=True):
         words = "all " if row.n_permutations == orders.possible - 1 else ""
@@ -289,6 +192,7 @@ def _finish(
                 q_value=float(q_value),
                 p_adjusted=1.0 if row.method else permutation_p_value(count, orders.count),
                 method=row.method or method,
+                functions=row.functions if row.name in shown else None,
             )
         )
     return tuple(finished)

@@ -10,12 +10,12 @@ from jaxtyping import Float
 from scipy.sparse import coo_matrix
 from torch import Tensor
 
-__all__ = ["text_features", "words_of"]
+__all__ = ["WORD", "text_features", "words_of"]
 
 WIDTH = 256
 # Scripts written without spaces count by character, all others by word.
 _ALONE = r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
-_WORD = re.compile(rf"[{_ALONE}]|(?:(?![{_ALONE}])[^\W_])+")
+WORD = re.compile(rf"[{_ALONE}]|(?:(?![{_ALONE}])[^\W_])+")
 
 
 def words_of(text: str) -> set[str]:
@@ -25,7 +25,7 @@ def words_of(text: str) -> set[str]:
         >>> sorted(words_of("The cat, the CAT"))
         ['cat', 'the']
     """
-    return set(_WORD.findall(text.casefold()))
+    return set(WORD.findall(text.casefold()))
 
 
 def text_features(texts: Sequence[str | None]) -> tuple[Float[Tensor, "r n"], str, float]:

@@ -18,15 +18,16 @@ def grade(report: Mapping[str, Any], truth: Mapping[str, Any]) -> list[dict[str,
         truth: `Demo.truth`.
 
     Returns:
-        For each planted effect `what, planted, found, grade`; the grade is `"found"`, `"missed"`
-        or `"not visible yet"`. A column counts as seen when its q-value is at most 0.01.
+        For each planted effect `what, planted, found, grade`; the grade is `"found"` or
+        `"missed"`. A column counts as seen when its q-value is at most 0.01, the order of its
+        words when that aspect's is.
     """
-    seen = {row["column"]: row for row in report.get("depend", []) if "aspect" not in row}
+    seen = {row["column"]: row for row in report.get("depend", [])}
     entries = [_graded_column(name, what, seen) for name, what in truth["informative"].items()]
     return [
         *entries,
         _graded_nulls(truth["null"], seen),
-        _graded_order(truth["order_only"], report, seen),
+        _graded_order(truth["order_only"], seen),
         _graded_flips(report, truth),
         _graded_left_out(report, truth),
         _graded_duplicates(report, truth),
@@ -56,21 +57,16 @@ def _graded_nulls(nulls: Mapping[str, str], seen: Mapping[str, Any]) -> dict[str
     )
 
 
-def _graded_order(name: str, report: Mapping[str, Any], seen: Mapping[str, Any]) -> dict[str, str]:
+def _graded_order(name: str, seen: Mapping[str, Any]) -> dict[str, str]:
+    """Order found, and not mistaken for words: which words occur says nothing here."""
     planted = "a text that acts by the order of its words alone"
-    tests = [
-        row
-        for row in report.get("depend", [])
-        if row["column"] == name and row.get("aspect") == "order"
-    ]
-    if tests:
-        q_value = tests[0]["q_value"]
-        good = q_value <= _LEVEL
-        return _entry(f"column {name}", planted, f"order: q = {q_value:.2g}", good=good)
-    words = f"its words: q = {seen[name]['q_value']:.2g}; " if name in seen else ""
-    found = words + "no stage of this version looks at order"
-    entry = _entry(f"column {name}", planted, found, good=False)
-    return {**entry, "grade": "not visible yet"}
+    aspects = seen[name].get("aspects", []) if name in seen else []
+    tests = {item["aspect"]: item["q_value"] for item in aspects}
+    if "order" not in tests:
+        return _entry(f"column {name}", planted, "order was not tested", good=False)
+    words = f"; its words: q = {tests['presence']:.2g}" if "presence" in tests else ""
+    found = f"order beyond words: q = {tests['order']:.2g}{words}"
+    return _entry(f"column {name}", planted, found, good=tests["order"] <= _LEVEL)
 
 
 def _graded_flips(report: Mapping[str, Any], truth: Mapping[str, Any]) -> dict[str, str]:

@@ -142,7 +142,7 @@ def test_list_names_every_family(capsys: pytest.CaptureFixture[str]) -> None:
 def test_demo_grades_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "demo"
     assert call("demo", "--rows", 300, "--out", out) == 0
-    assert "[not visible yet]" in capsys.readouterr().out
+    assert "] column visit_steps: planted a text that acts by the order" in capsys.readouterr().out
     assert json.loads((out / "truth.json").read_text())["flipped_rows"]
 
 

@@ -68,10 +68,10 @@ def _aspects(kind):
         return []
     return [
         {"aspect": "presence", "p_value": 0.001, "q_value": 0.001, "method": "random shifts",
-         "evidence": ["refund", "hinge"]},
+         "evidence": ""},
         {"aspect": "order", "p_value": 0.004, "q_value": 0.004, "method": "words shuffled",
-         "evidence": ["refund before granted"]},
-        {"aspect": "distance", "p_value": 0.31, "q_value": 0.31, "method": "", "evidence": []},
+         "evidence": "refund / granted; left / hinge"},
+        {"aspect": "distance", "p_value": 0.31, "q_value": 0.31, "method": "", "evidence": ""},
     ]  # fmt: skip
 
 

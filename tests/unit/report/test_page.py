@@ -176,13 +176,13 @@ def test_no_flags_is_a_good_result(report):
 def test_the_demonstration_grades_itself(report):
     report["demo"] = {
         "truth": [
-            {"what": "order", "planted": "swap", "found": "-", "grade": "not visible yet"},
+            {"what": "order", "planted": "swap", "found": "-", "grade": "missed"},
             {"what": "x1", "planted": "cubic", "found": "rank 1", "grade": "found"},
         ]
     }
     page = Page(render(report))
     assert "1 of 2 found" in page.text
-    assert "\u25cb not visible yet" in page.text
+    assert "\u2717 missed" in page.text
     assert page.find("section")[1]["id"] == "demo"
 
 
@@ -292,7 +292,8 @@ def test_both_p_values_stand_side_by_side(report):
 
 def test_texts_are_told_in_three_questions(report):
     text = Page(render(report)).text
-    assert re.search("last note ?order, beyond which words ?0.004 ?0.004 ?refund before", text)
+    words = "refund / granted; left / hinge"
+    assert re.search(f"last note ?order, beyond which words ?0.004 ?0.004 ?{words}", text)
     assert "Order: words shuffled." in text
     for row in report["depend"]:
         row["aspects"] = []

@@ -153,11 +153,17 @@ def test_few_rows_are_filled(made):
     assert small.truth["rows"] == 100
 
 
+def _aspects(order):
+    tests = {"presence": 0.6, "order": order, "distance": 0.4}
+    return [{"aspect": aspect, "q_value": q_value} for aspect, q_value in tests.items()]
+
+
 def _report(truth, **change):
     names = [*truth["informative"], *truth["null"], truth["order_only"]]
     good = {
         "depend": [
             {"column": name, "q_value": 0.002 if name in truth["informative"] else 0.5}
+            | ({"aspects": _aspects(0.001)} if name == truth["order_only"] else {})
             for name in names
         ],
         "flags": {
@@ -183,8 +189,7 @@ def _grades(report, truth):
 
 def test_a_right_report_is_graded_found(made):
     grades = _grades(_report(made.truth), made.truth)
-    assert grades.pop("column visit_steps") == "not visible yet"
-    assert len(grades) == 9
+    assert len(grades) == 10
     assert set(grades.values()) == {"found"}
 
 
@@ -200,16 +205,19 @@ def test_a_wrong_report_is_graded_missed(made):
     }
     for report in (_report(truth, **wrong), {}):
         grades = _grades(report, truth)
-        assert grades.pop("column visit_steps") == "not visible yet"
         assert set(grades.values()) == {"missed"}
 
 
-def test_an_order_test_is_graded_when_there_is_one(made):
+def test_the_order_of_words_is_graded_by_its_own_test(made):
     report = _report(made.truth)
+    row = next(row for row in report["depend"] if row["column"] == "visit_steps")
     for q_value, wanted in ((0.001, "found"), (0.3, "missed")):
-        row = {"column": "visit_steps", "aspect": "order", "q_value": q_value}
-        tested = report | {"depend": [*report["depend"], row]}
-        assert _grades(tested, made.truth)["column visit_steps"] == wanted
+        row["aspects"] = _aspects(q_value)
+        assert _grades(report, made.truth)["column visit_steps"] == wanted
+    # That the words themselves matter is no sign of their order.
+    row["aspects"] = [{"aspect": "presence", "q_value": 0.001}]
+    entry = next(e for e in grade(report, made.truth) if e["what"] == "column visit_steps")
+    assert (entry["grade"], entry["found"]) == ("missed", "order was not tested")
 
 
 def test_flags_beyond_the_first_five_percent_do_not_count(made):

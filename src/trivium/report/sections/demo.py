@@ -12,11 +12,7 @@ from trivium.report.text import shown
 
 __all__ = ["demo_section"]
 
-_MARKS = {
-    "found": "\u2713 found",
-    "missed": "\u2717 missed",
-    "not visible yet": "\u25cb not visible yet",
-}
+_MARKS = {"found": "\u2713 found", "missed": "\u2717 missed"}
 
 
 def demo_section(report: Mapping[str, Any], limits: Limits) -> Section | None:
@@ -31,7 +27,7 @@ def demo_section(report: Mapping[str, Any], limits: Limits) -> Section | None:
             shown(item.get("planted"), 300),
             shown(item.get("found"), 300),
             Markup('<span class="grade {}">{}</span>').format(
-                words(item, "grade").split(" ")[0] if words(item, "grade") in _MARKS else "",
+                words(item, "grade") if words(item, "grade") in _MARKS else "",
                 _MARKS.get(words(item, "grade")) or shown(item.get("grade"), 40),
             ),
         )

@@ -6,7 +6,7 @@ from typing import Any
 from markupsafe import Markup
 
 from trivium.report.blocks import Column, Table
-from trivium.report.fields import Limits, listed, records, words
+from trivium.report.fields import Limits, records, words
 from trivium.report.numbers import p_value
 from trivium.report.text import shown
 
@@ -18,7 +18,6 @@ _QUESTIONS = {
     "order": "order, beyond which words",
     "distance": "distance, beyond order",
 }
-_EVIDENCE = 5
 
 
 def text_table(rows: Sequence[Record], limits: Limits) -> Table | None:
@@ -27,7 +26,7 @@ def text_table(rows: Sequence[Record], limits: Limits) -> Table | None:
     methods = []
     for row in rows[: limits.rows]:
         for item in records(row, "aspects"):
-            aspect = words(item, "aspect")
+            aspect, evidence = words(item, "aspect"), words(item, "evidence")
             if method := words(item, "method"):
                 methods.append((aspect, method))
             body.append(
@@ -36,7 +35,7 @@ def text_table(rows: Sequence[Record], limits: Limits) -> Table | None:
                     _QUESTIONS.get(aspect) or shown(aspect, 40),
                     p_value(item.get("p_value")),
                     p_value(item.get("q_value")),
-                    _evidence(item, limits),
+                    shown(evidence, 2 * limits.text) if evidence else "",
                 )
             )
     if not body:
@@ -54,11 +53,6 @@ def text_table(rows: Sequence[Record], limits: Limits) -> Table | None:
         _caption(methods),
         look="prose",
     )
-
-
-def _evidence(item: Record, limits: Limits) -> Markup:
-    parts = [shown(part, limits.text // 2) for part in listed(item, "evidence")[:_EVIDENCE]]
-    return Markup("; ").join(parts)
 
 
 def _caption(methods: Sequence[tuple[str, str]]) -> Markup:
