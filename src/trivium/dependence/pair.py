@@ -54,6 +54,10 @@ class Pair:
             second if isinstance(second, float) else None,
         )
 
+    def swapped(self) -> "Pair":
+        """Return the pair with x and y in each other's place."""
+        return replace(self, x=self.y, y=self.x, kernel_x=self.kernel_y, kernel_y=self.kernel_x)
+
     def take(self, rows: Tensor) -> "Pair":
         """Return the pair with these rows."""
         return replace(self, x=self.x[rows], y=self.y[rows])

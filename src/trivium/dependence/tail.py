@@ -174,7 +174,8 @@ def hsic_tails(
     r"""Return P(HSIC ≥ statistic) under independence for several columns and one target.
 
     The statistic is first moved and scaled so that the exact mean and variance over all
-    permutations are those of the weighted chi-square, which takes most of the error at small n away.
+    permutations are those of the weighted chi-square, which takes most of the error at small n
+    away.
 
     Args:
         statistics: Biased HSIC, $\mathrm{tr}(A B) / n^2$ of the centered Gram matrices.
@@ -201,7 +202,9 @@ def hsic_tails(
     adjusted = torch.zeros(len(columns), dtype=torch.float64)
     for place, (each, statistic) in enumerate(zip(columns, statistics.tolist(), strict=True)):
         padded[place, : len(each.values)] = each.values.cpu()
-        adjusted[place] = statistic * n if gamma else _standardized(statistic * n**2, each, target)
+        adjusted[place] = (
+            statistic * n**2 if gamma else _standardized(statistic * n**2, each, target)
+        )
     weights = (padded[:, :, None] * target.values.cpu() / n).flatten(1)
     if not weights.shape[1]:
         weights = torch.zeros(len(columns), 1, dtype=torch.float64)
