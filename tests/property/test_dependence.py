@@ -50,7 +50,9 @@ def test_hsic_is_symmetric_bounded_and_blind_to_order(x, y, order):
 def test_p_value_is_a_probability_and_blind_to_order(x, y, order, seed):
     options = {"n_permutations": 19, "random_state": seed}
     result = independence_test(x, y, **options)
-    assert 1 / 20 <= result.p_value <= 1
+    members = 1 + result.n_permutations
+    assert members >= 19 or result.method == "constant"
+    assert 1 / members <= result.p_value <= 1
     assert np.isfinite([result.statistic, result.cka, result.null_band, *result.null]).all()
     assert independence_test(x[order], y[order], **options).p_value == result.p_value
 

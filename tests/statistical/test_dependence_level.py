@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import hypergeom
 
 from trivium.dependence import DependenceColumn, independence_test, screen
-from trivium.dependence.screen import _FEW
+from trivium.dependence.screen_block import _FEW
 from trivium.testing.dependence_laws import rejection_bound
 
 SIMULATIONS, ROWS, PERMUTATIONS = 2000, 60, 100

@@ -1,10 +1,11 @@
 """The statistic of two variables after every member of a group, by either road."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from trivium._core.errors import ArgumentError
@@ -13,18 +14,20 @@ from trivium.dependence.compression import compress
 from trivium.dependence.pair import Pair
 from trivium.dependence.permutation import Permutations, factor_null, gram_null
 from trivium.dependence.shift import Shifts
-from trivium.dependence.shift_factors import factor_shifts
 from trivium.dependence.shift_grams import gram_shifts
-from trivium.kernel import Kernel
+from trivium.dependence.shift_stream import stream_shifts
+from trivium.kernel import Kernel, Nystroem
 
-__all__ = ["NullValues", "factors_of", "permutation_values", "shift_values"]
+__all__ = ["NullValues", "landmark_maps", "permutation_values", "shift_values"]
 
 _GRAM_PAIRS = 20_000**2  # rows squared times pairs of kernels, at most: seconds, not minutes
 _SINGLE_ROWS = 2_000
 _SMALL_ROWS = 1_000
 _EXACT = 1e-12
 _RANKS = (64, 100)
-_GRID_RANK = 30
+_GRID_RANK = 40
+_LANDMARK_ROWS = 4096
+_LANDMARK_TOL = 1e-6
 _SLACK = {torch.float32: 1e-4, torch.float64: 1e-8}
 
 
@@ -57,6 +60,7 @@ def shift_values(
 ) -> NullValues:
     """Statistics of all cyclic shifts: complete Gram matrices, or features of many rows."""
     n, series = pair.n_rows, min_lag is not None
+    pair = replace(pair, x=_near_zero(pair.x, grids[0]), y=_near_zero(pair.y, grids[1]))
     pairs = len(grids[0]) * len(grids[1])
     complete = n**2 * max(1, pairs // 4) <= _GRAM_PAIRS
     shifts = Shifts(n, count, seed, coarse=not (complete or series), shuffle=not series)
@@ -64,12 +68,19 @@ def shift_values(
         values = gram_shifts(pair.x, grids[0], pair.y, grids[1], shifts)
         residual, road = 0.0, "complete Gram matrices"
     else:
-        values, residual, road = _factor_shift_values(pair, grids, shifts)
+        values, residual, road = _stream_shift_values(pair, grids, shifts)
     words = f"{shifts.total} shifts" + (f" in {shifts.cosets} cosets" if shifts.cosets > 1 else "")
     if series:
         values, words = _lagged(values, min_lag or 1, n)
     slack = _SLACK[torch.float64 if complete and n < _SINGLE_ROWS else torch.float32]
     return NullValues(values, f"{road}, {words}", residual, shifts.moved, slack)
+
+
+def _near_zero(rows: Tensor, grid: Grid) -> Tensor:
+    """Move the origin where no kernel feels it: single precision would lose digits far away."""
+    if rows.is_floating_point() and all(kernel.stationary for kernel in grid):
+        return rows - rows.median(0).values
+    return rows
 
 
 def _lagged(values: Tensor, least: int, n: int) -> tuple[Tensor, str]:
@@ -85,28 +96,34 @@ def _lagged(values: Tensor, least: int, n: int) -> tuple[Tensor, str]:
     )
 
 
-def _factor_shift_values(
+def _stream_shift_values(
     pair: Pair, grids: tuple[Grid, Grid], shifts: Shifts
 ) -> tuple[Tensor, float, str]:
-    tol = 1e-2 / pair.n_rows
     rank = _RANKS[1] if len(grids[0]) * len(grids[1]) == 1 else _GRID_RANK
-    phis, left = factors_of(pair.x, grids[0], rank, tol)
-    psis, right = factors_of(pair.y, grids[1], rank, tol)
-    columns = [factor_shifts(phis, psi, shifts) for psi in psis]
-    road = f"factors of rank {_widths(phis)} and {_widths(psis)}"
-    return torch.stack(columns, 1).double(), max(left, right), road
+    maps_x, left = landmark_maps(pair.x, grids[0], rank)
+    maps_y, right = landmark_maps(pair.y, grids[1], rank)
+    values = stream_shifts(pair.x, maps_x, pair.y, maps_y, shifts)
+    widths = (" + ".join(str(each.n_features) for each in maps) for maps in (maps_x, maps_y))
+    return values, max(left, right), "features of rank {} and {}".format(*widths)
 
 
-def factors_of(
-    rows: Tensor, grid: Sequence[Kernel], rank: int, tol: float
-) -> tuple[list[Float[Tensor, "r n"]], float]:
-    """Centered single-precision features of each kernel, and the largest share left out."""
-    found, residual = [], 0.0
+def landmark_maps(
+    rows: Shaped[Tensor, "n d"], grid: Sequence[Kernel], rank: int
+) -> tuple[list[Nystroem], float]:
+    """Nyström maps of each kernel, and the largest share of a trace that they leave out.
+
+    The landmarks are pivots among evenly spaced rows in the order of the variable's own values:
+    they do not depend on the other variable, so all members of a group see the same features.
+    """
+    order = torch.from_numpy(np.lexsort(rows.cpu().numpy().T[::-1])).to(rows.device)
+    places = torch.linspace(0, len(rows) - 1, min(len(rows), _LANDMARK_ROWS), dtype=torch.float64)
+    sample = _wide(rows[order[places.round().long().to(rows.device)]])
+    maps, residual = [], 0.0
     for kernel in grid:
-        factor = kernel.factor(_wide(rows) if len(rows) < _GRAM_PAIRS**0.5 else rows, rank, tol)
+        factor = kernel.factor(sample, rank, _LANDMARK_TOL)
         residual = max(residual, factor.relative_residual)
-        found.append(compress(factor.values.mT[None], tol, torch.float32)[0])
-    return found, residual
+        maps.append(Nystroem(kernel=kernel, n_features=rank).fit(sample[factor.pivots]))
+    return maps, residual
 
 
 def permutation_values(pair: Pair, grids: tuple[Grid, Grid], orders: Permutations) -> NullValues:
