@@ -53,9 +53,9 @@ def _comes_first(
     """Whether one pair of rank matrices precedes the other: fewer columns, then the first ranks."""
     for left, right in zip(one, other, strict=True):
         if left.shape[1] != right.shape[1]:
-            return left.shape[1] < right.shape[1]
+            return bool(left.shape[1] < right.shape[1])
         apart = np.flatnonzero((left != right).any(1))
         if len(apart):
             row = apart[0]
-            return tuple(left[row]) < tuple(right[row])
+            return bool(tuple(left[row]) < tuple(right[row]))
     return False

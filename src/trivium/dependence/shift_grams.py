@@ -15,6 +15,7 @@ __all__ = ["gram_shifts"]
 
 _BUDGET = 32 * 2**20
 _SINGLE_ROWS = 2_000  # from here on single precision: rounding is far below the null's spread
+_SMALL_ROWS = 512  # up to here calls cost more than the layout of one product
 _BUFFERS = 4
 
 
@@ -61,12 +62,9 @@ def gram_shifts(
     dtype = dtype or (torch.float64 if n < _SINGLE_ROWS else torch.float32)
     order = torch.from_numpy(shifts.start()).to(x.device)
     left = WrappedGrams(_cast(x[order], dtype), kernels_x, m, dtype)
-    rights = [
-        WrappedGrams(
-            _cast(y[order][torch.from_numpy(base).to(y.device)], dtype), kernels_y, m, dtype
-        )
-        for base in shifts.bases()
-    ]
+    right = WrappedGrams(_cast(y[order], dtype), kernels_y, m, dtype)
+    bases = (torch.from_numpy(base).to(y.device) for base in shifts.bases())
+    rights = [right.permuted(base) for base in bases]
     work = _Correlation(left, rights, progress)
     per_row = dtype.itemsize * _BUFFERS * (left.n_kernels + len(kernels_y)) * m
     work.add_diagonals(max(1, budget // per_row))
@@ -145,6 +143,10 @@ class _Correlation:
 
     def _correlate(self, first: Tensor, seconds: list[Tensor], weight: int) -> None:
         front = torch.fft.rfft(first)
+        if self.n <= _SMALL_ROWS:
+            back = torch.fft.rfft(torch.stack(seconds))
+            self.spectrum += weight * torch.einsum("adf,cbdf->abcf", front.conj(), back)
+            return
         for place, second in enumerate(seconds):
             back = torch.fft.rfft(second)
             for i, one in enumerate(front):
@@ -178,8 +180,9 @@ def _add_rows(sums: Tensor, diagonals: Tensor, low: int, *, both: bool) -> None:
     if not both:
         return
     count, m = diagonals.shape[1:]
-    shifted = torch.zeros(len(diagonals), m + count, dtype=sums.dtype, device=sums.device)
-    for step in range(count):
-        shifted[:, step : step + m] += diagonals[:, step]
+    # Diagonal `step` is written `step` places further right, so that rows are columns.
+    skewed = diagonals.new_zeros(len(diagonals), count, m + count)
+    skewed.as_strided(diagonals.shape, (skewed.stride(0), m + count + 1, 1)).copy_(diagonals)
+    shifted = skewed.sum(1, dtype=torch.float64)
     shifted[:, :count] += shifted[:, m:]
     sums += torch.roll(shifted[:, :m], low, dims=1)

@@ -16,6 +16,8 @@ _EXACT_ROWS = 20_000
 _RANK = 100
 _TAIL_RANK = 300
 _ENOUGH = 1e-4
+_LITTLE = 1e-6
+_NOTHING = 1e-12
 
 Sizes = tuple[float, float, float]
 
@@ -24,15 +26,20 @@ def sizes_of(pair: Pair) -> tuple[Sizes, float]:
     """Return biased and unbiased HSIC, the alignment's denominator, and the trace left out.
 
     Complete Gram matrices up to 1,500 rows, and up to 20,000 where features of rank 100 leave out
-    more than 1e-4 of a kernel's trace; features above.
+    more than 1e-4 of a kernel's trace; features above, and for few rows of a column where they
+    leave out nothing but rounding.
     """
-    if pair.n_rows <= _GRAM_ROWS:
+    small, narrow = pair.n_rows <= _GRAM_ROWS, pair.x.shape[1] == pair.y.shape[1] == 1
+    residual = 1.0
+    if narrow or not small:
+        phi, psi, residual = _features(pair, _RANK, _NOTHING if small else _LITTLE)
+        residual = residual if residual > _NOTHING else 0.0
+    if small and residual:
         first = pair.kernel_x.gram(_wide(pair.x)).double()
         second = pair.kernel_y.gram(_wide(pair.y)).double()
         return _sizes(
             gram_sums(first, second), gram_sums(first, first), gram_sums(second, second)
         ), 0.0
-    phi, psi, residual = _features(pair, _RANK)
     if residual > _ENOUGH and pair.n_rows <= _EXACT_ROWS:
         return _sizes(*tiled_sums(pair, own=True)), 0.0
     return _sizes(factor_sums(phi, psi), factor_sums(phi, phi), factor_sums(psi, psi)), residual
@@ -40,16 +47,18 @@ def sizes_of(pair: Pair) -> tuple[Sizes, float]:
 
 def spectra_of(pair: Pair) -> tuple[Sizes, tuple[Spectrum, Spectrum], float]:
     """Return sizes and spectra of the same features, and the largest share left out."""
-    phi, psi, residual = _features(pair, min(_TAIL_RANK, pair.n_rows))
+    phi, psi, residual = _features(pair, min(_TAIL_RANK, pair.n_rows), _LITTLE)
     sizes = _sizes(factor_sums(phi, psi), factor_sums(phi, phi), factor_sums(psi, psi))
     return sizes, (Spectrum.of(phi), Spectrum.of(psi)), residual
 
 
-def _features(pair: Pair, rank: int) -> tuple[Float[Tensor, "r n"], Float[Tensor, "s n"], float]:
+def _features(
+    pair: Pair, rank: int, tol: float
+) -> tuple[Float[Tensor, "r n"], Float[Tensor, "s n"], float]:
     found = []
     residual = 0.0
     for rows, kernel in ((pair.x, pair.kernel_x), (pair.y, pair.kernel_y)):
-        factor = kernel.factor(_wide(rows), rank, 1e-2 * _ENOUGH)
+        factor = kernel.factor(_wide(rows), rank, tol)
         residual = max(residual, factor.relative_residual)
         found.append(factor.values.double().mT.contiguous())
     return found[0], found[1], residual

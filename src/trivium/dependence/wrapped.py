@@ -5,10 +5,10 @@ along it, so a correlation of two diagonals gives the inner product for every sh
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Int64, Shaped
 from torch import Tensor
 
 from trivium.kernel import Kernel
@@ -17,6 +17,7 @@ from trivium.kernel.stationary import Stationary
 __all__ = ["WrappedGrams"]
 
 _BAND = 128
+_WHOLE_ROWS = 512
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,43 +32,72 @@ class WrappedGrams:
         kernels: Kernels, resolved.
         moved: Rows that take part in the shifts.
         dtype: Of the values.
+        whole: The complete matrices, kept up to 512 rows: there calls cost more than memory.
     """
 
     rows: Shaped[Tensor, "n d"]
     kernels: Sequence[Kernel]
     moved: int
     dtype: torch.dtype
+    whole: Float[Tensor, "k n n"] | None = None
     offsets: tuple[float, ...] = field(init=False)
     _twice: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
-        moving = self.rows[: self.moved]
-        object.__setattr__(self, "_twice", torch.cat([moving, moving]))
+        if self.whole is None and len(self.rows) <= _WHOLE_ROWS:
+            grams = [kernel.gram(self.rows).to(self.dtype) for kernel in self.kernels]
+            object.__setattr__(self, "whole", torch.stack(grams))
+        if self.whole is None:
+            moving = self.rows[: self.moved]
+            object.__setattr__(self, "_twice", torch.cat([moving, moving]))
+        else:
+            moving = self.whole[:, : self.moved, : self.moved]
+            object.__setattr__(self, "_twice", torch.cat([moving, moving], 2))
         object.__setattr__(self, "offsets", (0.0,) * len(self.kernels))
         means = self.diagonals(1, 2).double().mean((1, 2))
         object.__setattr__(self, "offsets", tuple(means.tolist()))
+
+    def permuted(self, order: Int64[Tensor, " n"]) -> "WrappedGrams":
+        """Return the same with the rows in another order; matrices at hand are not made again."""
+        whole = None if self.whole is None else self.whole[:, order][..., order]
+        return replace(self, rows=self.rows[order], whole=whole)
 
     @property
     def n_kernels(self) -> int:
         """Number of kernels."""
         return len(self.kernels)
 
+    @property
+    def _offsets(self) -> Float[Tensor, "k 1"]:
+        return torch.tensor(self.offsets, dtype=self.dtype, device=self.rows.device)[:, None]
+
     def main(self) -> Float[Tensor, "k n"]:
         """Return the diagonal of each kernel, all rows."""
-        found = [kernel.diagonal(self.rows).to(self.dtype) for kernel in self.kernels]
-        return torch.stack(found) - torch.tensor(self.offsets, dtype=self.dtype)[:, None]
+        if self.whole is not None:
+            found = self.whole.diagonal(dim1=1, dim2=2)
+        else:
+            found = torch.stack([k.diagonal(self.rows).to(self.dtype) for k in self.kernels])
+        return found - self._offsets
 
     def diagonals(self, low: int, high: int) -> Float[Tensor, "k b m"]:
         """Return the wrapped diagonals low to high − 1."""
         found = self.rows.new_empty((len(self.kernels), high - low, self.moved), dtype=self.dtype)
         for place, (kernel, offset) in enumerate(zip(self.kernels, self.offsets, strict=True)):
-            if self.rows.shape[1] == 1 and isinstance(kernel, Stationary):
+            if self.whole is not None:
+                found[place] = self._of_whole(place, low, high)
+            elif self.rows.shape[1] == 1 and isinstance(kernel, Stationary):
                 self._by_differences(kernel, low, found[place])
             else:
                 self._by_bands(kernel, low, found[place])
             if offset:
                 found[place] -= offset
         return found
+
+    def _of_whole(self, place: int, low: int, high: int) -> Float[Tensor, "b m"]:
+        m = self.moved
+        return self._twice[place].as_strided(
+            (high - low, m), (1, 2 * m + 1), self._twice[place].storage_offset() + low
+        )
 
     def _by_differences(self, kernel: Stationary, low: int, out: Tensor) -> None:
         count, m = out.shape
@@ -93,8 +123,10 @@ class WrappedGrams:
         """Yield the rows that stay, a block at a time, against all rows."""
         for low in range(self.moved, len(self.rows), size):
             part = slice(low, min(low + size, len(self.rows)))
-            blocks = [
-                kernel.gram(self.rows[part], self.rows).to(self.dtype) - offset
-                for kernel, offset in zip(self.kernels, self.offsets, strict=True)
-            ]
-            yield part, torch.stack(blocks)
+            if self.whole is not None:
+                block = self.whole[:, part]
+            else:
+                block = torch.stack(
+                    [k.gram(self.rows[part], self.rows).to(self.dtype) for k in self.kernels]
+                )
+            yield part, block - self._offsets[:, None]

@@ -3,6 +3,7 @@
 import warnings
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from jaxtyping import Shaped
 from torch import Tensor
@@ -44,10 +45,12 @@ def _sample(x: Tensor, max_rows: int, random_state: RandomState) -> Tensor:
 
 
 def _middle(values: Tensor) -> float:
-    ordered = values.sort().values
-    half = len(ordered) // 2
+    # By selection: to sort them all is most of the time of a test of 1,000 rows.
+    half = len(values) // 2
+    ordered = np.partition(values.cpu().numpy(), half)
+    high = float(ordered[half])
+    low = high if len(values) % 2 else float(ordered[:half].max())
     # Halved before they are added, so that the largest float does not overflow.
-    low, high = float(ordered[(len(ordered) - 1) // 2]), float(ordered[half])
     return low / 2 + high / 2
 
 
