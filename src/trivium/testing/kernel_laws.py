@@ -72,7 +72,7 @@ def blocks_agree(kernel: Kernel, x: Tensor) -> None:
         gap = _gap(block, other)
         _holds(gap <= 8 * _tolerance(gram), kernel, f"{name} differs from gram(x) by {gap:.3g}")
     column = x.reshape(len(x), -1)[:, :1]
-    gap = _gap(ready.gram(column), ready.gram(column[:, 0]))
+    gap = _gap(kernel.gram(column), kernel.gram(column[:, 0]))
     _holds(gap == 0, kernel, "a column (n,) gives another matrix than (n, 1)")
 
 
