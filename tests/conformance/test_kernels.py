@@ -12,6 +12,7 @@ from trivium._core.errors import NumericalError
 from trivium._core.families import members
 from trivium.kernel import (
     Delta,
+    Distance,
     FeatureMap,
     Gaussian,
     Kernel,
@@ -19,6 +20,7 @@ from trivium.kernel import (
     Nystroem,
     RandomFourier,
     Stationary,
+    String,
 )
 from trivium.testing.feature_map_laws import check_feature_map
 from trivium.testing.kernel_laws import KERNEL_LAWS, check_kernel
@@ -54,6 +56,7 @@ def test_feature_map_keeps_the_laws(feature_map: FeatureMap) -> None:
 
 def test_every_kind_of_member_is_walked() -> None:
     assert {_name(k) for k in KERNELS} >= {"Gaussian", "Delta", "Linear", "Precomputed", "Sum"}
+    assert {k.inputs for k in KERNELS} == {"vectors", "codes", "texts", "matrix"}
     assert {_name(m) for m in MAPS} == {"Nystroem", "OrthogonalFourier", "RandomFourier"}
 
 
@@ -169,6 +172,69 @@ class OffCenter(Gaussian):
 
 
 @dataclass(frozen=True)
+class TooSteep(Distance):
+    """A distance to the power 2.5, which is not of negative type."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "exponent", 2.5)
+        object.__setattr__(self, "buffers", 7)
+
+    @classmethod
+    def examples(cls) -> Sequence["TooSteep"]:
+        return (cls(),)
+
+
+@dataclass(frozen=True)
+class MovingOrigin(Distance):
+    """The origin of each call's own rows: no two blocks belong to one matrix."""
+
+    def resolve(self, x: Tensor, random_state: object = 0) -> "MovingOrigin":
+        return self
+
+    def _own(self, x: Tensor) -> Tensor:
+        return Distance(self.exponent).resolve(x)._own(x)
+
+    @classmethod
+    def examples(cls) -> Sequence["MovingOrigin"]:
+        return (cls(),)
+
+
+@dataclass(frozen=True)
+class SteepAtZero(Distance):
+    """A power without a guard: its slope at distance zero is NaN."""
+
+    def _power(self, distance: Tensor) -> Tensor:
+        return distance.pow(self.exponent)
+
+    @classmethod
+    def examples(cls) -> Sequence["SteepAtZero"]:
+        return (cls(0.5),)
+
+
+class WrongString(String):
+    @classmethod
+    def examples(cls) -> Sequence["WrongString"]:
+        return (cls(),)
+
+
+class Unnormalized(WrongString):
+    """Counts as they are, with the diagonal of the cosine."""
+
+    def _cosines(self, codes):
+        return super()._cosines(codes) * 2.0
+
+
+class SeesNeighbors(WrongString):
+    """Weights by how many rows of the call have an n-gram: a block is not that of the whole."""
+
+    def _cosines(self, codes):
+        counts = super()._cosines(codes)
+        counts.data *= np.bincount(counts.indices)[counts.indices]
+        lengths = np.sqrt(np.asarray(counts.multiply(counts).sum(1)))
+        return counts.multiply(1 / lengths).tocsr()
+
+
+@dataclass(frozen=True)
 class Permissive(Delta):
     """Takes whatever it is given."""
 
@@ -191,14 +257,25 @@ class Permissive(Delta):
         (SaysStationary(), "translation_invariant"),
         (WrongSpectrum(), "spectrum_agrees"),
         (Unscaled(), "resolve_settles"),
+        (TooSteep(), "positive_semidefinite"),
+        (MovingOrigin(), "diagonal_agrees|blocks_agree"),
+        (Unnormalized(), "blocks_agree|diagonal_agrees|positive_semidefinite"),
+        (SeesNeighbors(), "blocks_agree"),
         (Permissive(), "bad_rows_refused"),
     ],
     ids=lambda value: value if isinstance(value, str) else _name(value),
 )
 @pytest.mark.filterwarnings("ignore:Anomaly")
 def test_a_wrong_kernel_is_caught(kernel: Kernel, law: str) -> None:
-    with pytest.raises(AssertionError, match=f"law {law}:"):
+    with pytest.raises(AssertionError, match=f"law ({law}):"):
         check_kernel(kernel)
+
+
+def test_a_steep_power_is_caught_on_a_line() -> None:
+    """With more columns the distance itself has slope zero there and hides it."""
+    kernel = SteepAtZero(0.5)
+    with pytest.raises(AssertionError, match=r"law gradient_agrees: .*Jacobian"):
+        check_kernel(kernel, kernel_rows(kernel, n_columns=1))
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from trivium.kernel import Delta, Gaussian, Laplace, Linear, Matern, RationalQuadratic, tile_slices
+from trivium.kernel import (
+    Delta,
+    Distance,
+    Gaussian,
+    Laplace,
+    Linear,
+    Matern,
+    RationalQuadratic,
+    String,
+    tile_slices,
+)
 
 ROWS = arrays(
     np.float64,
@@ -23,6 +33,8 @@ KERNELS = st.sampled_from(
         RationalQuadratic(5.0),
         Linear(bias=1.0),
         Delta(),
+        Distance(origin=0.0),
+        Distance(0.4, origin=1.0),
         Gaussian(2.0) + Laplace(1.0) * Delta(),
     ]
 )
@@ -49,6 +61,20 @@ def test_factor_never_exceeds_the_kernel(rows, kernel, rank):
     slack = 1e-9 * factor.trace
     assert float(left.min()) >= -slack
     assert abs(float(left.sum()) - factor.residual) <= slack
+
+
+@settings(max_examples=60, deadline=None)
+@given(texts=st.lists(st.text(max_size=12), min_size=1, max_size=8), low=st.integers(1, 3))
+def test_texts_of_any_characters_have_a_psd_matrix_of_cosines(texts, low):
+    rows = String.encode(texts)
+    gram = String((low, 3)).gram(rows)
+    assert torch.equal(gram, gram.T) or float((gram - gram.T).abs().max()) <= 1e-14
+    assert float(gram.min()) >= 0
+    assert float(gram.max()) <= 1 + 1e-14
+    assert float(torch.linalg.eigvalsh(gram)[0]) >= -1e-13 * len(texts)
+    for i, first in enumerate(texts):
+        for j, second in enumerate(texts):
+            assert first != second or abs(float(gram[i, j]) - 1) <= 1e-14
 
 
 @settings(max_examples=100, deadline=None)

@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from trivium._core.checks import check_finite
 from trivium._core.errors import ArgumentError, DataError, ShapeError, TriviumWarning
-from trivium.kernel import Delta, Gaussian, Kernel
+from trivium.kernel import Delta, Gaussian, Kernel, String
 
 __all__ = ["LEAST_ROWS", "Pair", "as_pair"]
 
@@ -68,19 +69,20 @@ def as_pair(caller: str, x: Any, y: Any, kernel_x: Kernel | str, kernel_y: Kerne
 
     Args:
         caller: The public name that was called.
-        x: Tensor or array, `(n,)` or `(n, d)`.
+        x: Tensor or array, `(n,)` or `(n, d)`; or n texts, a list or an array of strings.
         y: The same, with as many rows.
-        kernel_x: A kernel, or `"auto"`: `Gaussian("median")` for floats and for whole numbers
-            with many levels, `Delta()` for booleans and for whole numbers with at most 64 levels
-            that repeat (twice on average).
+        kernel_x: A kernel, or `"auto"`: `Delta()` for booleans, and for whole numbers and texts of
+            at most 64 levels that repeat (twice on average); else `String()` for texts and
+            `Gaussian("median")` for numbers.
         kernel_y: The same for y.
 
     Raises:
-        ArgumentError: Not numbers, or a kernel that is none or cannot serve the rows.
+        ArgumentError: Neither numbers nor texts, or a kernel that is none or cannot serve the rows.
         ShapeError: Rows that do not match, or wrong axes.
-        DataError: Fewer than 4 rows, or a value that is not finite.
+        DataError: Fewer than 4 rows, a value that is not finite, or a text that is missing.
     """
-    left, right = _rows(caller, "x", x), _rows(caller, "y", y)
+    left, kernel_x = _opened(caller, "x", x, kernel_x)
+    right, kernel_y = _opened(caller, "y", y, kernel_y)
     if len(left) != len(right):
         raise ShapeError(
             f"{caller}: axis n is {len(left)} in x but {len(right)} in y "
@@ -96,15 +98,45 @@ def as_pair(caller: str, x: Any, y: Any, kernel_x: Kernel | str, kernel_y: Kerne
     return Pair(left, right, first, second, dtype, constant)
 
 
+def _opened(
+    caller: str, name: str, value: Any, kernel: Kernel | str
+) -> tuple[Tensor, Kernel | str]:
+    """Return rows, encoded if they are texts, with the kernel that `"auto"` stands for."""
+    array = None if isinstance(value, Tensor) else np.asarray(value)
+    if array is None or not _is_text(array):
+        rows = _rows(caller, name, value if array is None else array)
+        return rows, _automatic(rows) if kernel == "auto" else kernel
+    if array.ndim != 1:
+        raise ShapeError(f"{caller}: {name} must have the axis (n) for texts; got {array.shape}")
+    try:  # the value itself: in an array of texts a number would be a text too
+        texts = [*value]
+        rows = String.encode(texts)
+    except DataError as error:
+        raise DataError(f"{caller}: {name} must be texts throughout: {error}") from error
+    if isinstance(kernel, Kernel) and kernel.inputs not in {"texts", "codes"}:
+        raise ArgumentError(
+            f"{caller}: kernel_{name} must serve texts; got {kernel!r}",
+            remedy="Use String() for texts, Delta() for labels.",
+        )
+    if kernel == "auto":
+        return rows, Delta() if _are_labels(len(set(texts)), len(texts)) else String()
+    return rows, kernel
+
+
+def _is_text(array: NDArray[Any]) -> bool:
+    if array.dtype.kind == "O":
+        return any(isinstance(each, str) for each in array.flat)
+    return array.dtype.kind in "UT"
+
+
 def _rows(caller: str, name: str, value: Any) -> Tensor:
     if not isinstance(value, Tensor):
-        array = np.asarray(value)
-        if array.dtype.kind not in "biuf":
+        if value.dtype.kind not in "biuf":
             raise ArgumentError(
-                f"{caller}: {name} must be numbers; got {array.dtype}",
-                remedy="Code categories as integers; use screen for text.",
+                f"{caller}: {name} must be numbers or texts; got {value.dtype}",
+                remedy="Code categories as integers or texts; use screen for dates.",
             )
-        value = torch.from_numpy(np.ascontiguousarray(array))
+        value = torch.from_numpy(np.ascontiguousarray(value))
     if value.is_complex() or value.dtype in (torch.float16, torch.bfloat16):
         raise ArgumentError(
             f"{caller}: {name} must be float32, float64, whole numbers or booleans; "
@@ -124,8 +156,6 @@ def _rows(caller: str, name: str, value: Any) -> Tensor:
 def _prepared(
     caller: str, name: str, rows: Tensor, kernel: Kernel | str, dtype: torch.dtype
 ) -> tuple[Tensor, Kernel, bool]:
-    if kernel == "auto":
-        kernel = _automatic(rows)
     if not isinstance(kernel, Kernel):
         raise ArgumentError(
             f"{caller}: kernel_{name} must be 'auto' or a kernel of trivium.kernel; got {kernel!r}"
@@ -158,5 +188,8 @@ def _automatic(rows: Tensor) -> Kernel:
         return Delta()
     if rows.is_floating_point():
         return Gaussian()
-    levels = len(torch.unique(rows, dim=0))
-    return Delta() if levels <= min(_FEW_LEVELS, max(2, len(rows) // 2)) else Gaussian()
+    return Delta() if _are_labels(len(torch.unique(rows, dim=0)), len(rows)) else Gaussian()
+
+
+def _are_labels(levels: int, n: int) -> bool:
+    return levels <= min(_FEW_LEVELS, max(2, n // 2))

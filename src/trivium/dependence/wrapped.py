@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int64, Shaped
 from torch import Tensor
 
-from trivium.kernel import Kernel
+from trivium.kernel import Block, Distance, Kernel
 from trivium.kernel.stationary import Stationary
 
 __all__ = ["WrappedGrams"]
@@ -42,6 +42,7 @@ class WrappedGrams:
     whole: Float[Tensor, "k n n"] | None = None
     offsets: tuple[float, ...] = field(init=False)
     _twice: Tensor = field(init=False)
+    _blocks: tuple[Block, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         if self.whole is None and len(self.rows) <= _WHOLE_ROWS:
@@ -50,6 +51,8 @@ class WrappedGrams:
         if self.whole is None:
             moving = self.rows[: self.moved]
             object.__setattr__(self, "_twice", torch.cat([moving, moving]))
+            blocks = tuple(kernel.blocks(self._twice) for kernel in self.kernels)
+            object.__setattr__(self, "_blocks", blocks)
         else:
             moving = self.whole[:, : self.moved, : self.moved]
             object.__setattr__(self, "_twice", torch.cat([moving, moving], 2))
@@ -85,10 +88,10 @@ class WrappedGrams:
         for place, (kernel, offset) in enumerate(zip(self.kernels, self.offsets, strict=True)):
             if self.whole is not None:
                 found[place] = self._of_whole(place, low, high)
-            elif self.rows.shape[1] == 1 and isinstance(kernel, Stationary):
+            elif self.rows.shape[1] == 1 and isinstance(kernel, Stationary | Distance):
                 self._by_differences(kernel, low, found[place])
             else:
-                self._by_bands(kernel, low, found[place])
+                self._by_bands(self._blocks[place], low, found[place])
             if offset:
                 found[place] -= offset
         return found
@@ -99,7 +102,7 @@ class WrappedGrams:
             (high - low, m), (1, 2 * m + 1), self._twice[place].storage_offset() + low
         )
 
-    def _by_differences(self, kernel: Stationary, low: int, out: Tensor) -> None:
+    def _by_differences(self, kernel: Stationary | Distance, low: int, out: Tensor) -> None:
         count, m = out.shape
         moving = self._twice[:, 0].to(self.dtype)
         later = moving.as_strided((count, m), (1, 1), low)
@@ -107,15 +110,17 @@ class WrappedGrams:
         values = kernel.of_differences(out)
         if values.data_ptr() != out.data_ptr():
             out.copy_(values)
+        if isinstance(kernel, Distance):
+            own = kernel.diagonal(self._twice[:, :1]).to(self.dtype).div_(2)
+            out.add_(own[:m]).add_(own.as_strided((count, m), (1, 1), low))
 
-    def _by_bands(self, kernel: Kernel, low: int, out: Tensor) -> None:
+    def _by_bands(self, block: Block, low: int, out: Tensor) -> None:
         """Any kernel: products of blocks of rows, of which the diagonals are strided views."""
         count, m = out.shape
         for top in range(0, m, _BAND):
             size = min(_BAND, m - top)
-            left = self._twice[top : top + size]
-            right = self._twice[top + low : top + low + size + count - 1]
-            band = kernel.gram(left, right).contiguous()
+            across = slice(top + low, top + low + size + count - 1)
+            band = block(slice(top, top + size), across).contiguous()
             width = band.shape[1]
             out[:, top : top + size] = band.as_strided((count, size), (1, width + 1)).to(out.dtype)
 

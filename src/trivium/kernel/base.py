@@ -1,23 +1,23 @@
 """The kernel's contract: four questions to answer, and everything that follows from them."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from trivium._core.checks import check_finite, check_shapes
-from trivium._core.errors import ArgumentError, DataError, ShapeError
+from trivium._core.checks import check_shapes
+from trivium._core.errors import ArgumentError
 from trivium._core.random import RandomState
 from trivium.kernel.factor import Factor, pivoted_cholesky
+from trivium.kernel.rows import as_rows
 from trivium.kernel.tiles import DEFAULT_BUDGET, tile_slices
 
-__all__ = ["Kernel"]
+__all__ = ["Block", "Kernel"]
 
-_FLOATS = (torch.float32, torch.float64)
+Block = Callable[[slice, slice], Tensor]
 
 
 class Kernel(ABC):
@@ -31,8 +31,8 @@ class Kernel(ABC):
         stationary: The value depends on x − x′ only.
         isotropic: It depends on the Euclidean distance only.
         characteristic: HSIC with it is zero exactly under independence.
-        inputs: `"vectors"`; `"codes"` for labels compared by equality; `"matrix"` for row numbers
-            of a stored matrix.
+        inputs: `"vectors"`; `"codes"` for labels compared by equality; `"texts"` for code points;
+            `"matrix"` for row numbers of a stored matrix.
         differentiable: The Gram matrix has a gradient with respect to x.
         spectral: `spectral_sample` is available, so that Fourier features are.
         buffers: Buffers of a tile's size alive while tiles are made, the caller's one included.
@@ -182,11 +182,42 @@ class Kernel(ABC):
     def _tiles(
         self, x: Tensor, y: Tensor | None, slices: Iterator[tuple[slice, slice]]
     ) -> Iterator[tuple[slice, slice, Tensor]]:
+        block = self._blocks(x, y)
         for rows, columns in slices:
-            if y is None and rows == columns:
-                yield rows, columns, self._gram(x[rows], None)
-            else:
-                yield rows, columns, self._gram(x[rows], (x if y is None else y)[columns])
+            yield rows, columns, block(rows, columns)
+
+    def blocks(self, x: Shaped[Tensor, "n *d"], y: Shaped[Tensor, "m *e"] | None = None) -> Block:
+        """Return a function that gives the block of the Gram matrix of two slices.
+
+        What rows cost before they are compared (checks, counts of n-grams) is paid once.
+
+        Args:
+            x: Rows.
+            y: Other rows; `x` itself when left out.
+
+        Raises:
+            ArgumentError: As for `gram`.
+            ShapeError: As for `gram`.
+            DataError: As for `gram`.
+
+        Example:
+            >>> import torch
+            >>> from trivium.kernel import Linear
+            >>> Linear().blocks(torch.tensor([1.0, 2.0, 3.0]))(slice(0, 1), slice(1, 3))
+            tensor([[2., 3.]])
+        """
+        left, right = self._checked("blocks", x, y)
+        return self.resolve(left)._blocks(left, right)
+
+    def _blocks(self, x: Tensor, y: Tensor | None) -> Block:
+        """Return `blocks` of checked inputs; for members whose rows take work of their own."""
+        other = x if y is None else y
+
+        def block(rows: slice, columns: slice) -> Tensor:
+            same = y is None and rows == columns
+            return self._gram(x[rows], None if same else other[columns])
+
+        return block
 
     def factor(
         self,
@@ -220,9 +251,10 @@ class Kernel(ABC):
         """
         left, _ = self._checked("factor", x, None)
         ready = self.resolve(left, random_state)
+        block = ready._blocks(left, None)
 
         def column(row: int) -> Tensor:
-            return ready._gram(left, left[row : row + 1])[:, 0]
+            return block(slice(None), slice(row, row + 1))[:, 0]
 
         return pivoted_cholesky(ready._diagonal(left), column, rank=rank, tol=tol)
 
@@ -244,10 +276,10 @@ class Kernel(ABC):
     def _checked(self, method: str, x: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Return the inputs as (n, d), refusing what no kernel can serve."""
         caller = f"{type(self).__name__}.{method}"
-        left = _as_rows(caller, "x", x, self.inputs)
+        left = as_rows(caller, "x", x, self.inputs)
         if y is None:
             return left, None
-        right = _as_rows(caller, "y", y, self.inputs)
+        right = as_rows(caller, "y", y, self.inputs)
         check_shapes(caller, {"x": (left, "n d"), "y": (right, "m d")})
         if left.dtype != right.dtype or left.device != right.device:
             raise ArgumentError(
@@ -255,28 +287,3 @@ class Kernel(ABC):
                 f"got {right.dtype} on {right.device}"
             )
         return left, right
-
-
-def _as_rows(caller: str, name: str, value: Any, inputs: str) -> Tensor:
-    if not isinstance(value, Tensor):
-        raise ArgumentError(
-            f"{caller}: {name} must be a torch tensor; got {type(value).__name__}",
-            remedy="Wrap arrays in torch.as_tensor.",
-        )
-    if value.ndim not in (1, 2) or (value.ndim == 2 and value.shape[1] == 0):
-        raise ShapeError(
-            f"{caller}: {name} must have the axes (n, d) or (n); got shape {tuple(value.shape)}"
-        )
-    if len(value) == 0:
-        raise DataError(f"{caller}: {name} must have at least one row; got none")
-    rows = value[:, None] if value.ndim == 1 else value
-    whole = not rows.is_floating_point() and not rows.is_complex()
-    if whole and inputs == "vectors":
-        rows = rows.to(torch.get_default_dtype())
-    elif not whole and rows.dtype not in _FLOATS:
-        raise ArgumentError(
-            f"{caller}: {name} must be float32 or float64; got {rows.dtype}",
-            remedy="Kernels cancel too much in half precision: convert with .float().",
-        )
-    check_finite(caller, name, rows)
-    return rows

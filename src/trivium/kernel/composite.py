@@ -19,6 +19,8 @@ from trivium.kernel.linear import Linear
 
 __all__ = ["Product", "Scaled", "Sum"]
 
+_INPUTS = ("matrix", "vectors", "texts", "codes")  # codes are served wherever rows are equal or not
+
 
 def _check_parts(name: str, parts: Sequence[Kernel]) -> None:
     if not parts or not all(isinstance(part, Kernel) for part in parts):
@@ -28,10 +30,10 @@ def _check_parts(name: str, parts: Sequence[Kernel]) -> None:
 def _declare(whole: Kernel, parts: Sequence[Kernel], *, characteristic: bool) -> None:
     """Derive what a composite can do from its parts; their inputs must agree."""
     inputs = {part.inputs for part in parts}
-    if "matrix" in inputs and len(inputs) > 1:
+    if len(inputs) > 1 and ("matrix" in inputs or inputs >= {"texts", "vectors"}):
         raise ArgumentError(
             f"{type(whole).__name__}: parts must take the same inputs; got {sorted(inputs)}",
-            remedy="Make each part Precomputed, or none.",
+            remedy="Give row numbers, texts and vectors kernels of their own.",
         )
     flags = {
         "stationary": all(part.stationary for part in parts),
@@ -39,7 +41,7 @@ def _declare(whole: Kernel, parts: Sequence[Kernel], *, characteristic: bool) ->
         "spectral": all(part.spectral for part in parts),
         "characteristic": characteristic,
         "differentiable": all(part.differentiable for part in parts),
-        "inputs": "vectors" if "vectors" in inputs else inputs.pop(),
+        "inputs": next(kind for kind in _INPUTS if kind in inputs),
         "buffers": max(part.buffers for part in parts) + 1,
     }
     for flag, value in flags.items():

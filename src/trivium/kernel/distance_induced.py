@@ -20,7 +20,7 @@ __all__ = ["Distance"]
 
 @dataclass(frozen=True)
 class Distance(Kernel):
-    r"""Distance kernel $(\lVert x - o \rVert^a + \lVert x' - o \rVert^a - \lVert x - x' \rVert^a)/2$.
+    r"""Distance kernel $(\|x - o\|^a + \|x' - o\|^a - \|x - x'\|^a) / 2$.
 
     Biased HSIC of two of them is a quarter of the squared distance covariance (V-statistic), the
     unbiased one a quarter of its U-statistic, and `normalize="cka"` the bias-corrected squared
@@ -92,9 +92,7 @@ class Distance(Kernel):
         if self.origin != "median":
             return self
         if x.shape[0] == 0:
-            raise DataError(
-                f"Distance: x must have at least one row; got shape {tuple(x.shape)}"
-            )
+            raise DataError(f"Distance: x must have at least one row; got shape {tuple(x.shape)}")
         check_finite("Distance", "x", x)
         middle = x.detach().reshape(len(x), -1).median(0).values
         return replace(self, origin=tuple(middle.tolist()))
@@ -140,14 +138,17 @@ class Distance(Kernel):
         unit = self._unit(x) if y is None else self._unit(x, y)
         return distances(x, y, scale=unit), unit
 
-    def _diagonal(self, x: Tensor) -> Tensor:
-        ready = self.resolve(x)
-        distance, unit = ready._distances(x - ready._origin(x), x.new_zeros(1, x.shape[1]))
+    def _own(self, x: Tensor) -> Tensor:
+        """Return the power of the distance to the origin."""
+        distance, unit = self._distances(x - self._origin(x), x.new_zeros(1, x.shape[1]))
         return self._power(distance[:, 0]) * unit**self.exponent
 
+    def _diagonal(self, x: Tensor) -> Tensor:
+        return self.resolve(x)._own(x)
+
     def _gram(self, x: Tensor, y: Tensor | None) -> Tensor:
-        left = self._diagonal(x) * 0.5
-        right = left if y is None else self._diagonal(y) * 0.5
+        left = self._own(x) * 0.5
+        right = left if y is None else self._own(y) * 0.5
         distance, unit = self._distances(x, y)
         total = left[:, None] + right[None, :]
         return total.sub_(self._power(distance), alpha=0.5 * unit**self.exponent)

@@ -1,6 +1,7 @@
 """Stationary kernels: a profile of the distance in units of a lengthscale."""
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
+from trivium._core.checks import check_number
 from trivium._core.errors import ArgumentError
 from trivium._core.random import RandomState
 from trivium.kernel.base import Kernel
@@ -71,6 +73,32 @@ class Stationary(Kernel):
         return replace(
             self, lengthscale=median_lengthscale(x, norm=norm, random_state=random_state)
         )
+
+    def grid(self, lengthscales: Sequence[float]) -> tuple["Stationary", ...]:
+        """Return the kernel at each of several lengthscales, from small to large.
+
+        Args:
+            lengthscales: Positive numbers, no two alike.
+
+        Raises:
+            ArgumentError: None is given, one is not a positive number, or two are alike.
+
+        Example:
+            >>> from trivium.kernel import Gaussian
+            >>> Gaussian().grid([2.0, 0.5])
+            (Gaussian(lengthscale=0.5), Gaussian(lengthscale=2.0))
+        """
+        caller = f"{type(self).__name__}.grid"
+        if not isinstance(lengthscales, Sequence) or isinstance(lengthscales, str):
+            raise ArgumentError(f"{caller}: lengthscales must be numbers; got {lengthscales!r}")
+        numbers = sorted(
+            float(check_number(caller, "lengthscales", each, "positive")) for each in lengthscales
+        )
+        if not numbers or len(set(numbers)) < len(numbers):
+            raise ArgumentError(
+                f"{caller}: lengthscales must be one or more, no two alike; got {lengthscales!r}"
+            )
+        return tuple(replace(self, lengthscale=each) for each in numbers)
 
     def _number(self) -> float:
         if isinstance(self.lengthscale, str):

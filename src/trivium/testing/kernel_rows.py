@@ -18,25 +18,30 @@ def kernel_rows(
     seed: int = 0,
     dtype: torch.dtype = torch.float64,
 ) -> Tensor:
-    """Return rows that `kernel` can serve: vectors, codes or row numbers.
+    """Return rows that `kernel` can serve: vectors, codes, texts or row numbers.
 
     Args:
         kernel: Its `inputs` decides.
         n: Rows.
-        n_columns: Columns of vectors.
+        n_columns: Columns of vectors, characters of the longest text.
         seed: Seed of the draw.
         dtype: Type of vectors and codes.
 
     Raises:
-        DataError: `kernel.inputs` is not one of the three kinds.
+        DataError: `kernel.inputs` is not one of the four kinds.
     """
     rng = np.random.default_rng(seed)
     if kernel.inputs == "vectors":
         return torch.from_numpy(rng.standard_normal((n, n_columns))).to(dtype)
     if kernel.inputs == "codes":
         return torch.from_numpy(rng.integers(0, 4, (n, 1))).to(dtype)
+    if kernel.inputs == "texts":
+        letters = torch.from_numpy(rng.integers(97, 100, (n, n_columns)))
+        ends = torch.from_numpy(rng.integers(0, n_columns + 1, (n, 1)))
+        return letters.masked_fill(torch.arange(n_columns) >= ends, -1)
     if kernel.inputs == "matrix":
         return torch.from_numpy(rng.permutation(n))
     raise DataError(
-        f"kernel_rows: inputs must be 'vectors', 'codes' or 'matrix'; got {kernel.inputs!r}"
+        "kernel_rows: inputs must be 'vectors', 'codes', 'texts' or 'matrix'; "
+        f"got {kernel.inputs!r}"
     )

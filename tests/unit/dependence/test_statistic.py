@@ -192,7 +192,11 @@ BAD = [
     ({"y": np.arange(5.0)}, ShapeError, "axis n is 4 in x but 5 in y"),
     ({"x": np.zeros((4, 0))}, ShapeError, "x must have a column"),
     ({"x": np.zeros((4, 1, 1))}, ShapeError, "x must have the axes"),
-    ({"x": ["a", "b", "c", "d"]}, ArgumentError, "x must be numbers; got <U1"),
+    (
+        {"x": np.arange(4).astype("M8[D]")},
+        ArgumentError,
+        r"x must be numbers or texts; got datetime",
+    ),
     ({"x": torch.zeros(4, dtype=torch.float16)}, ArgumentError, "got torch.float16"),
     ({"estimator": "u"}, ArgumentError, "estimator must be one of"),
     ({"normalize": "nocco"}, ArgumentError, "normalize must be one of 'cka'"),
