@@ -50,10 +50,10 @@ def hsic(
     permutations (`independence_test`) or normalize.
 
     Args:
-        x: Tensor or array, `(n,)` or `(n, d)`.
+        x: Tensor or array, `(n,)` or `(n, d)`; or n texts.
         y: The same, with as many rows.
-        kernel_x: A kernel of `trivium.kernel`, or `"auto"`: `Gaussian("median")` for floats,
-            `Delta()` for booleans and whole numbers of few levels.
+        kernel_x: A kernel of `trivium.kernel`, or `"auto"`: `Delta()` for booleans, and for whole
+            numbers and texts of few levels; else `Gaussian("median")`, `String()` for texts.
         kernel_y: The same for y.
         estimator: `"unbiased"`, `"biased"` or `"n-1"`.
         normalize: `None`, or `"cka"` to divide by $\sqrt{\mathrm{HSIC}(x, x) \mathrm{HSIC}(y, y)}$
@@ -67,9 +67,10 @@ def hsic(
         learned from the data is held constant in the gradient.
 
     Raises:
-        ArgumentError: An unknown choice, not numbers, or a kernel that cannot serve the rows.
+        ArgumentError: An unknown choice, neither numbers nor texts, or a kernel that cannot serve
+            the rows.
         ShapeError: Rows that do not match.
-        DataError: Fewer than 4 rows, or a value that is not finite.
+        DataError: Fewer than 4 rows, a value that is not finite, or a missing text.
 
     Warns:
         TriviumWarning: A constant variable (the result is 0), a median distance of zero, or factors
