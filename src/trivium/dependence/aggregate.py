@@ -5,7 +5,7 @@ of its own at no further cost: exact, without a second level of resampling.
 """
 
 import warnings
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -16,7 +16,16 @@ from trivium._core.errors import ArgumentError
 from trivium.kernel import Kernel
 from trivium.kernel.stationary import Stationary
 
-__all__ = ["FACTORS", "Grid", "aggregate_null", "check_aggregate", "kernel_grid", "penalties"]
+__all__ = [
+    "FACTORS",
+    "Candidates",
+    "Grid",
+    "aggregate_null",
+    "check_aggregate",
+    "check_kernels",
+    "kernel_grid",
+    "penalties",
+]
 
 FACTORS = (0.125, 0.25, 0.5, 1.0, 2.0)
 _STEP = 0.3  # standard deviations that one step away from the median must gain to count
@@ -34,6 +43,26 @@ def check_aggregate(value: Any) -> bool | str:
     raise ArgumentError(
         f"independence_test: aggregate must be True, False or 'uniform'; got {value!r}"
     )
+
+
+def check_kernels(name: str, kernel: Any) -> Grid | None:
+    """Return several kernels as a grid, or `None` for anything that is not a list or tuple.
+
+    Raises:
+        ArgumentError: None is in it, something that is no kernel, or one twice.
+    """
+    if not isinstance(kernel, list | tuple):
+        return None
+    if (
+        not kernel
+        or not all(isinstance(each, Kernel) for each in kernel)
+        or len(set(kernel)) < len(kernel)
+    ):
+        raise ArgumentError(
+            f"independence_test: kernel_{name} must be 'auto', a kernel, or several without "
+            f"repeats; got {kernel!r}"
+        )
+    return tuple(kernel)
 
 
 def kernel_grid(kernel: Kernel, *, adaptive: bool) -> Grid:
@@ -57,13 +86,39 @@ def kernel_grid(kernel: Kernel, *, adaptive: bool) -> Grid:
         return tuple(replace(kernel, lengthscale=kernel.lengthscale * f) for f in FACTORS)
 
 
-def penalties(n_x: int, n_y: int, *, uniform: bool = False) -> Float[Tensor, "a b"]:
-    """Return what each pair of a grid loses for its distance from the medians, in deviations."""
-    steps = [
-        torch.tensor([0.0]) if n == 1 else (torch.arange(n) - FACTORS.index(1.0)).abs().float()
-        for n in (n_x, n_y)
-    ]
-    return (steps[0][:, None] + steps[1]) * (0.0 if uniform else _STEP)
+@dataclass(frozen=True)
+class Candidates:
+    """The kernels of one variable that are tried together.
+
+    Args:
+        kernels: Resolved.
+        middle: Place of the one whose sizes and tails are reported.
+        favored: Whether those near the middle are favored.
+    """
+
+    kernels: Grid
+    middle: int = 0
+    favored: bool = False
+
+    @classmethod
+    def of(cls, kernel: Kernel, *, adaptive: bool, favored: bool = True) -> "Candidates":
+        """Return a grid of lengthscales around a resolved kernel, or the kernel alone."""
+        grid = kernel_grid(kernel, adaptive=adaptive)
+        return cls(grid, FACTORS.index(1.0) if len(grid) > 1 else 0, favored)
+
+    def __len__(self) -> int:
+        return len(self.kernels)
+
+    @property
+    def steps(self) -> Float[Tensor, " g"]:
+        """Return the steps of each kernel away from the middle, 0 without favor."""
+        away = (torch.arange(len(self)) - self.middle).abs().double()
+        return away if self.favored else away * 0
+
+
+def penalties(x: Candidates, y: Candidates) -> Float[Tensor, "a b"]:
+    """Return what each pair of kernels loses for its distance from the middle, in deviations."""
+    return _STEP * (x.steps[:, None] + y.steps)
 
 
 def aggregate_null(

@@ -4,27 +4,23 @@ import resource
 import sys
 import time
 import warnings
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from trivium._core.checks import check_choice, check_number
-from trivium._core.errors import ArgumentError, ShapeError, TriviumWarning
-from trivium._core.random import RandomState, check_seed
-from trivium.dependence.aggregate import (
-    FACTORS,
-    aggregate_null,
-    check_aggregate,
-    kernel_grid,
-    penalties,
-)
+from trivium._core.errors import TriviumWarning
+from trivium._core.random import RandomState
+from trivium.dependence.aggregate import Candidates, aggregate_null, check_kernels, penalties
 from trivium.dependence.canonical import canonical_order
 from trivium.dependence.nulls import NullValues, permutation_values, shift_values
 from trivium.dependence.pair import Pair, as_pair
 from trivium.dependence.permutation import Permutations, exceedances, permutation_p_value
+from trivium.dependence.plan import Plan, row_groups
 from trivium.dependence.result import TestResult
 from trivium.dependence.sizes import Sizes, sizes_of, spectra_of
 from trivium.dependence.tail import hsic_tails
@@ -32,25 +28,12 @@ from trivium.kernel import Kernel
 
 __all__ = ["independence_test"]
 
-_NULLS = ("shift", "permutation", "saddlepoint", "gamma")
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """How the null is made."""
-
-    null: str
-    count: int
-    aggregate: bool | str
-    seed: int
-    min_lag: int | None
-
 
 def independence_test(  # noqa: PLR0913, PLR0917 - the contract's signature
     x: Any,
     y: Any,
-    kernel_x: Kernel | str = "auto",
-    kernel_y: Kernel | str = "auto",
+    kernel_x: Kernel | Sequence[Kernel] | str = "auto",
+    kernel_y: Kernel | Sequence[Kernel] | str = "auto",
     null: str = "shift",
     n_permutations: int = 1000,
     aggregate: bool | str = True,
@@ -73,8 +56,9 @@ def independence_test(  # noqa: PLR0913, PLR0917 - the contract's signature
     Args:
         x: Tensor or array, `(n,)` or `(n, d)`.
         y: The same, with as many rows.
-        kernel_x: A kernel, or `"auto"` as for `hsic`. A kernel chosen by looking at the relation
-            of x and y makes the p-value invalid.
+        kernel_x: A kernel; `"auto"` as for `hsic`; or several, tried together without favor, such
+            as `Gaussian().grid([0.5, 1, 2])` (sizes and tails are those of the middle one). A
+            kernel chosen by looking at the relation of x and y makes the p-value invalid.
         kernel_y: The same for y.
         null: `"shift"`; `"permutation"`; `"saddlepoint"`: the asymptotic tail by
             `trivium.dependence.tail`, to any depth, not exact at small n; `"gamma"`: the usual
@@ -118,53 +102,42 @@ def independence_test(  # noqa: PLR0913, PLR0917 - the contract's signature
         Biometrika 111 (2024); Albert et al., Annals of Statistics 50 (2022).
     """
     started, before = time.process_time(), _peak()
-    plan, labels_given = _checked(null, n_permutations, aggregate, random_state, min_lag, groups)
-    pair = as_pair("independence_test", x, y, kernel_x, kernel_y)
-    labels = _groups(labels_given, pair.n_rows)
-    learned = tuple(_is_learned(kernel) for kernel in (kernel_x, kernel_y))
-    swap = False
-    if plan.min_lag is None:
-        pair, swap = canonical_order(pair, labels)
-        labels = None if labels is None else np.sort(labels)
-    learned = learned[::-1] if swap else learned
-    with torch.no_grad():
-        found = _tested(pair, learned, plan, labels)
-    return replace(
-        found.swapped() if swap else found,
-        seconds=time.process_time() - started,
-        memory=max(0, _peak() - before),
-    )
-
-
-def _checked(
-    null: str,
-    n_permutations: int,
-    aggregate: bool | str,
-    random_state: RandomState,
-    min_lag: int | None,
-    groups: Any,
-) -> tuple[_Plan, Any]:
     caller = "independence_test"
-    check_choice(caller, "null", null, _NULLS)
-    count = int(check_number(caller, "n_permutations", n_permutations, "positive", integer=True))
-    if min_lag is not None:
-        min_lag = int(check_number(caller, "min_lag", min_lag, "positive", integer=True))
-        if null != "shift" or groups is not None:
-            raise ArgumentError(
-                f"{caller}: min_lag must come with null='shift' and no groups; got null={null!r}"
-            )
-    if groups is not None and null != "permutation":
-        if null != "shift":
-            raise ArgumentError(
-                f"{caller}: groups must come with null='permutation'; got null={null!r}"
-            )
-        null = "permutation"
-    plan = _Plan(null, count, check_aggregate(aggregate), check_seed(random_state), min_lag)
-    return plan, groups
+    plan = Plan.checked(caller, null, n_permutations, aggregate, random_state, min_lag)
+    plan = plan.within(groups)
+    pair = as_pair(caller, x, y, _single("x", kernel_x), _single("y", kernel_y))
+    labels = row_groups(caller, groups, pair.n_rows)
+    if pair.constant:
+        found = _constant(pair, plan, labels)
+    else:
+        sides = (
+            _candidates("x", pair.x, pair.kernel_x, kernel_x, plan),
+            _candidates("y", pair.y, pair.kernel_y, kernel_y, plan),
+        )
+        swap = False
+        if plan.min_lag is None:
+            pair, swap = canonical_order(pair, labels)
+            labels = None if labels is None else np.sort(labels)
+        with torch.no_grad():
+            found = _tested(pair, sides[::-1] if swap else sides, plan, labels)
+        found = found.swapped() if swap else found
+    return replace(found, seconds=time.process_time() - started, memory=max(0, _peak() - before))
 
 
-def _is_learned(kernel: Kernel | str) -> bool:
-    return kernel == "auto" or getattr(kernel, "lengthscale", None) == "median"
+def _candidates(name: str, rows: Tensor, kernel: Kernel, given: Any, plan: Plan) -> Candidates:
+    """The kernels of one variable: the user's, or lengthscales around a median."""
+    several = check_kernels(name, given)
+    if several is not None:
+        return Candidates(tuple(each.resolve(rows) for each in several), len(several) // 2)
+    learned = given == "auto" or getattr(given, "lengthscale", None) == "median"
+    adaptive = learned and plan.aggregate is not False
+    return Candidates.of(kernel, adaptive=adaptive, favored=plan.aggregate != "uniform")
+
+
+def _single(name: str, kernel: Any) -> Any:
+    """The kernel whose sizes and tails are reported."""
+    several = check_kernels(name, kernel)
+    return kernel if several is None else several[len(several) // 2]
 
 
 def _peak() -> int:
@@ -176,31 +149,20 @@ def _tell(message: str) -> None:
     warnings.warn(f"independence_test: {message}", TriviumWarning, stacklevel=4)
 
 
-def _groups(groups: Any, n: int) -> NDArray[np.int64] | None:
-    if groups is None:
-        return None
-    labels = np.asarray(groups)
-    if labels.shape != (n,):
-        raise ShapeError(
-            f"independence_test: groups must have one label for each of {n} rows; "
-            f"got shape {labels.shape}"
-        )
-    _, codes, sizes = np.unique(labels, return_inverse=True, return_counts=True)
-    single = int((sizes == 1).sum())
-    if 0 < single < len(sizes):
-        _tell(f"groups: {single} of {len(sizes)} groups have one row, which cannot move")
-    return codes.astype(np.int64)
+def _constant(pair: Pair, plan: Plan, labels: NDArray[np.int64] | None) -> TestResult:
+    _tell(f"{' and '.join(pair.constant)} must vary; got equal rows, so p = 1")
+    orders = Permutations(pair.n_rows, plan.count, labels, plan.seed)
+    return _result(pair, (0.0, 0.0, 0.0), method="constant", n_effective=orders.movable)
 
 
 def _tested(
-    pair: Pair, learned: tuple[bool, ...], plan: _Plan, labels: NDArray[np.int64] | None
+    pair: Pair,
+    sides: tuple[Candidates, ...],
+    plan: Plan,
+    labels: NDArray[np.int64] | None,
 ) -> TestResult:
-    """Statistic of the median kernels, then its null."""
+    """Statistic of the middle kernels, then its null."""
     orders = Permutations(pair.n_rows, plan.count, labels, plan.seed)
-    if pair.constant:
-        names = " and ".join(pair.constant)
-        _tell(f"{names} must vary; got equal rows, so p = 1")
-        return _result(pair, (0.0, 0.0, 0.0), method="constant", n_effective=orders.movable)
     if plan.null in ("saddlepoint", "gamma"):
         return _by_tail(pair, plan.null)
     sizes, residual = sizes_of(pair)
@@ -209,15 +171,12 @@ def _tested(
             "kernel_x and kernel_y must tell rows apart and alike; one of them finds all alike "
             "or no two alike, so the test has no power"
         )
-    grids = [
-        kernel_grid(kernel, adaptive=wanted and plan.aggregate is not False)
-        for kernel, wanted in zip((pair.kernel_x, pair.kernel_y), learned, strict=True)
-    ]
+    grids = (sides[0].kernels, sides[1].kernels)
     if plan.null == "permutation" or (orders.enumerated and plan.min_lag is None):
-        values = permutation_values(pair, (grids[0], grids[1]), orders)
+        values = permutation_values(pair, grids, orders)
     else:
-        values = shift_values(pair, (grids[0], grids[1]), plan.count, plan.seed, plan.min_lag)
-    return _ranked(pair, values, sizes, residual, uniform=plan.aggregate == "uniform")
+        values = shift_values(pair, grids, plan.count, plan.seed, plan.min_lag)
+    return _ranked(pair, sides, values, sizes, residual)
 
 
 def _by_tail(pair: Pair, null: str) -> TestResult:
@@ -239,18 +198,17 @@ def _by_tail(pair: Pair, null: str) -> TestResult:
 
 
 def _ranked(
-    pair: Pair, found: NullValues, sizes: Sizes, residual: float, *, uniform: bool
+    pair: Pair, sides: tuple[Candidates, ...], found: NullValues, sizes: Sizes, residual: float
 ) -> TestResult:
     """Rank the rows as given among the members of the group."""
-    n_x, n_y, _ = found.values.shape
-    middle = found.values[_middle(n_x), _middle(n_y)]
+    first, second = sides
+    middle = found.values[first.middle, second.middle]
     band = float(torch.quantile(middle[1:], 0.95) - middle[1:].mean())
-    if n_x * n_y == 1:
-        scores, words = middle, "HSIC"
-    else:
-        weights = penalties(n_x, n_y, uniform=uniform)
-        scores = aggregate_null(found.values.flatten(0, 1), weights.flatten())
-        words = f"HSIC, largest of {n_x} × {n_y} lengthscales"
+    scores, words = middle, "HSIC"
+    if len(first) * len(second) > 1:
+        weights = penalties(first, second).flatten()
+        scores = aggregate_null(found.values.flatten(0, 1), weights)
+        words = f"HSIC, largest of {len(first)} × {len(second)} kernels"
     count = int(exceedances(scores[1:], scores[0], found.slack))
     return _result(
         pair,
@@ -264,10 +222,6 @@ def _ranked(
         null_band=band / sizes[2] if sizes[2] > 0 else 0.0,
         residual=max(residual, found.residual),
     )
-
-
-def _middle(n: int) -> int:
-    return FACTORS.index(1.0) if n > 1 else 0
 
 
 def _result(pair: Pair, sizes: Sizes, **rest: Any) -> TestResult:

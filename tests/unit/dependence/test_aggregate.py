@@ -7,8 +7,10 @@ import torch
 from trivium._core.errors import ArgumentError
 from trivium.dependence.aggregate import (
     FACTORS,
+    Candidates,
     aggregate_null,
     check_aggregate,
+    check_kernels,
     kernel_grid,
     penalties,
 )
@@ -25,12 +27,25 @@ def test_grid_is_around_the_median():
 
 
 def test_penalty_grows_from_the_median():
-    found = penalties(5, 5)
+    grid = Candidates.of(Gaussian(1.0), adaptive=True)
+    found = penalties(grid, grid)
     middle = FACTORS.index(1.0)
+    assert (grid.middle, len(grid)) == (middle, 5)
     assert found[middle, middle] == 0
-    assert torch.allclose(found[0, 4], torch.tensor(0.3 * 4))
-    assert not penalties(5, 5, uniform=True).any()
-    assert penalties(1, 5).shape == (1, 5)
+    assert float(found[0, 4]) == pytest.approx(0.3 * 4)
+    even = Candidates.of(Gaussian(1.0), adaptive=True, favored=False)
+    assert not penalties(even, even).any()
+    alone = Candidates.of(Delta(), adaptive=True)
+    assert (alone.middle, penalties(alone, grid).shape) == (0, (1, 5))
+
+
+def test_several_kernels_are_a_grid():
+    kernels = [Gaussian(1.0), Delta()]
+    assert check_kernels("x", kernels) == tuple(kernels)
+    assert check_kernels("x", "auto") is None
+    for wrong in ([], ["auto"], [Gaussian(1.0), Gaussian(1.0)]):
+        with pytest.raises(ArgumentError, match="kernel_x must be 'auto', a kernel, or several"):
+            check_kernels("x", wrong)
 
 
 def test_score_is_the_largest_studentised(rng):

@@ -11,7 +11,7 @@ from trivium.dependence import hsic, independence_test
 from trivium.dependence.canonical import canonical_order
 from trivium.dependence.pair import as_pair
 from trivium.dependence.shift import Shifts
-from trivium.kernel import Delta, Gaussian, Linear
+from trivium.kernel import Delta, Distance, Gaussian, Linear
 
 FAST = {"n_permutations": 200}
 LEAST = 1 / 200  # 100 or 200 rows are lengths of fast transforms: 200 members in all
@@ -137,9 +137,26 @@ def test_lengthscales_are_ranked_together(rng):
     assert result.score == pytest.approx(best[0], rel=1e-8)
     assert np.allclose(result.null, best[1:], rtol=0, atol=1e-6)
     assert result.p_value == np.mean(best >= best[0] * (1 - 1e-9))
-    assert "largest of 5 × 5 lengthscales" in result.method
+    assert "largest of 5 × 5 kernels" in result.method
     uniform = independence_test(x, y, n_permutations=60, aggregate="uniform")
     assert uniform.score >= result.score
+
+
+def test_kernels_of_the_user_are_tried_together(rng):
+    """Without favor, in any order; the middle one's sizes are reported."""
+    x = rng.uniform(-1, 1, 200)
+    y = np.sin(25 * x) + 0.3 * rng.normal(size=200)
+    grid = Gaussian().grid([0.02, 0.05, 0.5])
+    result = independence_test(x, y, grid, Gaussian(0.5), **FAST)
+    assert result.p_value <= 2 * LEAST
+    assert result.lengthscales == (0.05, 0.5)
+    assert "largest of 3 × 1 kernels" in result.method
+    swapped = independence_test(y, x, Gaussian(0.5), grid[::-1], **FAST)
+    assert (swapped.p_value, swapped.statistic) == (result.p_value, result.statistic)
+    mixed = independence_test(x, y, (Distance(), Gaussian()), "auto", **FAST)
+    assert "largest of 2 × 5 kernels" in mixed.method
+    tail = independence_test(x, y, grid, Gaussian(0.5), null="saddlepoint")
+    assert tail.p_value < 1e-6
 
 
 def test_narrow_waves_are_found_by_the_grid_only(rng):
@@ -170,7 +187,7 @@ def test_many_rows_through_factors(rng):
     result = independence_test(x, y, n_permutations=100)
     assert result.p_value == 0.01
     assert 0 < result.residual < 0.1
-    assert result.method.startswith("HSIC, largest of 5 × 5 lengthscales, features of rank")
+    assert result.method.startswith("HSIC, largest of 5 × 5 kernels, features of rank")
     assert result.n_effective == 30_000
     pairs = np.exp(-((x[:4000, None] - x[:4000]) ** 2) / (2 * result.lengthscales[0] ** 2))
     assert 0.3 < pairs.mean() < 0.9
@@ -295,12 +312,12 @@ def test_groups_of_size_one_are_named(rng):
         (
             {"min_lag": 1, "null": "permutation"},
             ArgumentError,
-            "min_lag must come with null='shift' and no groups",
+            "min_lag must come with null='shift'",
         ),
         (
             {"groups": [1, 1, 1, 2, 2], "null": "gamma"},
             ArgumentError,
-            "groups must come with null='permutation'; got null='gamma'",
+            "groups must come with null='permutation' and no min_lag; got null='gamma'",
         ),
         ({"n_permutations": 0}, ArgumentError, "n_permutations must be an integer, positive"),
         ({"n_permutations": 9.5}, ArgumentError, "n_permutations must be an integer"),
