@@ -140,9 +140,14 @@ class Spectrum:
         wide = features.double()
         centered = wide - wide.mean(1, keepdim=True)
         squares = float(centered.square().sum(0).square().sum())
-        values = torch.linalg.eigvalsh(centered @ centered.mT)
+        return cls.of_scatter(centered @ centered.mT, features.shape[1], squares)
+
+    @classmethod
+    def of_scatter(cls, scatter: Float[Tensor, "r r"], rows: int, squares: float) -> "Spectrum":
+        """Take it from the scatter of features, which has the same eigenvalues."""
+        values = torch.linalg.eigvalsh(scatter)
         floor = _FLOOR * float(values.sum()) if len(values) else 0.0
-        return cls(values[values > max(floor, 0.0)], features.shape[1], squares)
+        return cls(values[values > max(floor, 0.0)], rows, squares)
 
 
 def permutation_moments(x: Spectrum, y: Spectrum) -> tuple[float, float]:
