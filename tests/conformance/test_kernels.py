@@ -57,7 +57,13 @@ def test_feature_map_keeps_the_laws(feature_map: FeatureMap) -> None:
 def test_every_kind_of_member_is_walked() -> None:
     assert {_name(k) for k in KERNELS} >= {"Gaussian", "Delta", "Linear", "Precomputed", "Sum"}
     assert {k.inputs for k in KERNELS} == {"vectors", "codes", "texts", "matrix"}
-    assert {_name(m) for m in MAPS} == {"Nystroem", "OrthogonalFourier", "RandomFourier"}
+    assert {_name(m) for m in MAPS} == {
+        "Coordinates",
+        "Nystroem",
+        "OneHot",
+        "OrthogonalFourier",
+        "RandomFourier",
+    }
 
 
 # Deliberately wrong members, one for each law that can be broken by a value.

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from trivium.dependence import HSICMoments
 from trivium.moment import CrossMoments, Moments
 from trivium.testing import LawBrokenError, check_mergeable
 
@@ -51,6 +52,25 @@ def test_cross_moments():
         list(X),
         tolerance=1e-11,
         downdate=lambda m, x: m.downdate(x[:, :2], x[:, 2:]),
+    )
+
+
+@pytest.mark.parametrize("features", ["nystroem", "fourier"])
+def test_hsic_moments(features):
+    rows = X.reshape(-1, 3)
+    made = HSICMoments.like(rows[:, :2], rows[:, 2], features=features, n_features=20)
+
+    def read_hsic(m):
+        held = m._held
+        return {"mean": held.origin + held.offset, "scatter": held.second, "n": held.count}
+
+    check_mergeable(
+        made.copy,
+        lambda m, x: m.update(x[:, :2], x[:, 2]),
+        read_hsic,
+        list(X),
+        tolerance=1e-11,
+        downdate=lambda m, x: m.downdate(x[:, :2], x[:, 2]),
     )
 
 

@@ -7,11 +7,13 @@ import torch
 
 from trivium._core.errors import ArgumentError, DataError, ShapeError
 from trivium.kernel import (
+    Coordinates,
     Delta,
     Gaussian,
     Laplace,
     Linear,
     Nystroem,
+    OneHot,
     OrthogonalFourier,
     Precomputed,
     RandomFourier,
@@ -137,3 +139,41 @@ def test_rows_unlike_those_of_fit_are_refused():
         fitted.transform(torch.ones(3))
     with pytest.raises(DataError, match="must be finite"):
         fitted.transform(torch.full((1, 2), math.nan))
+
+
+def test_levels_are_exact_and_the_rest_is_one_level():
+    codes = torch.tensor([4, 2, 4, 7, 2, 4])
+    fitted = OneHot(kernel=Delta()).fit(codes)
+    phi = fitted.transform(codes)
+    assert fitted.n_features == 4
+    assert torch.equal(phi @ phi.mT, Delta().gram(codes))
+    few = OneHot(kernel=Delta(), n_features=3).fit(codes)
+    assert few.points.flatten().tolist() == [4, 2]
+    assert few.transform(torch.tensor([7, 9, 2, 4])).argmax(1).tolist() == [2, 2, 1, 0]
+    pairs = torch.tensor([[1.0, 2.0], [1.0, 3.0], [1.0, 2.0]])
+    both = OneHot(kernel=Delta()).fit(pairs).transform(pairs)
+    assert torch.equal(both @ both.mT, Delta().gram(pairs))
+    with pytest.raises(ArgumentError, match="kernel must be Delta"):
+        OneHot(kernel=Gaussian())
+
+
+def test_coordinates_are_the_linear_kernel(rng):
+    x = torch.from_numpy(rng.standard_normal((9, 3)))
+    for kernel, width in ((Linear(), 3), (Linear(2.0), 4)):
+        fitted = Coordinates(kernel=kernel).fit(x)
+        phi = fitted.transform(x)
+        assert fitted.n_features == width
+        assert torch.allclose(phi @ phi.mT, kernel.gram(x))
+    with pytest.raises(ArgumentError, match="kernel must be Linear"):
+        Coordinates(kernel=Gaussian())
+    with pytest.raises(ArgumentError, match="at least 4 for 3 columns"):
+        Coordinates(kernel=Linear(2.0), n_features=3).fit(x)
+
+
+@pytest.mark.parametrize(("cls", "kernel"), [(OneHot, Delta()), (Coordinates, Linear())])
+def test_exact_maps_are_fitted_first(cls, kernel):
+    with pytest.raises(ArgumentError, match="fitted first"):
+        cls(kernel=kernel).transform(torch.zeros(3, 1))
+    if cls is OneHot:
+        with pytest.raises(ArgumentError, match="levels must be learned"):
+            cls(kernel=kernel, n_columns=1).transform(torch.zeros(3, 1))
