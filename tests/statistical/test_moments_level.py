@@ -1,8 +1,8 @@
 """The level of the saddlepoint from moments, which is asymptotic, at 200 rows.
 
 300 data sets of two kinds, each merged from three parts. A test of exact level is accused with
-probability 1e-4 a level by the upper bound; a level of .15 at .05, or .06 at .01, would be seen with
-probability above .97. The benchmark `dependence_moments.py` has 2,000 of each of more kinds.
+probability 1e-4 a level by the upper bound; levels of .15 at .05 and .06 at .01 would be seen
+with probability .95. The benchmark `dependence_moments.py` has 2,000 of each of more kinds.
 """
 
 import numpy as np
