@@ -35,6 +35,7 @@ from trivium.kernel import (
     RandomFourier,
 )
 from trivium.moment import merge_tree
+from trivium.testing.live_bytes import LiveBytes
 
 
 def data(n=300, seed=0):
@@ -147,6 +148,30 @@ def test_sources(name):
     found = made.update(*sources()[name]).test()
     assert found.n_rows == 300
     assert found.p_value == pytest.approx(wanted.p_value, rel=1e-9)
+
+
+def test_dask_and_delayed_blocks():
+    dask = pytest.importorskip("dask")
+    da = pytest.importorskip("dask.array")
+    made = HSICMoments.like(X, Y)
+    wanted = made.copy().update(X, Y).statistic()
+    x, y = da.from_array(X[:, None], chunks=(70, 1)), da.from_array(Y, chunks=70)
+    late = [dask.delayed((X[i : i + 100, None], Y[i : i + 100])) for i in (0, 100, 200)]
+    for source in ((x, y), (late, None)):
+        assert made.copy().update(*source).statistic() == pytest.approx(wanted, rel=1e-10)
+
+
+def test_memory_is_that_of_a_block_whatever_the_rows():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(2, 120_000)).astype(np.float32)
+    made = HSICMoments.like(x[:500], y[:500], n_features=50, features="fourier")
+    peaks = []
+    for n in (30_000, 120_000):
+        with LiveBytes() as live:
+            made.copy().update(x[:n], y[:n])
+        peaks.append(live.peak)
+    assert peaks[1] <= 1.05 * peaks[0]
+    assert peaks[1] < 16 * 2**20  # the features of all rows are 48 MB
 
 
 def test_codes_and_mixed_precision():
