@@ -3,22 +3,21 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float
 from torch import Tensor
 
 from trivium._core.errors import ArgumentError
 from trivium.dependence.aggregate import Grid
 from trivium.dependence.compression import compress
+from trivium.dependence.landmarks import landmark_maps
 from trivium.dependence.pair import Pair
 from trivium.dependence.permutation import Permutations, factor_null, gram_null
 from trivium.dependence.shift import Shifts
 from trivium.dependence.shift_grams import gram_shifts
 from trivium.dependence.shift_stream import stream_shifts
-from trivium.kernel import Kernel, Nystroem
 
-__all__ = ["NullValues", "landmark_maps", "permutation_values", "shift_values"]
+__all__ = ["NullValues", "permutation_values", "shift_values"]
 
 _GRAM_PAIRS = 20_000**2  # rows squared times pairs of kernels, at most: seconds, not minutes
 _SINGLE_ROWS = 2_000
@@ -26,8 +25,6 @@ _SMALL_ROWS = 1_000
 _EXACT = 1e-12
 _RANKS = (64, 100)
 _GRID_RANK = 40
-_LANDMARK_ROWS = 4096
-_LANDMARK_TOL = 1e-6
 _SLACK = {torch.float32: 1e-4, torch.float64: 1e-8}
 
 
@@ -105,25 +102,6 @@ def _stream_shift_values(
     values = stream_shifts(pair.x, maps_x, pair.y, maps_y, shifts)
     widths = (" + ".join(str(each.n_features) for each in maps) for maps in (maps_x, maps_y))
     return values, max(left, right), "features of rank {} and {}".format(*widths)
-
-
-def landmark_maps(
-    rows: Shaped[Tensor, "n d"], grid: Sequence[Kernel], rank: int
-) -> tuple[list[Nystroem], float]:
-    """Nyström maps of each kernel, and the largest share of a trace that they leave out.
-
-    The landmarks are pivots among evenly spaced rows in the order of the variable's own values:
-    they do not depend on the other variable, so all members of a group see the same features.
-    """
-    order = torch.from_numpy(np.lexsort(rows.cpu().numpy().T[::-1])).to(rows.device)
-    places = torch.linspace(0, len(rows) - 1, min(len(rows), _LANDMARK_ROWS), dtype=torch.float64)
-    sample = _wide(rows[order[places.round().long().to(rows.device)]])
-    maps, residual = [], 0.0
-    for kernel in grid:
-        factor = kernel.factor(sample, rank, _LANDMARK_TOL)
-        residual = max(residual, factor.relative_residual)
-        maps.append(Nystroem(kernel=kernel, n_features=rank).fit(sample[factor.pivots]))
-    return maps, residual
 
 
 def permutation_values(pair: Pair, grids: tuple[Grid, Grid], orders: Permutations) -> NullValues:

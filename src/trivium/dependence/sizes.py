@@ -1,9 +1,15 @@
 """The size of a dependence for a result: statistic, unbiased, alignment; and the spectra."""
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from trivium.dependence.fourth import Fourth
+from trivium.dependence.landmarks import landmark_maps
+from trivium.dependence.moments_read import estimate
+from trivium.dependence.moments_rows import add_rows
 from trivium.dependence.pair import Pair
 from trivium.dependence.statistic import tiled_sums
 from trivium.dependence.sums import GramSums, factor_sums, gram_sums
@@ -26,9 +32,11 @@ def sizes_of(pair: Pair) -> tuple[Sizes, float]:
     """Return biased and unbiased HSIC, the alignment's denominator, and the trace left out.
 
     Complete Gram matrices up to 1,500 rows, and up to 20,000 where features of rank 100 leave out
-    more than 1e-4 of a kernel's trace; features above, and for few rows of a column where they
-    leave out nothing but rounding.
+    more than 1e-4 of a kernel's trace. Features else, and for few rows of a column where they
+    leave out nothing but rounding; above 20,000 rows they are never stored.
     """
+    if pair.n_rows > _EXACT_ROWS:
+        return _streamed(pair)
     small, narrow = pair.n_rows <= _GRAM_ROWS, pair.x.shape[1] == pair.y.shape[1] == 1
     residual = 1.0
     if narrow or not small:
@@ -40,9 +48,19 @@ def sizes_of(pair: Pair) -> tuple[Sizes, float]:
         return _sizes(
             gram_sums(first, second), gram_sums(first, first), gram_sums(second, second)
         ), 0.0
-    if residual > _ENOUGH and pair.n_rows <= _EXACT_ROWS:
+    if residual > _ENOUGH:
         return _sizes(*tiled_sums(pair, own=True)), 0.0
     return _sizes(factor_sums(phi, psi), factor_sums(phi, phi), factor_sums(psi, psi)), residual
+
+
+def _streamed(pair: Pair) -> tuple[Sizes, float]:
+    (one,), left = landmark_maps(pair.x, (pair.kernel_x,), _RANK)
+    (two,), right = landmark_maps(pair.y, (pair.kernel_y,), _RANK)
+    nothing = Fourth.empty(one.n_features, two.n_features)
+    held = add_rows("independence_test", pair.x, pair.y, (one, two), nothing)
+    own = [max(0.0, estimate(held, "unbiased", side, side)) for side in (0, 1)]
+    sizes = estimate(held, "biased"), estimate(held, "unbiased"), math.sqrt(own[0] * own[1])
+    return sizes, max(left, right)
 
 
 def spectra_of(pair: Pair) -> tuple[Sizes, tuple[Spectrum, Spectrum], float]:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from trivium.dependence.nulls import landmark_maps
+from trivium.dependence.landmarks import landmark_maps
 from trivium.dependence.shift import Shifts
 from trivium.dependence.shift_factors import factor_shifts
 from trivium.dependence.shift_stream import stream_shifts
