@@ -1,114 +1,114 @@
 """Centered kernels of many columns, compared by r × r cross products instead of Gram matrices."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
 from trivium._core.checks import check_choice
 from trivium._core.errors import DataError
-from trivium.dependence.columns import DependenceColumn
+from trivium.dependence.columns import DependenceColumn, feature_blocks
 from trivium.dependence.compression import compress
 from trivium.dependence.number_features import gaussian_features, number_features
 
-__all__ = ["ColumnProducts", "column_products", "target_column"]
+__all__ = ["ColumnProducts", "target_column", "target_features"]
 
 _TARGETS = ("auto", "number", "category")
 _FEW_LEVELS = 64
-_MAKE_BYTES = 16 * 2**20
-_COMPARE_BYTES = 16 * 2**20
+_BLOCK_BYTES = 16 * 2**20
+_KEPT_BYTES = 2**30
 _WIDTH = 120  # features of a number before compression: value, ranks, levels of what is missing
-_KEEP = 1e-6
+_TOL = 1e-8  # alignments are right to about 1e-9
 
 
-@dataclass(frozen=True)
+@dataclass
 class ColumnProducts:
-    r"""Features of d columns, centered over the rows, one column's below another's.
+    r"""Centered kernel alignments of numeric columns, missing values a level of their own.
 
-    With $\Phi_k$ the features of column k, the centered Gram matrices are $\Phi_k^\top \Phi_k$ and
+    With $\Phi_k$ the centered features of column k, its centered Gram matrix is
+    $\bar K_k = \Phi_k^\top \Phi_k$, and
     $\langle \bar K_k, \bar K_l \rangle = \lVert \Phi_k \Phi_l^\top \rVert_F^2$: no n × n matrix.
+    Features are kept up to a gigabyte; those of the columns beyond it are made again when needed.
 
     Args:
-        values: The features.
-        starts: Place of each column's first feature, and the number of all.
+        columns: Columns as rows, NaN for missing.
+        lengthscale: Of the Gaussian kernels: `"median"`, the median distance of each column's own
+            values (and ranks beside values where the kurtosis is above 20); or a number of
+            standard deviations.
+        tol: Share of a kernel's trace that its features may leave out, where 50 features can.
+
+    Attributes:
         norms: Frobenius norm of each centered Gram matrix; 0 for a constant column.
+
+    Cost: O(n d r²) time; memory of the features, O(n d r), about 14 a column, or of a gigabyte.
     """
 
-    values: Float[Tensor, "r n"]
-    starts: Int64[Tensor, " d1"]
-    norms: Float[Tensor, " d"]
+    columns: Float[Tensor, "d n"]
+    lengthscale: str | float = "median"
+    tol: float = _TOL
+    norms: Float[Tensor, " d"] = field(init=False)
 
-    @classmethod
-    def of(cls, features: list[Float[Tensor, "s n"]]) -> "ColumnProducts":
-        """Stack centered features; a column without any is constant."""
-        widths = torch.tensor([0, *(len(each) for each in features)])
-        norms = torch.stack([(each @ each.mT).square().sum().sqrt() for each in features])
-        return cls(torch.cat(features), widths.cumsum(0), norms)
+    def __post_init__(self) -> None:
+        d, n = self.columns.shape
+        self._step = max(1, _BLOCK_BYTES // (8 * _WIDTH * n))
+        self._kept: dict[int, tuple[Tensor, list[int]]] = {}
+        norms, held = [], 0
+        for part in range(-(-d // self._step)):
+            stacked, widths = self._part(part)
+            norms += [(each @ each.mT).square().sum().sqrt() for each in stacked.split(widths)]
+            held += 8 * stacked.numel()
+            if held <= _KEPT_BYTES:
+                self._kept[part] = stacked, widths
+        self.norms = torch.stack(norms)
 
     def __len__(self) -> int:
-        return len(self.norms)
+        return len(self.columns)
 
     @property
     def constant(self) -> Tensor:
         """Which columns do not vary."""
         return self.norms <= 0
 
-    def features(self, column: int) -> Float[Tensor, "s n"]:
-        """Return the features of one column."""
-        return self.values[int(self.starts[column]) : int(self.starts[column + 1])]
+    def features(self, place: int) -> Float[Tensor, "s n"]:
+        """Return the features of one column, centered over the rows."""
+        stacked, widths = self._part(place // self._step)
+        return stacked.split(widths)[place % self._step]
 
     def alignment(self, psi: Float[Tensor, "s n"]) -> Float[Tensor, " d"]:
         """Centered kernel alignment in [0, 1] of every column with other centered features.
 
         Cost: O(n r s) time for r features in all, a fixed budget of memory.
         """
-        own = (psi @ psi.mT).square().sum().sqrt()
-        squares = torch.cat([part.square().sum(1) for part in self._cross(psi)])
-        sums = torch.cat([squares.new_zeros(1), squares.cumsum(0)])[self.starts].diff()
-        scale = self.norms * own
-        return torch.where(scale > 0, sums / scale, 0.0)
+        sums = []
+        for part in range(-(-len(self) // self._step)):
+            stacked, widths = self._part(part)
+            squares = (stacked @ psi.mT).square().sum(1)
+            sums += [each.sum() for each in squares.split(widths)]
+        scale = self.norms * (psi @ psi.mT).square().sum().sqrt()
+        return torch.where(scale > 0, torch.stack(sums) / scale, 0.0)
 
     def column(self, place: int) -> Float[Tensor, " d"]:
         """Alignment of every column with one of them."""
         return self.alignment(self.features(place))
 
-    def _cross(self, psi: Tensor) -> Iterator[Tensor]:
-        step = max(1, _COMPARE_BYTES // (8 * max(1, len(psi))))
-        for low in range(0, max(1, len(self.values)), step):
-            yield self.values[low : low + step] @ psi.mT
+    def _part(self, part: int) -> tuple[Tensor, list[int]]:
+        """Features of a block of columns, one column's below another's, and how many each has."""
+        if part in self._kept:
+            return self._kept[part]
+        block = self.columns[part * self._step : (part + 1) * self._step]
+        features = _features(block, self.lengthscale, self.tol)
+        return torch.cat(features), [len(each) for each in features]
 
 
-def column_products(
-    columns: Float[Tensor, "d n"], lengthscale: str | float = "median"
-) -> ColumnProducts:
-    """Features of numeric columns with Gaussian kernels, missing values as a level of their own.
-
-    Args:
-        columns: Columns as rows, NaN for missing.
-        lengthscale: `"median"`, the median distance of each column's own values (and ranks beside
-            values where the kurtosis is above 20); or a number of standard deviations.
-
-    Cost: O(d n r²) time, O(n r) memory for r features in all, about 12 a column.
-    """
-    found: list[Tensor] = []
-    step = max(1, _MAKE_BYTES // (8 * _WIDTH * columns.shape[1]))
-    for low in range(0, len(columns), step):
-        part = columns[low : low + step]
-        if lengthscale == "median":
-            features = number_features(part)[0]
-        else:
-            features = _by_deviations(part, float(lengthscale))
-        # A copy, so that the wide features of the block are not kept alive by views.
-        found += [each.clone() for each in compress(features, _KEEP)]
-    return ColumnProducts.of(found)
-
-
-def _by_deviations(columns: Tensor, lengthscale: float) -> Tensor:
+def _features(
+    columns: Float[Tensor, "d n"], lengthscale: str | float, tol: float
+) -> list[Float[Tensor, "s n"]]:
+    if isinstance(lengthscale, str):
+        return compress(number_features(columns, tol)[0], tol)
     observed = torch.isfinite(columns)
     held = torch.where(observed, columns, 0.0)
     held = held / held.abs().amax(1, keepdim=True).clamp_min(torch.finfo(held.dtype).tiny)
@@ -117,9 +117,30 @@ def _by_deviations(columns: Tensor, lengthscale: float) -> Tensor:
     spread = (apart.square().sum(1) / count[:, 0]).sqrt()
     # A constant column has no spread; any scale gives it the same constant kernel.
     scales = torch.where(spread > 0, lengthscale * spread, 1.0)
-    features = gaussian_features(apart, observed, scales)[0]
+    features = gaussian_features(apart, observed, scales, tol=tol)[0]
     missing = (~observed).to(features.dtype)[:, None]
-    return torch.cat([features, missing], 1)
+    return compress(torch.cat([features, missing], 1), tol)
+
+
+def target_features(
+    target: DependenceColumn, lengthscale: str | float = "median", tol: float = _TOL
+) -> Float[Tensor, "s n"]:
+    """Centered features of y.
+
+    A number has the kernel of a numeric column. Of categories, two rows of one level with m rows
+    have 1/m and others 0, so that every level weighs the same.
+
+    Args:
+        target: y as a column, none missing.
+        lengthscale: As for `ColumnProducts`.
+        tol: The same.
+
+    Source: Yamada et al., Neural Computation 26 (2014) 185 (the weights).
+    """
+    if target.kind == "number":
+        return _features(torch.from_numpy(target.values)[None], lengthscale, tol)[0]
+    levels = next(feature_blocks([target], rare=1))[1].values
+    return compress(levels / levels.sum(-1, keepdim=True).sqrt(), tol)[0]
 
 
 def target_column(caller: str, labels: NDArray[Any], kind: str) -> DependenceColumn:
@@ -128,18 +149,21 @@ def target_column(caller: str, labels: NDArray[Any], kind: str) -> DependenceCol
     Args:
         caller: The public name that was called.
         labels: One for each row, none missing.
-        kind: `"number"`, `"category"` or `"auto"`: text, booleans and whole numbers with at most 64
+        kind: `"number"`, `"category"` or `"auto"`: text, booleans and integers with at most 64
             levels that repeat (twice on average) are categories, everything else numbers.
 
     Raises:
         ArgumentError: An unknown kind.
-        DataError: One value only, or text where numbers are asked for.
+        DataError: One value only, labels of mixed types, or text where numbers are asked for.
     """
     check_choice(caller, "target", kind, _TARGETS)
     numbers = labels.dtype.kind in "iuf"
     if kind == "number" and not numbers:
         raise DataError(f"{caller}: y must be numbers for target='number'; got {labels.dtype}")
-    levels, codes = np.unique(labels, return_inverse=True)
+    try:
+        levels, codes = np.unique(labels, return_inverse=True)
+    except TypeError as error:
+        raise DataError(f"{caller}: y must be labels of one type; {error}") from error
     if len(levels) < 2:
         raise DataError(f"{caller}: y must have at least two values; got only {levels[0]!r}")
     if kind == "auto":

@@ -46,17 +46,15 @@ class _Walk:
     relevance: Tensor
     column: Callable[[int], Tensor]
     allowed: Tensor
+    penalty: float
     active: list[int] = field(default_factory=list)
     products: dict[int, Tensor] = field(default_factory=dict)
+    gone: set[int] = field(default_factory=set)  # left at this penalty: not to enter at once
 
     def __post_init__(self) -> None:
         self.coef = torch.zeros_like(self.relevance)
-        self.left = self.relevance.clone()
+        self.left = self.relevance
         self.barred = ~self.allowed
-
-    def gram(self) -> Tensor:
-        """Products of the chosen columns."""
-        return torch.stack([self.products[k][self.active] for k in self.active])
 
     def enter(self, place: int) -> None:
         """Choose a column, unless it lies in the span of the chosen ones."""
@@ -66,41 +64,47 @@ class _Walk:
         outside = float(product[place])
         if self.active:
             cross = product[self.active]
-            outside -= float(cross @ cholesky_psd("lasso_path", self.gram()).solve(cross[:, None]))
+            gram = self._cross()[:, self.active]
+            outside -= float(cross @ cholesky_psd("lasso_path", gram).solve(cross[:, None]))
         if outside > _SAME * float(product[place]):
             self.active.append(place)
         else:
             self.barred[place] = True
 
-    def step(self, last: int | None) -> tuple[float, int | None, int | None]:
-        """Return how far the penalty falls until a column enters or leaves, and which.
+    def step(self) -> int | None:
+        """Let the penalty fall until a column leaves, which is taken out, or one is to enter.
 
-        Args:
-            last: The column that left just now, which cannot enter again at once.
+        Returns:
+            The column to enter; none when one left, or at the end of the path.
         """
-        penalty = float(self.left[self.active].max())
-        direction = cholesky_psd("lasso_path", self.gram()).solve(
-            torch.ones(len(self.active), 1, dtype=self.coef.dtype)
-        )[:, 0]
-        slope = torch.stack([self.products[k] for k in self.active], 1) @ direction
+        cross = self._cross()
+        right = torch.stack([self.relevance[self.active], torch.ones(len(self.active))], 1)
+        solved = cholesky_psd("lasso_path", cross[:, self.active]).solve(right.to(cross.dtype))
+        # At penalty p the coefficients are held - p * fall, the correlations level + p * slope.
+        held, fall = solved.unbind(1)
+        level, slope = self.relevance - held @ cross, fall @ cross
         free = ~self.barred & (slope < 1 - _TIE)
-        free[self.active] = False
-        if last is not None:
-            free[last] = False
-        room = torch.where(free, (penalty - self.left).clamp_min(0) / (1 - slope), torch.inf)
-        held = self.coef[self.active]
-        fall = torch.where(direction < 0, -held / direction, torch.inf)
-        joins, leaves = leftmost_largest(-room), int(fall.argmin())
-        far = min(float(room.min()), float(fall[leaves]), penalty)
-        self.coef[self.active] = (held + far * direction).clamp_min(0)
-        self.left = self.left - far * slope
-        if far == penalty:
-            return 0.0, None, None
-        if float(fall[leaves]) == far:
-            gone = self.active.pop(leaves)
-            self.coef[gone] = 0.0
-            return penalty - far, None, gone
-        return penalty - far, joins, None
+        free[[*self.active, *self.gone]] = False
+        enters = torch.where(free, level / (1 - slope), -torch.inf).clamp_max(self.penalty)
+        leaves = torch.where(fall < 0, held / fall, -torch.inf).clamp_max(self.penalty)
+        until = max(float(enters.max()), float(leaves.max()), 0.0)
+        if until < self.penalty * (1 - _TIE):
+            self.gone.clear()
+        self.penalty = until
+        self.coef[self.active] = (held - until * fall).clamp_min(0)
+        self.left = level + until * slope
+        if until == 0.0:
+            return None
+        if float(leaves.max()) == until:
+            out = self.active.pop(int(leaves.argmax()))
+            self.coef[out] = 0.0
+            self.gone.add(out)
+            self.barred = ~self.allowed  # what lay in the span may lie outside now
+            return None
+        return leftmost_largest(enters)
+
+    def _cross(self) -> Tensor:
+        return torch.stack([self.products[k] for k in self.active])
 
 
 def lasso_path(
@@ -123,7 +127,8 @@ def lasso_path(
     Returns:
         The path, with exactly `n_features` columns in its order when as many are allowed.
 
-    Cost: O(t s³ + t d s) time and O(d s) memory for t knots and s columns seen, beside `column`.
+    Cost: O(t s³ + t d s) time and O(d (t + s)) memory for t knots and s columns seen, beside
+    `column`.
 
     Example:
         >>> import torch
@@ -135,22 +140,17 @@ def lasso_path(
     equation 5; Efron et al., Least angle regression (2004), section 3.1.
     """
     usable = torch.ones(len(relevance), dtype=torch.bool) if allowed is None else allowed
-    walk = _Walk(relevance, column, usable)
     first = torch.where(usable, relevance, -torch.inf)
-    penalties = [max(0.0, float(first.max()))]
-    knots = [walk.coef.clone()]
-    joins: int | None = leftmost_largest(first) if penalties[0] > 0 else None
-    gone: int | None = None
-    while joins is not None or gone is not None:
-        before = len(walk.active)
+    walk = _Walk(relevance, column, usable, max(0.0, float(first.max())))
+    penalties, knots = [walk.penalty], [walk.coef.clone()]
+    joins: int | None = leftmost_largest(first)
+    while walk.penalty > 0:
         if joins is not None:
             walk.enter(joins)
-            if len(walk.active) == before:  # in the span of the others: go on without it
-                gone = None
-        penalty, joins, gone = walk.step(gone)
-        penalties.append(penalty)
+        joins = walk.step()
+        penalties.append(walk.penalty)
         knots.append(walk.coef.clone())
-        if len(walk.active) >= n_features and gone is None:
+        if joins is not None and len(walk.active) >= n_features:
             break
     order = walk.active[:n_features]
     filled = _fill(walk, order, n_features)

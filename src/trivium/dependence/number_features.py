@@ -4,6 +4,8 @@ The general kernels of `trivium.kernel` serve one column at a time; a wide table
 short ones, so the same incomplete Cholesky runs here over a batch of single columns.
 """
 
+from functools import lru_cache
+
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
@@ -19,7 +21,7 @@ _SAMPLE = 256
 
 
 def number_features(
-    values: Float[Tensor, "k n"],
+    values: Float[Tensor, "k n"], tol: float | None = None
 ) -> tuple[Float[Tensor, "k r n"], list[str], Float[Tensor, " k"]]:
     """Features of numeric columns; what is not finite becomes a level of its own.
 
@@ -28,6 +30,7 @@ def number_features(
 
     Args:
         values: Columns as rows, NaN for missing; infinities are levels too.
+        tol: As for `gaussian_features`.
 
     Returns:
         Features, the kernel of each column in words, and the share of the trace left out.
@@ -37,11 +40,11 @@ def number_features(
     observed = torch.isfinite(values)
     scaled, unit = _scaled(values, observed)
     heavy = _kurtosis(scaled, observed) > HEAVY_TAIL
-    features, scale, residual = gaussian_features(scaled, observed)
+    features, scale, residual = gaussian_features(scaled, observed, tol=tol)
     names = [_name(s * u, fallback) for (s, fallback), u in zip(scale, unit.tolist(), strict=True)]
     if bool(heavy.any()):
         ranks = _ranks(scaled[heavy], observed[heavy])
-        more, more_scale, more_residual = gaussian_features(ranks, observed[heavy])
+        more, more_scale, more_residual = gaussian_features(ranks, observed[heavy], tol=tol)
         wide = features.new_zeros(len(values), more.shape[1], values.shape[1])
         wide[heavy] = more * 0.5**0.5
         features[heavy] *= 0.5**0.5
@@ -63,11 +66,11 @@ def gaussian_features(
     observed: Bool[Tensor, "k n"],
     lengthscales: Float[Tensor, " k"] | None = None,
     rank: int = _MAX_RANK,
+    tol: float | None = None,
 ) -> tuple[Float[Tensor, "k r n"], list[tuple[float, bool]], Float[Tensor, " k"]]:
     """Incomplete Cholesky of Gaussian kernels on single columns, all columns at once.
 
-    Rows that are not observed get zero features. The residual left is at most 1e-3/n of the
-    trace, or what the greatest rank allows.
+    Rows that are not observed get zero features.
 
     Args:
         values: Columns as rows.
@@ -76,6 +79,8 @@ def gaussian_features(
             256 evenly spaced order statistics when there are more), or, when that is zero, of
             those that differ.
         rank: Most features.
+        tol: Share of the trace that may be left out, by default 1e-3/n; more is, where the most
+            features hold less.
 
     Returns:
         Features; lengthscale of each column and whether the median was zero; share of the trace
@@ -91,9 +96,10 @@ def gaussian_features(
     seen = observed.to(values.dtype)
     left, trace = seen.clone(), seen.sum(1).clamp_min(1)
     factor = values.new_zeros(k, min(rank, n), n)
+    allowed = (1e-3 / n if tol is None else tol) * trace
     steps = 0
     while steps < factor.shape[1]:
-        active = left.sum(1) > 1e-3 / n * trace
+        active = left.sum(1) > allowed
         if not bool(active.any()):
             break
         pivot = left.argmax(1, keepdim=True)
@@ -152,9 +158,14 @@ def _median_distance(values: NDArray[np.float64]) -> tuple[float, bool]:
     ordered = np.sort(values)
     if len(ordered) > _SAMPLE:
         ordered = ordered[np.linspace(0, len(ordered) - 1, _SAMPLE).round().astype(np.int64)]
-    i, j = np.triu_indices(len(ordered), 1)
+    i, j = _pairs(len(ordered))
     apart = ordered[j] - ordered[i]
     if not apart.any():
         return 1.0, False
     middle = float(np.median(apart))
     return (middle, False) if middle > 0 else (float(np.median(apart[apart > 0])), True)
+
+
+@lru_cache(maxsize=2)
+def _pairs(count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    return np.triu_indices(count, 1)

@@ -1,73 +1,23 @@
 """Column selectors with scikit-learn's interface: by test, by lasso, by greedy redundancy."""
 
-import warnings
 from typing import Any
 
 import numpy as np
-import torch
-from jaxtyping import Float
-from numpy.typing import NDArray
-from sklearn.base import BaseEstimator
-from sklearn.feature_selection import SelectorMixin
-from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from trivium._core.checks import check_choice, check_number
-from trivium._core.errors import ArgumentError, DataError, TriviumWarning
 from trivium._core.random import RandomState, check_seed
-from trivium.dependence.column_products import ColumnProducts, column_products, target_column
-from trivium.dependence.columns import DependenceColumn, feature_blocks
-from trivium.dependence.compression import compress
+from trivium.dependence.column_products import ColumnProducts, target_features
+from trivium.dependence.columns import DependenceColumn
 from trivium.dependence.lasso import lasso_path
 from trivium.dependence.mrmr import greedy_mrmr
-from trivium.dependence.pair import LEAST_ROWS
 from trivium.dependence.screen import screen
+from trivium.dependence.selector_base import Selector, say_if_few
 
 __all__ = ["HSICLasso", "HSICScreen", "HSICmRMR"]
 
 
-class _Selector(SelectorMixin, BaseEstimator):
-    """What the selectors share: NaN is a level of its own, infinity is refused, y is required."""
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
-        tags.target_tags.required = True
-        return tags
-
-    def _get_support_mask(self) -> NDArray[np.bool_]:
-        check_is_fitted(self, "support_")
-        return self.support_
-
-    def _checked(self, X: Any, y: Any) -> tuple[Float[Tensor, "d n"], DependenceColumn]:
-        """Columns as rows, and the target."""
-        caller = f"{type(self).__name__}.fit"
-        try:
-            rows, labels = validate_data(
-                self,
-                X,
-                y,
-                dtype=np.float64,
-                ensure_all_finite="allow-nan",
-                ensure_min_samples=LEAST_ROWS,
-            )
-        except ValueError as error:
-            raise DataError(f"{caller}: {error}") from error
-        columns = torch.from_numpy(np.ascontiguousarray(rows.T))
-        return columns, target_column(caller, labels, self.target)
-
-
-def _wanted(selector: Any, name: str, value: Any, n_columns: int) -> int:
-    caller = f"{type(selector).__name__}.fit"
-    wanted = int(check_number(caller, name, value, "positive", integer=True))
-    if wanted > n_columns:
-        raise ArgumentError(
-            f"{caller}: {name} must be at most the number of columns, {n_columns}; got {wanted}"
-        )
-    return wanted
-
-
-class HSICScreen(_Selector):
+class HSICScreen(Selector):
     """Select the columns that the target depends on, tested one at a time.
 
     Every column has a p-value from `trivium.dependence.screen`, valid at every sample size; those
@@ -75,12 +25,13 @@ class HSICScreen(_Selector):
     a good column is as good: `HSICLasso` and `HSICmRMR` leave repeats out.
 
     Args:
-        k: Number of columns to select, whatever their p-values; by default as many as pass.
+        k: Number of columns to select, whatever their p-values, exactly as many when as many vary;
+            by default as many as pass.
         fdr: Expected share of false discoveries among the columns selected by `k=None`.
         n_permutations: Permutations of the first stage.
         correction: `"bh"` (Benjamini-Hochberg) or `"by"` (any dependence).
-        target: `"number"`, `"category"` or `"auto"`: text, booleans and whole numbers with at most
-            64 levels that repeat are categories, everything else numbers.
+        target: `"number"`, `"category"` or `"auto"`: text, booleans and integers with at most 64
+            levels that repeat are categories, everything else numbers.
         random_state: Seed.
 
     Attributes:
@@ -127,21 +78,25 @@ class HSICScreen(_Selector):
 
         Raises:
             DataError: Not numbers, infinite, lengths that differ, fewer than four rows, constant y.
-            ArgumentError: An argument breaks its rule, or k exceeds the columns.
+            ArgumentError: An argument breaks its rule.
 
         Warns:
-            TriviumWarning: Constant columns.
+            TriviumWarning: Constant columns, or fewer that vary than are wanted.
         """
-        columns, target = self._checked(X, y)
-        wanted = None if self.k is None else _wanted(self, "k", self.k, len(columns))
+        columns, target = self.checked(X, y)
+        caller = "HSICScreen.fit"
+        wanted = 0
+        if self.k is not None:
+            wanted = int(check_number(caller, "k", self.k, "positive", integer=True))
+        fdr = check_number(caller, "fdr", self.fdr, "in (0, 1)")
         named = [
-            DependenceColumn(str(place), "number", column.numpy())
-            for place, column in enumerate(columns)
+            DependenceColumn(name, "number", column.numpy())
+            for name, column in zip(self._names(len(columns)), columns, strict=True)
         ]
         table = screen(
             named,
             target,
-            fdr=self.fdr,
+            fdr=fdr,
             n_permutations=self.n_permutations,
             correction=self.correction,
             random_state=check_seed(self.random_state),
@@ -150,14 +105,25 @@ class HSICScreen(_Selector):
         self.scores_ = np.array([row.cka for row in table.rows])
         self.p_values_ = np.array([row.p_value for row in table.rows])
         self.q_values_ = np.array([row.q_value for row in table.rows])
-        self.support_ = self.q_values_ <= self.fdr
-        if wanted is not None:
-            best = np.lexsort((-self.scores_, self.p_values_))[:wanted]
-            self.support_ = np.isin(np.arange(len(columns)), best)
+        if self.k is None:
+            self.support_ = self.q_values_ <= fdr
+            return self
+        first = columns[:, :1]
+        varies = ~((columns == first) | (columns.isnan() & first.isnan())).all(1).numpy()
+        say_if_few(self, "k", wanted, int(varies.sum()))
+        best = np.lexsort((-self.scores_, self.p_values_, ~varies))[:wanted]
+        self.support_ = varies & np.isin(np.arange(len(varies)), best)
         return self
 
+    def _names(self, n_columns: int) -> list[str]:
+        """Names of a data frame's columns; places where there are none or they repeat."""
+        names = [str(name) for name in getattr(self, "feature_names_in_", ())]
+        if len(set(names)) < n_columns:
+            return [str(place) for place in range(n_columns)]
+        return names
 
-class _Chooser(_Selector):
+
+class _Chooser(Selector):
     """Select a fixed number of columns from their kernels' products."""
 
     def __init__(
@@ -169,28 +135,16 @@ class _Chooser(_Selector):
 
     def _products(self, X: Any, y: Any) -> tuple[ColumnProducts, Tensor, int]:
         """Features of the columns, alignment of each with y, and how many to choose."""
-        name = type(self).__name__
+        caller = f"{type(self).__name__}.fit"
+        wanted = int(check_number(caller, "n_features", self.n_features, "positive", integer=True))
         if isinstance(self.lengthscale, str):
-            check_choice(name, "lengthscale", self.lengthscale, ("median",))
+            check_choice(caller, "lengthscale", self.lengthscale, ("median",))
         else:
-            check_number(name, "lengthscale", self.lengthscale, "positive")
-        columns, target = self._checked(X, y)
-        wanted = _wanted(self, "n_features", self.n_features, len(columns))
-        products = column_products(columns, self.lengthscale)
-        usable = int((~products.constant).sum())
-        if usable < wanted:
-            warnings.warn(
-                f"{name}.fit: n_features is {wanted}, but only {usable} columns vary; these are "
-                "selected",
-                TriviumWarning,
-                stacklevel=3,
-            )
-        if target.kind == "number" and self.lengthscale != "median":
-            values = torch.from_numpy(target.values)[None]
-            psi = column_products(values, self.lengthscale).values
-        else:
-            psi = compress(next(feature_blocks([target], rare=1))[1].values, 1e-6)[0]
-        return products, products.alignment(psi), wanted
+            check_number(caller, "lengthscale", self.lengthscale, "positive")
+        columns, target = self.checked(X, y)
+        products = ColumnProducts(columns, self.lengthscale)
+        relevance = products.alignment(target_features(target, self.lengthscale))
+        return products, relevance, wanted
 
     def _publish(self, relevance: Tensor, order: tuple[int, ...], scores: Any) -> None:
         self.relevance_ = relevance.numpy()
@@ -209,8 +163,8 @@ class HSICLasso(_Chooser):
 
     Args:
         n_features: Number of columns to select: exactly as many when as many vary.
-        target: `"number"`, `"category"` or `"auto"`: text, booleans and whole numbers with at most
-            64 levels that repeat are categories, everything else numbers.
+        target: `"number"`, `"category"` or `"auto"`: text, booleans and integers with at most 64
+            levels that repeat are categories, everything else numbers.
         lengthscale: Of the Gaussian kernels: `"median"` of each column's own distances, or a number
             of standard deviations (1 is what pyHSICLasso has).
 
@@ -222,7 +176,7 @@ class HSICLasso(_Chooser):
         path_: The `LassoPath`: penalties, coefficients, and how many columns were filled in
             because the path ended before.
 
-    Cost: O(n d r² + n d r r_s s) time for s columns seen, r features a column (about 12); O(n d r)
+    Cost: O(n d r² + n d r r_s s) time for s columns seen, r features a column (about 14); O(n d r)
     memory.
 
     Example:
@@ -245,12 +199,13 @@ class HSICLasso(_Chooser):
 
         Raises:
             DataError: Not numbers, infinite, lengths that differ, fewer than four rows, constant y.
-            ArgumentError: An argument breaks its rule, or n_features exceeds the columns.
+            ArgumentError: An argument breaks its rule.
 
         Warns:
             TriviumWarning: Fewer columns vary than are wanted.
         """
         products, relevance, wanted = self._products(X, y)
+        say_if_few(self, "n_features", wanted, int((~products.constant).sum()))
         self.path_ = lasso_path(relevance, products.column, wanted, ~products.constant)
         self._publish(relevance, self.path_.order, self.path_.coefficients[-1].numpy())
         return self
@@ -293,6 +248,7 @@ class HSICmRMR(_Chooser):
             y: The same.
         """
         products, relevance, wanted = self._products(X, y)
+        say_if_few(self, "n_features", wanted, int((~products.constant).sum()))
         order, gains = greedy_mrmr(relevance, products.column, wanted, ~products.constant)
         scores = np.full(len(products), -np.inf)
         scores[list(order)] = gains
