@@ -18,7 +18,7 @@ from trivium.dependence.mrmr import leftmost_largest
 __all__ = ["LassoPath", "lasso_path"]
 
 _SAME = 1e-8  # share of a kernel outside the span of the chosen ones below which it adds nothing
-_TIE = 1e-12
+_TIE = 1e-10
 
 
 @dataclass(frozen=True)
@@ -49,59 +49,85 @@ class _Walk:
     penalty: float
     active: list[int] = field(default_factory=list)
     products: dict[int, Tensor] = field(default_factory=dict)
-    gone: set[int] = field(default_factory=set)  # left at this penalty: not to enter at once
 
     def __post_init__(self) -> None:
         self.coef = torch.zeros_like(self.relevance)
         self.left = self.relevance
-        self.barred = ~self.allowed
+        self.small = _TIE * self.penalty
 
-    def enter(self, place: int) -> None:
-        """Choose a column, unless it lies in the span of the chosen ones."""
+    def choose(self) -> None:
+        """Find the columns that move when the penalty falls from here.
+
+        Those with coefficients move; of the columns that are at the penalty without one, those
+        whose coefficient would grow. With w the change of the coefficients, this is the problem
+        min w'Aw/2 - 1'w with w >= 0 where the coefficient is 0, solved as Lawson and Hanson do.
+        """
+        held = [k for k in self.active if self.coef[k] > 0]
+        waiting = self.allowed & (self.left >= self.penalty - self.small)
+        waiting[held] = False
+        self.tied = waiting.clone()
+        self.active = held
+        change = self._change(held)
+        while bool(waiting.any()):
+            short = 1 - (change @ self._cross() if self.active else torch.zeros_like(self.left))
+            place = leftmost_largest(torch.where(waiting, short, -torch.inf))
+            if float(short[place]) <= _TIE:
+                break
+            waiting[place] = False
+            if self.outside(place) <= _SAME:
+                continue
+            grown = self._change([*self.active, place])
+            if float(grown[-1]) <= 0:  # by rounding only
+                continue
+            before, change = torch.cat([change, change.new_zeros(1)]), grown
+            self.active = [*self.active, place]
+            while bool((low := change < 0)[len(held) :].any()):
+                low[: len(held)] = False
+                shares = torch.where(low, before / (before - change), torch.inf)
+                before = before + float(shares.min()) * (change - before)
+                out = int(shares.argmin())
+                waiting[self.active[out]] = True
+                keep = [at for at in range(len(self.active)) if at != out]
+                self.active, before = [self.active[at] for at in keep], before[keep]
+                change = self._change(self.active)
+
+    def fall(self) -> None:
+        """Let the penalty fall until another column reaches it, a coefficient 0, or it 0."""
+        cross = self._cross()
+        factor = cholesky_psd("lasso_path", cross[:, self.active])
+        right = torch.stack([self.relevance[self.active], torch.ones_like(cross[:, 0])], 1)
+        # At penalty p the coefficients are held - p * change, the correlations level + p * slope.
+        held, change = factor.solve(right).unbind(1)
+        level, slope = self.relevance - held @ cross, change @ cross
+        free = self.allowed & ~self.tied & (slope < 1)
+        free[self.active] = False
+        enters = torch.where(free, level / (1 - slope), -torch.inf)
+        leaves = torch.where(change < 0, held / change, -torch.inf)
+        until = max(float(enters.max()), float(leaves.max()))
+        self.penalty = min(self.penalty, until) if until > self.small else 0.0
+        self.coef = torch.zeros_like(self.coef)
+        self.coef[self.active] = torch.where(
+            leaves >= self.penalty, 0.0, (held - self.penalty * change).clamp_min(0)
+        )
+        self.left = level + self.penalty * slope
+
+    def outside(self, place: int) -> float:
+        """Share of a column's squared norm outside the span of the chosen ones."""
         if place not in self.products:
             self.products[place] = self.column(place)
         product = self.products[place]
-        outside = float(product[place])
-        if self.active:
-            cross = product[self.active]
-            gram = self._cross()[:, self.active]
-            outside -= float(cross @ cholesky_psd("lasso_path", gram).solve(cross[:, None]))
-        if outside > _SAME * float(product[place]):
-            self.active.append(place)
-        else:
-            self.barred[place] = True
+        if not self.active:
+            return 1.0
+        cross = product[self.active]
+        gram = self._cross()[:, self.active]
+        inside = cross @ cholesky_psd("lasso_path", gram).solve(cross[:, None])
+        return 1 - float(inside / product[place])
 
-    def step(self) -> int | None:
-        """Let the penalty fall until a column leaves, which is taken out, or one is to enter.
-
-        Returns:
-            The column to enter; none when one left, or at the end of the path.
-        """
-        cross = self._cross()
-        right = torch.stack([self.relevance[self.active], torch.ones(len(self.active))], 1)
-        solved = cholesky_psd("lasso_path", cross[:, self.active]).solve(right.to(cross.dtype))
-        # At penalty p the coefficients are held - p * fall, the correlations level + p * slope.
-        held, fall = solved.unbind(1)
-        level, slope = self.relevance - held @ cross, fall @ cross
-        free = ~self.barred & (slope < 1 - _TIE)
-        free[[*self.active, *self.gone]] = False
-        enters = torch.where(free, level / (1 - slope), -torch.inf).clamp_max(self.penalty)
-        leaves = torch.where(fall < 0, held / fall, -torch.inf).clamp_max(self.penalty)
-        until = max(float(enters.max()), float(leaves.max()), 0.0)
-        if until < self.penalty * (1 - _TIE):
-            self.gone.clear()
-        self.penalty = until
-        self.coef[self.active] = (held - until * fall).clamp_min(0)
-        self.left = level + until * slope
-        if until == 0.0:
-            return None
-        if float(leaves.max()) == until:
-            out = self.active.pop(int(leaves.argmax()))
-            self.coef[out] = 0.0
-            self.gone.add(out)
-            self.barred = ~self.allowed  # what lay in the span may lie outside now
-            return None
-        return leftmost_largest(enters)
+    def _change(self, places: list[int]) -> Tensor:
+        if not places:
+            return self.relevance.new_zeros(0)
+        gram = torch.stack([self.products[k][places] for k in places])
+        return cholesky_psd("lasso_path", gram).solve(torch.ones_like(gram[:, :1]))[:, 0]
 
     def _cross(self) -> Tensor:
         return torch.stack([self.products[k] for k in self.active])
@@ -137,36 +163,44 @@ def lasso_path(
         (0, 2)
 
     Source: Yamada, Jitkrittum, Sigal, Xing and Sugiyama, Neural Computation 26 (2014) 185,
-    equation 5; Efron et al., Least angle regression (2004), section 3.1.
+    equation 5; Efron et al., Least angle regression (2004), section 3.1; Lawson and Hanson,
+    Solving least squares problems (1974), chapter 23, where several columns enter at once.
     """
     usable = torch.ones(len(relevance), dtype=torch.bool) if allowed is None else allowed
-    first = torch.where(usable, relevance, -torch.inf)
-    walk = _Walk(relevance, column, usable, max(0.0, float(first.max())))
-    penalties, knots = [walk.penalty], [walk.coef.clone()]
-    joins: int | None = leftmost_largest(first)
+    largest = float(torch.where(usable, relevance, -torch.inf).max())
+    walk = _Walk(relevance, column, usable, max(0.0, largest))
+    penalties, knots = [walk.penalty], [walk.coef]
     while walk.penalty > 0:
-        if joins is not None:
-            walk.enter(joins)
-        joins = walk.step()
-        penalties.append(walk.penalty)
-        knots.append(walk.coef.clone())
-        if joins is not None and len(walk.active) >= n_features:
+        walk.choose()
+        if len(walk.active) > n_features:
             break
-    order = walk.active[:n_features]
-    filled = _fill(walk, order, n_features)
+        walk.fall()
+        penalties.append(walk.penalty)
+        knots.append(walk.coef)
+    walk.active = walk.active[:n_features]
+    filled = _fill(walk, n_features - len(walk.active))
     return LassoPath(
         torch.tensor(penalties, dtype=relevance.dtype),
         torch.stack(knots),
-        (*order, *filled),
-        len(filled),
+        tuple(walk.active),
+        filled,
     )
 
 
-def _fill(walk: _Walk, order: list[int], n_features: int) -> list[int]:
-    """Columns nearest to entering where the path ended; repeats of chosen ones come last."""
+def _fill(walk: _Walk, wanted: int) -> int:
+    """Choose the columns nearest to entering where the path ended, repeats of others last."""
     rest = walk.allowed.clone()
-    rest[order] = False
-    wanted = min(n_features - len(order), int(rest.sum()))
-    score = torch.where(walk.barred, -torch.finfo(walk.left.dtype).max / 2, walk.left)
-    score = torch.where(rest, score, -torch.inf)
-    return score.argsort(descending=True, stable=True)[:wanted].tolist()
+    rest[walk.active] = False
+    wanted = min(wanted, int(rest.sum()))
+    score = torch.where(rest, walk.left, -torch.inf)
+    repeats, left = [], wanted
+    for place in score.argsort(descending=True, stable=True)[: int(rest.sum())].tolist():
+        if left == 0:
+            break
+        if walk.outside(place) > _SAME:
+            walk.active.append(place)
+            left -= 1
+        else:
+            repeats.append(place)
+    walk.active += repeats[:left]
+    return wanted
