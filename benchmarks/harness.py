@@ -31,7 +31,16 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 RESULTS = Path(__file__).resolve().parent / "results"
 ROOT = RESULTS.parent.parent
-PACKAGES = ("torch", "numpy", "scipy", "scikit-learn", "cleanlab", "skrub", "transformers")
+PACKAGES = (
+    "torch",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "cleanlab",
+    "pyHSICLasso",
+    "skrub",
+    "transformers",
+)
 
 
 def one_thread() -> None:
