@@ -47,7 +47,9 @@ class Selector(SelectorMixin, BaseEstimator):
             )
         except ValueError as error:
             raise DataError(f"{caller}: {error}") from error
-        columns = torch.from_numpy(np.ascontiguousarray(rows.T))
+        columns = torch.from_numpy(
+            np.require(rows.T, requirements=["C", "W"])
+        )  # frames are read-only
         return columns, target_column(caller, labels, self.target)
 
 

@@ -39,7 +39,7 @@ class HSICScreen(Selector):
         p_values_: p-value of each column; 1 for a constant one.
         q_values_: After false-discovery control.
         support_: Which columns are selected.
-        table_: The `DependenceTable`.
+        table_: The `DependenceTable`, its columns named by a data frame's names or by their places.
 
     Cost: That of `screen`.
 
@@ -89,9 +89,10 @@ class HSICScreen(Selector):
         if self.k is not None:
             wanted = int(check_number(caller, "k", self.k, "positive", integer=True))
         fdr = check_number(caller, "fdr", self.fdr, "in (0, 1)")
+        names = getattr(self, "feature_names_in_", range(len(columns)))
         named = [
-            DependenceColumn(name, "number", column.numpy())
-            for name, column in zip(self._names(len(columns)), columns, strict=True)
+            DependenceColumn(str(name), "number", column.numpy())
+            for name, column in zip(names, columns, strict=True)
         ]
         table = screen(
             named,
@@ -114,13 +115,6 @@ class HSICScreen(Selector):
         best = np.lexsort((-self.scores_, self.p_values_, ~varies))[:wanted]
         self.support_ = varies & np.isin(np.arange(len(varies)), best)
         return self
-
-    def _names(self, n_columns: int) -> list[str]:
-        """Names of a data frame's columns; places where there are none or they repeat."""
-        names = [str(name) for name in getattr(self, "feature_names_in_", ())]
-        if len(set(names)) < n_columns:
-            return [str(place) for place in range(n_columns)]
-        return names
 
 
 class _Chooser(Selector):
