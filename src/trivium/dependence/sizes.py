@@ -11,9 +11,9 @@ from trivium.dependence.landmarks import landmark_maps
 from trivium.dependence.moments_read import estimate
 from trivium.dependence.moments_rows import add_rows
 from trivium.dependence.pair import Pair
-from trivium.dependence.statistic import tiled_sums
 from trivium.dependence.sums import GramSums, factor_sums, gram_sums
 from trivium.dependence.tail import Spectrum
+from trivium.dependence.tiled import tiled_sums
 
 __all__ = ["Sizes", "sizes_of", "spectra_of"]
 

@@ -1,26 +1,22 @@
 """The Hilbert-Schmidt independence criterion: how far a joint distribution is from a product."""
 
-import math
 import warnings
-from functools import partial
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from trivium._core.checks import check_choice, check_number
 from trivium._core.errors import TriviumWarning
 from trivium.dependence.pair import Pair, as_pair
 from trivium.dependence.sums import GramSums, factor_sums
+from trivium.dependence.tiled import BUDGET, tiled_sums
 from trivium.kernel import Kernel
 
 __all__ = ["hsic"]
 
 _EXACT_ROWS = 20_000
-_BUDGET = 64 * 2**20
-_BUFFERS = 12
 _FACTOR_BYTES = 256 * 2**20
 _RANK = 200
 _TELL = 1e-3
@@ -34,7 +30,7 @@ def hsic(
     estimator: str = "unbiased",
     normalize: str | None = None,
     method: str = "auto",
-    budget: int = _BUDGET,
+    budget: int = BUDGET,
 ) -> Float[Tensor, ""]:
     r"""HSIC of two variables, differentiable, in tiles under a memory budget.
 
@@ -142,67 +138,3 @@ def _factored(pair: Pair) -> tuple[GramSums, GramSums, GramSums]:
         factors.append(factor.values.double().mT)
     phi, psi = factors
     return factor_sums(phi, psi), factor_sums(phi, phi), factor_sums(psi, psi)
-
-
-def tiled_sums(
-    pair: Pair, budget: int = _BUDGET, *, own: bool = False
-) -> tuple[GramSums, GramSums, GramSums]:
-    """Return the sums over K and L, K and K, L and L, a tile at a time.
-
-    Tiles above the diagonal count twice. With a gradient, each tile is computed again on the way
-    back instead of being kept.
-
-    Args:
-        pair: The two variables.
-        budget: Bytes for the tiles.
-        own: Whether the last two are wanted; else their inner sums are 0.
-    """
-    n = pair.n_rows
-    side = max(1, min(1024, n, math.isqrt(budget // (_BUFFERS * pair.dtype.itemsize))))
-    device = pair.x.device
-    inner = torch.zeros(3, dtype=torch.float64, device=device)
-    rows = torch.zeros(2, n, dtype=torch.float64, device=device)
-    graph = torch.is_grad_enabled() and (pair.x.requires_grad or pair.y.requires_grad)
-    for top in range(0, n, side):
-        for left in range(top, n, side):
-            down, across = slice(top, min(top + side, n)), slice(left, min(left + side, n))
-            work = partial(_tile, pair.kernel_x, pair.kernel_y, pair.dtype, down, across, own)
-            if graph:
-                sums, by_row, by_column = checkpoint(work, pair.x, pair.y, use_reentrant=False)
-            else:
-                sums, by_row, by_column = work(pair.x, pair.y)
-            inner = inner + (1 if top == left else 2) * sums
-            rows[:, down] += by_row
-            if top != left:
-                rows[:, across] += by_column
-    diagonal_x = pair.kernel_x.diagonal(pair.x).double()
-    diagonal_y = pair.kernel_y.diagonal(pair.y).double()
-    return (
-        GramSums(inner[0], rows[0], rows[1], diagonal_x, diagonal_y),
-        GramSums(inner[1], rows[0], rows[0], diagonal_x, diagonal_x),
-        GramSums(inner[2], rows[1], rows[1], diagonal_y, diagonal_y),
-    )
-
-
-def _tile(
-    kernel_x: Kernel,
-    kernel_y: Kernel,
-    dtype: torch.dtype,
-    down: slice,
-    across: slice,
-    own: bool,
-    x: Tensor,
-    y: Tensor,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Inner sums (3,) and sums by row and by column (2, ...) of one tile of both matrices."""
-    grams = []
-    for kernel, rows in ((kernel_x, x), (kernel_y, y)):
-        other = None if down == across else rows[across]
-        grams.append(kernel.gram(rows[down], other).to(dtype))
-    first, second = grams
-    pairs = [(first, second)] + ([(first, first), (second, second)] if own else [])
-    sums = [(a * b).sum(dtype=torch.float64) for a, b in pairs]
-    sums += [torch.zeros_like(sums[0])] * (3 - len(sums))
-    by_row = torch.stack([gram.sum(1, dtype=torch.float64) for gram in grams])
-    by_column = torch.stack([gram.sum(0, dtype=torch.float64) for gram in grams])
-    return torch.stack(sums), by_row, by_column

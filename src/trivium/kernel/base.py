@@ -14,6 +14,7 @@ from trivium._core.random import RandomState
 from trivium.kernel.factor import Factor, pivoted_cholesky
 from trivium.kernel.rows import as_rows
 from trivium.kernel.tiles import DEFAULT_BUDGET, tile_slices
+from trivium.kernel.vjp import Pull, gram_vjp_by_autograd
 
 __all__ = ["Block", "Kernel"]
 
@@ -60,6 +61,10 @@ class Kernel(ABC):
     @abstractmethod
     def _diagonal(self, x: Shaped[Tensor, "n d"]) -> Float[Tensor, " n"]:
         """Return k(x_i, x_i) of checked inputs."""
+
+    def _gram_vjp(self, x: Tensor, y: Tensor | None) -> tuple[Tensor, Pull]:
+        """Return `_gram` and its pullback; a closed form may replace automatic differentiation."""
+        return gram_vjp_by_autograd(self._gram, x, y)
 
     def resolve(self, x: Shaped[Tensor, "n *d"], random_state: RandomState = 0) -> "Kernel":
         """Return the kernel with everything that it learns from the data turned into numbers.

@@ -61,6 +61,9 @@ class Gaussian(Stationary):
     def _profile(self, distance: Tensor) -> Tensor:
         return distance.mul_(-0.5).exp_()
 
+    def _slope(self, profile: Tensor) -> tuple[Tensor, float]:
+        return profile, -0.5
+
     def _unit_spectrum(
         self, n_frequencies: int, n_columns: int, generator: np.random.Generator
     ) -> Tensor:

@@ -49,6 +49,9 @@ class RationalQuadratic(Stationary):
     def _profile(self, distance: Tensor) -> Tensor:
         return distance.mul_(0.5 / self.alpha).log1p_().mul_(-self.alpha).exp_()
 
+    def _slope(self, profile: Tensor) -> tuple[Tensor, float]:
+        return profile.pow(1 + 1 / self.alpha), -0.5
+
     def _unit_spectrum(
         self, n_frequencies: int, n_columns: int, generator: np.random.Generator
     ) -> Tensor:

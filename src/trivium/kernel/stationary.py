@@ -13,8 +13,9 @@ from trivium._core.checks import check_number
 from trivium._core.errors import ArgumentError
 from trivium._core.random import RandomState
 from trivium.kernel.base import Kernel
-from trivium.kernel.distance import distances, squared_distances
+from trivium.kernel.distance import distances, squared_distances, squared_distances_vjp
 from trivium.kernel.lengthscale import Lengthscale, check_lengthscale, median_lengthscale
+from trivium.kernel.vjp import Pull
 
 __all__ = ["Stationary"]
 
@@ -114,6 +115,26 @@ class Stationary(Kernel):
         if self.metric == "squared":
             return self._profile(squared_distances(x, y, scale=scale))
         return self._profile(distances(x, y, norm=self.metric, scale=scale))
+
+    def _slope(self, profile: Float[Tensor, "n m"]) -> tuple[Float[Tensor, "n m"], float] | None:
+        """Return (D, c) with dρ/ds = c D for squared distances s, from ρ; `None` for autograd."""
+        return None
+
+    def _gram_vjp(self, x: Tensor, y: Tensor | None) -> tuple[Tensor, Pull]:
+        if self.metric != "squared":
+            return super()._gram_vjp(x, y)
+        squares, pull_squares = squared_distances_vjp(x, y, scale=self._number())
+        gram = self._profile(squares)
+        found = self._slope(gram)
+        if found is None:
+            return super()._gram_vjp(x, y)
+        slope, factor = found
+
+        def pull(weights: Tensor) -> tuple[Tensor, Tensor | None]:
+            first, second = pull_squares(weights.mul_(slope))
+            return first.mul_(factor), None if second is None else second.mul_(factor)
+
+        return gram, pull
 
     def of_differences(self, difference: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         """Return k as a function of x − x′ for rows of one column; may overwrite its input.

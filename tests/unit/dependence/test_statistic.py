@@ -11,8 +11,8 @@ import torch
 from trivium._core.errors import ArgumentError, DataError, ShapeError, TriviumWarning
 from trivium.dependence import hsic
 from trivium.dependence.pair import as_pair
-from trivium.dependence.statistic import tiled_sums
 from trivium.dependence.sums import gram_sums
+from trivium.dependence.tiled import tiled_sums
 from trivium.kernel import Delta, Gaussian, Linear, Precomputed
 
 ARTICLE = Gaussian.from_sigma2(1.0)  # exp(-(x - x')^2)
