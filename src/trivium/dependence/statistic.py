@@ -1,6 +1,7 @@
 """The Hilbert-Schmidt independence criterion: how far a joint distribution is from a product."""
 
 import warnings
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -8,21 +9,28 @@ from jaxtyping import Float
 from torch import Tensor
 
 from trivium._core.checks import check_choice, check_number
-from trivium._core.errors import TriviumWarning
-from trivium.dependence.pair import Pair, as_pair
-from trivium.dependence.sums import GramSums, factor_sums
+from trivium._core.errors import ArgumentError, TriviumWarning
+from trivium.dependence.block import block_estimates
+from trivium.dependence.factored import (
+    FeatureProducts,
+    feature_products,
+    features_of,
+    products_sums,
+)
+from trivium.dependence.nocco import nocco_from_grams, nocco_from_products
+from trivium.dependence.pair import LEAST_ROWS, Pair, as_pair
 from trivium.dependence.tiled import BUDGET, tiled_sums
 from trivium.kernel import Kernel
 
-__all__ = ["hsic"]
+__all__ = ["Form", "hsic", "hsic_of"]
 
+ESTIMATORS = ("unbiased", "biased", "n-1")
 _EXACT_ROWS = 20_000
-_FACTOR_BYTES = 256 * 2**20
-_RANK = 200
+_INVERSE_ROWS = 2_000
 _TELL = 1e-3
 
 
-def hsic(
+def hsic(  # noqa: PLR0913 - the contract's signature
     x: Any,
     y: Any,
     kernel_x: Kernel | str = "auto",
@@ -30,6 +38,9 @@ def hsic(
     estimator: str = "unbiased",
     normalize: str | None = None,
     method: str = "auto",
+    *,
+    epsilon: float = 1e-3,
+    block_size: int | None = None,
     budget: int = BUDGET,
 ) -> Float[Tensor, ""]:
     r"""HSIC of two variables, differentiable, in tiles under a memory budget.
@@ -52,29 +63,41 @@ def hsic(
             numbers and texts of few levels; else `Gaussian("median")`, `String()` for texts.
         kernel_y: The same for y.
         estimator: `"unbiased"`, `"biased"` or `"n-1"`.
-        normalize: `None`, or `"cka"` to divide by $\sqrt{\mathrm{HSIC}(x, x) \mathrm{HSIC}(y, y)}$
-            of the same estimator (with `"unbiased"`, the debiased alignment).
-        method: `"exact"` (complete Gram matrices), `"factor"` (incomplete Cholesky, no gradient)
-            or `"auto"`: exact up to 20,000 rows and where a gradient is wanted, factors above.
+        normalize: `None`; `"cka"` to divide by $\sqrt{\mathrm{HSIC}(x, x) \mathrm{HSIC}(y, y)}$
+            of the same estimator (with `"unbiased"`, the debiased alignment); or `"nocco"`,
+            $\mathrm{tr}(R_X R_Y)$ with $R = HKH (HKH + n \varepsilon I)^{-1}$, which tends to a
+            value that no longer depends on the kernels and has one form for every `estimator`.
+        method: `"exact"` (complete Gram matrices); `"factor"` (incomplete Cholesky up to two
+            columns, 400 Nyström landmarks above; no gradient); `"block"` (the mean of the
+            estimate over disjoint blocks of rows); or `"auto"`: exact up to 20,000 rows (2,000
+            for `"nocco"`) and where a gradient is wanted, factors above.
+        epsilon: Regularization ε of `"nocco"`. Directions of a kernel whose share of the variance
+            is below ε play little part.
+        block_size: Rows of a block, at least 4; ⌊√n⌋ when left out. Rows are put in a random
+            order of a fixed seed first.
         budget: Bytes for the tiles.
 
     Returns:
         A scalar in the wider of the dtypes of x and y; sums are taken in float64. A lengthscale
-        learned from the data is held constant in the gradient.
+        learned from the data is held constant in the gradient. First and second derivatives
+        (kernels of plain distances, Laplace and Matérn: first); `torch.func.grad` works,
+        `torch.func.vmap` does not.
 
     Raises:
-        ArgumentError: An unknown choice, neither numbers nor texts, or a kernel that cannot serve
-            the rows.
+        ArgumentError: An unknown choice, neither numbers nor texts, a kernel that cannot serve the
+            rows, `"nocco"` in blocks, or a third derivative.
         ShapeError: Rows that do not match.
         DataError: Fewer than 4 rows, a value that is not finite, or a missing text.
+        ResourceError: `"nocco"` on complete matrices of more than 10,000 rows.
 
     Warns:
         TriviumWarning: A constant variable (the result is 0), a median distance of zero, or factors
-            that leave more than 0.1 % of a kernel's trace out.
+            that leave more than 0.1 % of a kernel's trace out (a tenth of ε for `"nocco"`).
 
     Cost:
-        Exact: O(n² d) time, O(n + budget) memory, with a gradient too (tiles are computed again).
-        Factors: O(n r²) time, O(n r) memory, r at most 200.
+        Exact: O(n² d) time, O(n d + budget) memory, with a gradient too (tiles are computed again).
+        Factors: O(n r (r + d)) time, O(n r) memory up to two columns and O(n) above. Blocks:
+        O(n block_size d) time. `"nocco"` on complete matrices: O(n³) time, O(n²) memory.
 
     Example:
         >>> import torch
@@ -85,13 +108,11 @@ def hsic(
 
     Source:
         Gretton et al., Measuring statistical dependence with Hilbert-Schmidt norms (2005); Song
-        et al., Feature selection via dependence maximization, JMLR 13 (2012), equation 5.
+        et al., Feature selection via dependence maximization, JMLR 13 (2012), equation 5;
+        Fukumizu et al., Kernel measures of conditional dependence (2008); Zhang et al.,
+        Large-scale kernel methods for independence testing (2018).
     """
-    check_choice("hsic", "estimator", estimator, ("unbiased", "biased", "n-1"))
-    check_choice("hsic", "method", method, ("auto", "exact", "factor"))
-    if normalize is not None:
-        check_choice("hsic", "normalize", normalize, ("cka",))
-    check_number("hsic", "budget", budget, "positive", integer=True)
+    form = Form(estimator, normalize, method, epsilon, block_size, budget)
     pair = as_pair("hsic", x, y, kernel_x, kernel_y)
     if pair.constant:
         names = " and ".join(pair.constant)
@@ -100,18 +121,69 @@ def hsic(
             TriviumWarning,
             stacklevel=2,
         )
+    return hsic_of(pair, form)
+
+
+@dataclass(frozen=True)
+class Form:
+    """Which number `hsic` returns and how it is computed; its arguments after the kernels.
+
+    Raises:
+        ArgumentError: An argument breaks its rule.
+    """
+
+    estimator: str = "unbiased"
+    normalize: str | None = None
+    method: str = "auto"
+    epsilon: float = 1e-3
+    block_size: int | None = None
+    budget: int = BUDGET
+
+    def __post_init__(self) -> None:
+        check_choice("hsic", "estimator", self.estimator, ESTIMATORS)
+        check_choice("hsic", "method", self.method, ("auto", "exact", "factor", "block"))
+        if self.normalize is not None:
+            check_choice("hsic", "normalize", self.normalize, ("cka", "nocco"))
+        check_number("hsic", "epsilon", self.epsilon, "positive")
+        check_number("hsic", "budget", self.budget, "positive", integer=True)
+        if self.block_size is not None:
+            size = check_number("hsic", "block_size", self.block_size, "positive", integer=True)
+            if size < LEAST_ROWS:
+                raise ArgumentError(f"hsic: block_size must be at least {LEAST_ROWS}; got {size}")
+        if self.normalize == "nocco" and self.method == "block":
+            raise ArgumentError(
+                "hsic: method must be 'auto', 'exact' or 'factor' with normalize='nocco'; "
+                "got 'block'"
+            )
+
+
+def hsic_of(pair: Pair, form: Form) -> Float[Tensor, ""]:
+    """Return HSIC of a checked pair; 0, with gradient 0, where a variable is constant."""
+    if pair.constant:
         return (pair.x.sum() * 0 + pair.y.sum() * 0).to(pair.dtype)
-    wants_gradient = torch.is_grad_enabled() and (pair.x.requires_grad or pair.y.requires_grad)
-    if method == "auto":
-        method = "exact" if wants_gradient or pair.n_rows <= _EXACT_ROWS else "factor"
-    if method == "exact":
-        both, own_x, own_y = tiled_sums(pair, budget, own=normalize is not None)
+    if form.normalize == "nocco":
+        return _nocco(pair, form).to(pair.dtype)
+    wants_own = form.normalize is not None
+    method = _method(pair, form, _EXACT_ROWS)
+    if method == "block":
+        value, own_x, own_y = block_estimates(
+            pair, form.estimator, form.block_size, form.budget, own=wants_own
+        )
     else:
-        both, own_x, own_y = _factored(pair)
-    value = both.estimate(estimator)
-    if normalize == "cka":
-        value = _aligned(value, own_x.estimate(estimator), own_y.estimate(estimator))
-    return value.to(pair.dtype)
+        sums = (
+            tiled_sums(pair, form.budget, own=wants_own)
+            if method == "exact"
+            else products_sums(_products(pair, _TELL))
+        )
+        value, own_x, own_y = (each.estimate(form.estimator) for each in sums)
+    return (_aligned(value, own_x, own_y) if wants_own else value).to(pair.dtype)
+
+
+def _method(pair: Pair, form: Form, most_rows: int) -> str:
+    if form.method != "auto":
+        return form.method
+    wants_gradient = torch.is_grad_enabled() and (pair.x.requires_grad or pair.y.requires_grad)
+    return "exact" if wants_gradient or pair.n_rows <= most_rows else "factor"
 
 
 def _aligned(value: Tensor, own_x: Tensor, own_y: Tensor) -> Tensor:
@@ -121,20 +193,15 @@ def _aligned(value: Tensor, own_x: Tensor, own_y: Tensor) -> Tensor:
     return value / (own_x * own_y).sqrt()
 
 
-def _factored(pair: Pair) -> tuple[GramSums, GramSums, GramSums]:
-    rank = max(1, min(_RANK, _FACTOR_BYTES // (16 * pair.n_rows)))
-    sides = (("x", pair.x, pair.kernel_x), ("y", pair.y, pair.kernel_y))
-    factors = []
-    for name, rows, kernel in sides:
-        factor = kernel.factor(rows, rank)
-        if factor.relative_residual > _TELL:
-            warnings.warn(
-                f"hsic: {name}: {factor.values.shape[1]} features leave "
-                f"{factor.relative_residual:.2g} of the kernel's trace out; "
-                "method='exact' leaves none",
-                TriviumWarning,
-                stacklevel=3,
-            )
-        factors.append(factor.values.double().mT)
-    phi, psi = factors
-    return factor_sums(phi, psi), factor_sums(phi, phi), factor_sums(psi, psi)
+def _nocco(pair: Pair, form: Form) -> Tensor:
+    if _method(pair, form, _INVERSE_ROWS) == "exact":
+        return nocco_from_grams(pair, form.epsilon)
+    products = _products(pair, form.epsilon / 10, min(1e-6, form.epsilon / 100))
+    return nocco_from_products(products, form.epsilon)
+
+
+def _products(pair: Pair, tell: float, tol: float = 1e-6) -> FeatureProducts:
+    with torch.no_grad():
+        phi = features_of("hsic", "x", pair.kernel_x, pair.x, tell, tol)
+        psi = features_of("hsic", "y", pair.kernel_y, pair.y, tell, tol)
+        return feature_products(pair, phi, psi)
