@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from trivium.dependence.columns import DependenceColumn
 from trivium.dependence.false_discovery import benjamini_hochberg, benjamini_yekutieli
 from trivium.dependence.independence import independence_test
+from trivium.dependence.loss import CKALoss, HSICLoss
 from trivium.dependence.moments import HSICMoments
 from trivium.dependence.pair_screen import PairRow, PairTable, screen_pairs
 from trivium.dependence.result import TestResult
@@ -22,10 +23,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AspectTest",
+    "CKALoss",
     "DependenceColumn",
     "DependenceRow",
     "DependenceTable",
     "HSICLasso",
+    "HSICLoss",
     "HSICMoments",
     "HSICScreen",
     "HSICmRMR",

@@ -20,6 +20,7 @@ from trivium.dependence.factored import (
 from trivium.dependence.nocco import nocco_from_grams, nocco_from_products
 from trivium.dependence.pair import LEAST_ROWS, Pair, as_pair
 from trivium.dependence.tiled import BUDGET, tiled_sums
+from trivium.dependence.tiling import exact
 from trivium.kernel import Kernel
 
 __all__ = ["Form", "hsic", "hsic_of"]
@@ -160,9 +161,13 @@ class Form:
 def hsic_of(pair: Pair, form: Form) -> Float[Tensor, ""]:
     """Return HSIC of a checked pair; 0, with gradient 0, where a variable is constant."""
     if pair.constant:
-        return (pair.x.sum() * 0 + pair.y.sum() * 0).to(pair.dtype)
-    if form.normalize == "nocco":
-        return _nocco(pair, form).to(pair.dtype)
+        return (pair.x[:0].sum() + pair.y[:0].sum()).to(pair.dtype)
+    with exact(pair.x):
+        value = _nocco(pair, form) if form.normalize == "nocco" else _estimate(pair, form)
+    return value.to(pair.dtype)
+
+
+def _estimate(pair: Pair, form: Form) -> Tensor:
     wants_own = form.normalize is not None
     method = _method(pair, form, _EXACT_ROWS)
     if method == "block":
@@ -176,7 +181,7 @@ def hsic_of(pair: Pair, form: Form) -> Float[Tensor, ""]:
             else products_sums(_products(pair, _TELL))
         )
         value, own_x, own_y = (each.estimate(form.estimator) for each in sums)
-    return (_aligned(value, own_x, own_y) if wants_own else value).to(pair.dtype)
+    return _aligned(value, own_x, own_y) if wants_own else value
 
 
 def _method(pair: Pair, form: Form, most_rows: int) -> str:

@@ -69,6 +69,17 @@ def test_biased_mean_under_independence_is_exact(rng):
     assert pytest.approx(3.05e-4, abs=5e-7) == 999 * (1 - 5**-0.5) ** 2 / 1000**2
 
 
+def test_the_reference_sample_has_the_published_population_value(rng):
+    """y = x + 0.1 noise at n = 1,000: studentised over 40 samples, alarm 1e-4 (t, 39 degrees)."""
+    values = []
+    for _ in range(40):
+        x, noise = rng.normal(size=(2, 1000))
+        values.append(float(hsic(x, x + 0.1 * noise, ARTICLE, ARTICLE)))
+    error = np.std(values, ddof=1) / math.sqrt(40)
+    assert abs(np.mean(values) - 0.094523) < 4.33 * error
+    assert error < 0.094523 / 100  # a bias of 4 % is seen
+
+
 @pytest.mark.parametrize("own", [False, True])
 @pytest.mark.parametrize("columns", [1, 5])
 def test_tiles_equal_the_whole(rng, own, columns):
@@ -116,8 +127,8 @@ def test_factor_method_agrees_with_exact(rng):
 
 
 def test_factor_method_reports_what_it_leaves_out(rng):
-    x = rng.normal(size=(400, 12))
-    with pytest.warns(TriviumWarning, match=r"200 features leave 0\.\d+ of the kernel's trace"):
+    x = rng.normal(size=(900, 12))
+    with pytest.warns(TriviumWarning, match=r"x: 400 features leave 0\.\d+ of the kernel's trace"):
         hsic(x, x[:, 0], Gaussian(1.0), method="factor")
 
 
@@ -147,6 +158,15 @@ def test_float32_stays_close_to_float64(rng):
     narrow = hsic(torch.tensor(x).float(), torch.tensor(y + x).float(), normalize="cka")
     assert narrow.dtype == torch.float32
     assert float(narrow) == pytest.approx(wide, rel=1e-5)
+
+
+@pytest.mark.slow
+def test_float32_at_twenty_thousand_rows(rng):
+    x = torch.from_numpy(rng.normal(size=20_000))
+    y = x + torch.from_numpy(rng.normal(size=20_000))
+    wide = float(hsic(x, y, Gaussian(1.0), Gaussian(1.4)))
+    narrow = float(hsic(x.float(), y.float(), Gaussian(1.0), Gaussian(1.4)))
+    assert narrow == pytest.approx(wide, rel=1e-5)
 
 
 def test_auto_kernels(rng):
@@ -199,8 +219,12 @@ BAD = [
     ),
     ({"x": torch.zeros(4, dtype=torch.float16)}, ArgumentError, "got torch.float16"),
     ({"estimator": "u"}, ArgumentError, "estimator must be one of"),
-    ({"normalize": "nocco"}, ArgumentError, "normalize must be one of 'cka'"),
+    ({"normalize": "pca"}, ArgumentError, "normalize must be one of 'cka', 'nocco'"),
     ({"method": "fast"}, ArgumentError, "method must be one of"),
+    ({"epsilon": 0.0}, ArgumentError, "epsilon must be a number, positive; got 0.0"),
+    ({"block_size": 3}, ArgumentError, "block_size must be at least 4; got 3"),
+    ({"block_size": 4.5}, ArgumentError, "block_size must be an integer"),
+    ({"normalize": "nocco", "method": "block"}, ArgumentError, "method must be 'auto', 'exact'"),
     ({"budget": 0}, ArgumentError, "budget must be an integer, positive"),
     ({"kernel_x": "gauss"}, ArgumentError, "kernel_x must be 'auto' or a kernel"),
     (
