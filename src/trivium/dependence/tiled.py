@@ -12,7 +12,7 @@ from trivium.dependence.tiled_gradient import differentiable_sums
 from trivium.dependence.tiling import Tiling, cut, tile_sums, whole_sums
 from trivium.kernel import Kernel
 
-__all__ = ["BUDGET", "tiled_sums"]
+__all__ = ["BUDGET", "checkpointed_sums", "tiled_sums"]
 
 BUDGET = 64 * 2**20
 _BUFFERS = 12
@@ -38,7 +38,7 @@ def tiled_sums(
     if not torch.is_grad_enabled():
         inner, rows = whole_sums(tiling, pair.x, pair.y)
     elif _learns(pair.kernel_x, pair.x) or _learns(pair.kernel_y, pair.y):
-        inner, rows = _checkpointed(tiling, pair.x, pair.y)
+        inner, rows = checkpointed_sums(tiling, pair.x, pair.y)
     else:
         inner, rows = differentiable_sums(tiling, pair.x, pair.y)
     diagonal_x = pair.kernel_x.diagonal(pair.x).double()
@@ -55,7 +55,7 @@ def _learns(kernel: Kernel, rows: Tensor) -> bool:
     return bool(kernel.gram(rows[:2].detach()).requires_grad)
 
 
-def _checkpointed(tiling: Tiling, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+def checkpointed_sums(tiling: Tiling, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """The same sums by automatic differentiation, which alone finds what a kernel learns."""
     inner, rows = tiling.zeros(x)
     for down, across in tiling.tiles():
