@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from trivium._core.errors import ResourceError
+from trivium._core.errors import NumericalError, ResourceError
 from trivium.dependence.factored import FeatureProducts
 from trivium.dependence.pair import Pair
 
@@ -24,6 +24,7 @@ def nocco_from_grams(pair: Pair, epsilon: float) -> Float[Tensor, ""]:
 
     Raises:
         ResourceError: More than 10,000 rows.
+        NumericalError: ε is below the rounding of the centered matrices.
 
     Cost:
         O(n³) time, O(n²) memory, in float64.
@@ -39,26 +40,46 @@ def nocco_from_grams(pair: Pair, epsilon: float) -> Float[Tensor, ""]:
             remedy="Use method='factor', or mini-batches for a gradient.",
         )
     first, second = (
-        _regularized(kernel.gram(rows).double(), epsilon)
+        _regularized(kernel.gram(rows.double() if rows.is_floating_point() else rows), epsilon)
         for kernel, rows in ((pair.kernel_x, pair.x), (pair.kernel_y, pair.y))
     )
     return (first * second).sum()
 
 
 def _regularized(gram: Tensor, epsilon: float) -> Tensor:
-    n = len(gram)
+    n, gram = len(gram), gram.double()
     centered = gram - gram.mean(0) - gram.mean(1, keepdim=True) + gram.mean()
     shifted = centered + n * epsilon * torch.eye(n, dtype=gram.dtype, device=gram.device)
-    return torch.cholesky_solve(centered, torch.linalg.cholesky(shifted))
+    return torch.cholesky_solve(centered, _root(shifted, epsilon))
+
+
+def _root(shifted: Tensor, epsilon: float) -> Tensor:
+    try:
+        return torch.linalg.cholesky(shifted)
+    except torch.linalg.LinAlgError as error:
+        raise NumericalError(
+            "hsic: epsilon must be above the rounding of the centered matrices; got "
+            f"{epsilon:g}, with which one of them is not positive definite",
+            remedy="Raise epsilon.",
+        ) from error
 
 
 def nocco_from_products(products: FeatureProducts, epsilon: float) -> Float[Tensor, ""]:
-    """Return the same from features, in O(r³): the operators act on the span of the features."""
+    """Return the same from features, in O(r³): the operators act on the span of the features.
+
+    Args:
+        products: Sums over the rows.
+        epsilon: ε, positive.
+
+    Raises:
+        NumericalError: ε is below the rounding of the centered products.
+    """
     n = products.n
     mean_x, mean_y = products.sum_x / n, products.sum_y / n
     roots = [
-        torch.linalg.cholesky(
-            both - n * torch.outer(mean, mean) + n * epsilon * torch.eye(len(mean)).to(mean)
+        _root(
+            both - n * torch.outer(mean, mean) + n * epsilon * torch.eye(len(mean)).to(mean),
+            epsilon,
         )
         for both, mean in ((products.xx, mean_x), (products.yy, mean_y))
     ]

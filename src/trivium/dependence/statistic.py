@@ -29,6 +29,7 @@ ESTIMATORS = ("unbiased", "biased", "n-1")
 _EXACT_ROWS = 20_000
 _INVERSE_ROWS = 2_000
 _TELL = 1e-3
+_ROUNDING = 1e-12
 
 
 def hsic(  # noqa: PLR0913 - the contract's signature
@@ -90,6 +91,7 @@ def hsic(  # noqa: PLR0913 - the contract's signature
         ShapeError: Rows that do not match.
         DataError: Fewer than 4 rows, a value that is not finite, or a missing text.
         ResourceError: `"nocco"` on complete matrices of more than 10,000 rows.
+        NumericalError: ε of `"nocco"` is below the rounding of the centered matrices.
 
     Warns:
         TriviumWarning: A constant variable (the result is 0), a median distance of zero, or factors
@@ -201,7 +203,8 @@ def _aligned(value: Tensor, own_x: Tensor, own_y: Tensor) -> Tensor:
 def _nocco(pair: Pair, form: Form) -> Tensor:
     if _method(pair, form, _INVERSE_ROWS) == "exact":
         return nocco_from_grams(pair, form.epsilon)
-    products = _products(pair, form.epsilon / 10, min(1e-6, form.epsilon / 100))
+    tell = max(form.epsilon / 10, _ROUNDING)
+    products = _products(pair, tell, min(1e-6, form.epsilon / 100))
     return nocco_from_products(products, form.epsilon)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from trivium._core.errors import ResourceError, TriviumWarning
+from trivium._core.errors import NumericalError, ResourceError, TriviumWarning
 from trivium._core.random import torch_generator
 from trivium.dependence import hsic
 from trivium.dependence.pair import as_pair
@@ -71,6 +71,23 @@ def test_nocco_refuses_inverses_that_are_too_large():
     x = torch.arange(10_001.0)
     with pytest.raises(ResourceError, match="at most 10000 rows"):
         hsic(x, x**2, Gaussian(1.0), Gaussian(1.0), normalize="nocco", method="exact")
+
+
+@pytest.mark.parametrize("method", ["exact", "factor"])
+def test_nocco_says_when_epsilon_is_lost_in_rounding(rng, method):
+    x = rng.normal(size=50)
+    with pytest.raises(NumericalError, match="epsilon must be above the rounding"):
+        hsic(x, x**2, Linear(1.0), Linear(1.0), normalize="nocco", epsilon=1e-300, method=method)
+
+
+def test_nocco_of_float32_rows(rng):
+    """Complete matrices are made in float64, or a small ε would be lost in their rounding."""
+    x = torch.from_numpy(rng.normal(size=60)).float()
+    arguments = {"normalize": "nocco", "epsilon": 1e-8}
+    found = hsic(x, x**2, Gaussian(1.0), Gaussian(1.0), **arguments)
+    wide = hsic(x.double(), (x**2).double(), Gaussian(1.0), Gaussian(1.0), **arguments)
+    assert found.dtype == torch.float32
+    assert float(found) == pytest.approx(float(wide), rel=1e-6)
 
 
 def test_nocco_says_when_features_do_not_reach_epsilon(rng):
