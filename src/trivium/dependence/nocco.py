@@ -54,14 +54,14 @@ def _regularized(gram: Tensor, epsilon: float) -> Tensor:
 
 
 def _root(shifted: Tensor, epsilon: float) -> Tensor:
-    try:
-        return torch.linalg.cholesky(shifted)
-    except torch.linalg.LinAlgError as error:
+    root, failed = torch.linalg.cholesky_ex(shifted)
+    if int(failed):
         raise NumericalError(
             "hsic: epsilon must be above the rounding of the centered matrices; got "
             f"{epsilon:g}, with which one of them is not positive definite",
             remedy="Raise epsilon.",
-        ) from error
+        )
+    return root
 
 
 def nocco_from_products(products: FeatureProducts, epsilon: float) -> Float[Tensor, ""]:
