@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         TriviumWarning,
     )
     from trivium.closedform import ClosedFormClassifier, ClosedFormRegressor, label_flags
-    from trivium.dependence import hsic, independence_test, screen
+    from trivium.dependence import HSICBottleneck, hsic, independence_test, screen
     from trivium.moment import CrossMoments, Moments
     from trivium.table import read_table
 
@@ -44,6 +44,7 @@ _HOME = dict.fromkeys(_ERRORS, "_core.errors") | {
     "ClosedFormClassifier": "closedform",
     "ClosedFormRegressor": "closedform",
     "CrossMoments": "moment",
+    "HSICBottleneck": "dependence",
     "Moments": "moment",
     "hsic": "dependence",
     "independence_test": "dependence",
@@ -60,6 +61,7 @@ __all__ = [
     "ClosedFormRegressor",
     "CrossMoments",
     "DataError",
+    "HSICBottleneck",
     "ModelError",
     "Moments",
     "NumericalError",

@@ -1,10 +1,11 @@
-"""Tensors and a few words about them in one file: safetensors, checked before use."""
+"""Tensors in a file: safetensors with a checksum, checked before use, whole or not at all."""
 
 import hashlib
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,42 +38,50 @@ def write_tensors(
     tensors: Mapping[str, Tensor],
     about: Mapping[str, Any],
 ) -> None:
-    """Write tensors and what they are about, whole or not at all.
+    """Write tensors and what they are about, with a SHA-256 over both.
 
     Args:
         caller: The public name that was called.
-        path: The file.
-        kind: Name and version of the format, such as `"trivium.moments/1"`.
-        tensors: By name.
+        path: The file to make or replace; its folder must exist.
+        kind: What the file holds, and the version of its form: `trivium.moments/1`.
+        tensors: By name, on any device; no two share memory.
         about: What JSON can hold.
 
     Raises:
         OutputError: It cannot be written; what was there before is intact.
+
+    Example:
+        >>> import pathlib, tempfile, torch
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = pathlib.Path(folder, "m")
+        ...     write_tensors("save", path, "numbers/1", {"a": torch.ones(2)}, {"n": 2})
+        ...     read_tensors("load", path, "numbers/1")
+        ({'a': tensor([1., 1.])}, {'n': 2})
     """
-    held = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
+    held = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     text = json.dumps(dict(about), sort_keys=True, allow_nan=False)
     data = save(held, {"format": kind, "about": text, "sha256": checksum(held, text)})
-    target, temporary = Path(path), ""
+    target = Path(path)
+    aside = target.parent / f".{target.name}.{secrets.token_hex(8)}"
     try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-        with os.fdopen(handle, "wb") as file:
+        with open(aside, "xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, target)
+        os.replace(aside, target)
     except OSError as error:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
+        with suppress(OSError):
+            aside.unlink(missing_ok=True)
         raise OutputError(f"{caller}: cannot write {target}: {error.strerror}") from error
 
 
 def read_tensors(
     caller: str, path: str | os.PathLike[str], kind: str
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read what `write_tensors` wrote, after its checksum.
+    """Read what `write_tensors` wrote.
 
     Raises:
-        ModelError: Missing, damaged, or of another kind.
+        ModelError: Missing, damaged, or of another kind; nothing of it was used.
     """
     source = Path(path)
     try:
@@ -84,14 +93,15 @@ def read_tensors(
         about = json.loads(text)
     except (OSError, ValueError, KeyError, TypeError, OverflowError, SafetensorError) as error:
         raise ModelError(
-            f"{caller}: the file must hold {kind}; got {type(error).__name__}: {error}",
+            f"{caller}: the file must be an intact {kind}; got {type(error).__name__}: {error}",
             where=str(source),
         ) from error
     if found != kind:
-        raise ModelError(f"{caller}: the file must hold {kind}; got {found!r}", where=str(source))
+        raise ModelError(f"{caller}: the file must be a {kind}; got {found!r}", where=str(source))
     if checksum(tensors, text) != digest or not isinstance(about, dict):
         raise ModelError(
-            f"{caller}: the file must be as it was written; its checksum does not fit",
+            f"{caller}: the file must be an intact {kind}; its checksum does not fit",
             where=str(source),
+            remedy="Nothing in it was used. Save it again, or fetch an intact copy.",
         )
     return tensors, about

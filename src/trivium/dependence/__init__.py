@@ -1,11 +1,14 @@
 """Dependence: is one variable independent of another, without densities (HSIC).
 
-The statistic, its tests with valid p-values, and the screen of a mixed table.
+The statistic, its tests with valid p-values, the screen of a mixed table, and layers that are
+trained by it.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from trivium.dependence.bottleneck import HSICBottleneck
+from trivium.dependence.bottleneck_report import BottleneckReport
 from trivium.dependence.columns import DependenceColumn
 from trivium.dependence.false_discovery import benjamini_hochberg, benjamini_yekutieli
 from trivium.dependence.independence import independence_test
@@ -23,10 +26,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AspectTest",
+    "BottleneckReport",
     "CKALoss",
     "DependenceColumn",
     "DependenceRow",
     "DependenceTable",
+    "HSICBottleneck",
     "HSICLasso",
     "HSICLoss",
     "HSICMoments",

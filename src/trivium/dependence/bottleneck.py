@@ -1,8 +1,8 @@
 """Layers trained one by one, each on its own objective, with no gradient between them."""
 
-import copy
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,26 +13,24 @@ from torch import Tensor, nn
 
 from trivium._core.checks import check_choice, check_number
 from trivium._core.errors import ArgumentError, ModelError
-from trivium._core.random import RandomState, check_seed, derive, torch_generator
+from trivium._core.random import RandomState, check_seed, derive
 from trivium.dependence.bottleneck_layers import (
-    Centered,
     as_rows,
     check_layers,
-    dense,
     labelled_rows,
     one_hot,
     outputs_of,
-    restore,
+    untrained,
 )
 from trivium.dependence.bottleneck_objective import KERNELS, Course, local_loss, train
 from trivium.dependence.bottleneck_readout import READOUTS, Readout
-from trivium.dependence.bottleneck_report import BottleneckReport, compare
-from trivium.dependence.bottleneck_saved import read_tensors, write_tensors
-from trivium.moment.labels import as_labels, labels_from_json, labels_to_json
+from trivium.dependence.bottleneck_report import BottleneckReport, accuracy, compare
+from trivium.dependence.bottleneck_saved import Saved, read_saved, write_saved
 
 __all__ = ["HSICBottleneck"]
 
 _OPTIONS = ("readout", "kernel", "penalty", "epochs", "batch_size", "learning_rate")
+_LEAST_BATCH = 4
 
 
 class HSICBottleneck:
@@ -105,14 +103,12 @@ class HSICBottleneck:
         self.penalty = check_number(caller, "penalty", penalty, "non-negative")
         self.epochs = int(check_number(caller, "epochs", epochs, "positive", integer=True))
         size = int(check_number(caller, "batch_size", batch_size, "positive", integer=True))
-        if size < 4:
-            raise ArgumentError(f"{caller}: batch_size must be at least 4; got {size}")
+        if size < _LEAST_BATCH:
+            raise ArgumentError(f"{caller}: batch_size must be at least {_LEAST_BATCH}; got {size}")
         self.batch_size = size
         self.learning_rate = check_number(caller, "learning_rate", learning_rate, "positive")
         self.random_state = random_state
         self.seed = check_seed(random_state)
-
-    # ---- training -----------------------------------------------------------------------
 
     def fit(
         self, X: Any, y: Any, progress: Callable[[int, int], None] | None = None
@@ -125,25 +121,27 @@ class HSICBottleneck:
             progress: Called with the number of layers done and in all.
 
         Raises:
+            ArgumentError: X is not numbers.
             DataError: Not finite, fewer than four rows or two classes, a missing label.
             ShapeError: Lengths that differ.
+            NumericalError: An output stopped being finite.
         """
         rows, labels = labelled_rows("HSICBottleneck.fit", X, y)
-        outputs, trained = rows, []
+        outputs = rows
+        trained: list[nn.Module] = []
         for place in range(len(self.layers)):
             trained.append(self.train_layer(place, outputs, labels))
             outputs = outputs_of(trained[-1:], outputs)
             if progress is not None:
                 progress(place + 1, len(self.layers))
-        self.layers_ = trained
-        return self._read(rows, outputs, labels)
+        return self._read(trained, outputs, labels)
 
     def train_layer(self, place: int, inputs: Any, y: Any) -> nn.Module:
         """Train one layer alone on stored inputs and return it; nothing else is changed.
 
         It depends on the arguments, the place and the seed only: layers may be trained in any
-        order, in any process, on any machine with the same number of threads, and have the same
-        bits. Put together, `HSICBottleneck(trained_layers).fit_readout(X, y)` is what `fit` gives.
+        process, on any machine with the same number of threads, and have the same bits. Put
+        together by `fit_readout(X, y, trained_layers)` they are what `fit` gives.
 
         Args:
             place: Which layer.
@@ -151,8 +149,7 @@ class HSICBottleneck:
             y: Labels.
 
         Raises:
-            ArgumentError: There is no such layer.
-            DataError: As for `fit`.
+            ArgumentError: There is no such layer; else what `fit` raises.
         """
         caller = "HSICBottleneck.train_layer"
         if place not in range(len(self.layers)):
@@ -160,119 +157,119 @@ class HSICBottleneck:
                 f"{caller}: place must be in 0 to {len(self.layers) - 1}; got {place!r}"
             )
         rows, labels = labelled_rows(caller, inputs, y)
-        layer = self._fresh(place, rows)
+        layer = untrained(self.layers[place], place, rows, self.seed)
 
-        def loss(module: nn.Module, x: Tensor, targets: Tensor) -> Tensor:
-            return local_loss(module, x, targets, self.kernel, self.penalty)
-
-        train(layer, rows, one_hot(labels), loss, self._course(place))
+        loss = partial(local_loss, kernel=self.kernel, penalty=self.penalty)
+        seed = derive(self.seed, "bottleneck", place)
+        course = Course(self.epochs, self.batch_size, self.learning_rate, seed)
+        train(layer, rows, one_hot(labels), loss, course)
         return layer
 
-    def fit_readout(self, X: Any, y: Any) -> "HSICBottleneck":
-        """Fit the readout alone, on the layers as they are: untrained, or trained elsewhere.
+    def fit_readout(
+        self, X: Any, y: Any, layers: Sequence[nn.Module] | None = None
+    ) -> "HSICBottleneck":
+        """Fit the readout alone, on layers trained elsewhere or untrained ones.
+
+        Args:
+            X: Rows, as for `fit`.
+            y: Labels.
+            layers: What `train_layer` returned, in order; by default the layers untrained.
 
         Raises:
-            DataError: As for `fit`.
+            ArgumentError: Not as many layers as the model has; else what `fit` raises.
         """
-        rows, labels = labelled_rows("HSICBottleneck.fit_readout", X, y)
-        self.layers_ = self.untrained_layers(rows)
-        return self._read(rows, outputs_of(self.layers_, rows), labels)
-
-    def _read(self, rows: Tensor, outputs: Tensor, labels: NDArray[Any]) -> "HSICBottleneck":
-        self.classes_ = np.unique(labels)
-        self.readout_ = Readout.fit(self.readout, outputs, one_hot(labels))
-        self._seen: tuple[Tensor, NDArray[Any]] | None = (rows, labels)
-        return self
-
-    def _course(self, place: int) -> Course:
-        seed = derive(self.seed, "bottleneck", place)
-        return Course(self.epochs, self.batch_size, self.learning_rate, seed)
-
-    def _fresh(self, place: int, inputs: Tensor) -> nn.Module:
-        """Return one layer untrained."""
-        layer = self.layers[place]
-        if isinstance(layer, nn.Module):
-            return copy.deepcopy(layer).eval()
-        generator = torch_generator(self.seed, "bottleneck", "weights", place)
-        made = dense(inputs[0].numel(), layer, generator)
-        return nn.Sequential(Centered.of(inputs), *made[1:]) if place == 0 else made
+        caller = "HSICBottleneck.fit_readout"
+        rows, labels = labelled_rows(caller, X, y)
+        if layers is not None and len(layers) != len(self.layers):
+            raise ArgumentError(
+                f"{caller}: layers must be {len(self.layers)} modules; got {len(layers)}"
+            )
+        found = self.untrained_layers(rows) if layers is None else list(layers)
+        return self._read(found, outputs_of(found, rows), labels)
 
     def untrained_layers(self, X: Any) -> list[nn.Module]:
-        """Return the layers as they are before training; of X the first rows give the sizes."""
-        rows = as_rows("HSICBottleneck.untrained_layers", X)
+        """Return the layers as they are before training; raises what `transform` does.
+
+        Args:
+            X: Rows of the fit: the first layer is centered on them, all are made for their sizes.
+        """
+        outputs = as_rows("HSICBottleneck.untrained_layers", X)
         found: list[nn.Module] = []
-        outputs = rows
-        for place in range(len(self.layers)):
-            found.append(self._fresh(place, outputs))
+        for place, given in enumerate(self.layers):
+            found.append(untrained(given, place, outputs, self.seed))
             outputs = outputs_of(found[-1:], outputs[:2])
         return found
 
-    # ---- use ----------------------------------------------------------------------------
+    def _read(
+        self, layers: list[nn.Module], outputs: Tensor, labels: NDArray[Any]
+    ) -> "HSICBottleneck":
+        self.readout_ = Readout.fit(self.readout, outputs, one_hot(labels))
+        self.layers_, self.classes_ = layers, np.unique(labels)
+        return self
 
     def transform(self, X: Any) -> Float[Tensor, "n *d"]:
         """Return the outputs of the last layer.
 
         Raises:
             ModelError: It is not fitted.
+            ArgumentError: X is not numbers.
+            DataError: No rows, or not finite.
+            ShapeError: Wrong axes.
         """
-        self._fitted("transform")
-        return outputs_of(self.layers_, as_rows("HSICBottleneck.transform", X))
+        return self._outputs("transform", X)
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
-        """Return the probability of each class."""
-        self._fitted("predict_proba")
-        outputs = outputs_of(self.layers_, as_rows("HSICBottleneck.predict_proba", X))
+        """Return the probability of each class; raises what `transform` does."""
+        outputs = self._outputs("predict_proba", X)
         return torch.softmax(self.readout_.logits(outputs), 1).numpy()
 
     def predict(self, X: Any) -> NDArray[Any]:
-        """Return the likeliest class of each row."""
-        return self.classes_[self.predict_proba(X).argmax(1)]
+        """Return the likeliest class of each row; raises what `transform` does."""
+        outputs = self._outputs("predict", X)
+        return self.classes_[self.readout_.logits(outputs).argmax(1).numpy()]
+
+    def _outputs(self, method: str, X: Any) -> Tensor:
+        self._check_fitted(method)
+        return outputs_of(self.layers_, as_rows(f"HSICBottleneck.{method}", X))
 
     def score(self, X: Any, y: Any) -> float:
-        """Return the accuracy."""
-        return float((self.predict(X) == as_labels("HSICBottleneck.score", y)).mean())
+        """Return the share of labels that `predict` has right; raises what `transform` does."""
+        return accuracy("HSICBottleneck.score", self.predict(X), y)
 
-    def report(self, X: Any, y: Any) -> BottleneckReport:
-        """Compare with the same layers untrained and with back-propagation, on other rows.
+    def report(self, X: Any, y: Any, X_test: Any, y_test: Any) -> BottleneckReport:
+        """Compare with the same layers untrained and with back-propagation.
 
-        Both references are made now, from the rows of the fit: untrained layers with the same
-        readout; and the same layers with a linear head, trained end to end by cross-entropy with
-        the same epochs, batches and learning rate.
+        Both references are made now: untrained layers with the same readout; and the same layers
+        with a linear head, trained end to end by cross-entropy with the same epochs, batches
+        and learning rate.
 
         Args:
-            X: Rows that the fit has not seen.
+            X: Rows of the fit.
             y: Their labels.
+            X_test: Rows that the fit has not seen.
+            y_test: Their labels.
 
         Raises:
-            ModelError: It is not fitted, or was loaded from a file, without its rows.
+            ModelError: It is not fitted.
+            DataError: Other labels than those of the fit; else what `fit` raises.
         """
-        self._fitted("report")
-        if self._seen is None:
-            raise ModelError(
-                "HSICBottleneck.report: the rows of the fit must be at hand; got a loaded model",
-                remedy="Fit again to compare.",
-            )
-        return compare(self, self._seen[0], self._seen[1], X, y)
+        self._check_fitted("report")
+        return compare(self, X, y, X_test, y_test)
 
-    def _fitted(self, method: str) -> None:
+    def _check_fitted(self, method: str) -> None:
         if not hasattr(self, "readout_"):
             raise ModelError(f"HSICBottleneck.{method}: the model must be fitted; call fit first")
-
-    # ---- kept in a file -----------------------------------------------------------------
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write layers, readout and classes to a safetensors file, whole or not at all.
 
         Raises:
+            ModelError: It is not fitted.
             OutputError: It cannot be written; what was there before is intact.
         """
-        self._fitted("save")
-        tensors = {"readout.weight": self.readout_.weight, "readout.bias": self.readout_.bias}
-        for place, layer in enumerate(self.layers_):
-            tensors |= {f"layer.{place}.{k}": v for k, v in layer.state_dict().items()}
-        widths = [each if isinstance(each, int) else None for each in self.layers]
-        about = {"widths": widths, "classes": labels_to_json(self.classes_), "seed": self.seed}
-        write_tensors(path, tensors, about | {name: getattr(self, name) for name in _OPTIONS})
+        self._check_fitted("save")
+        options = {name: getattr(self, name) for name in _OPTIONS} | {"random_state": self.seed}
+        write_saved(path, Saved(options, self.layers, self.layers_, self.readout_, self.classes_))
 
     @classmethod
     def load(
@@ -282,23 +279,13 @@ class HSICBottleneck:
 
         Args:
             path: The file.
-            layers: Modules of the same shapes, when the model was built from modules.
+            layers: Untrained modules of the same shapes, when the model was built from modules;
+                they are copied.
 
         Raises:
             ModelError: Missing, damaged, or layers that do not fit.
         """
-        tensors, about = read_tensors(path)
-        try:
-            options = {name: about[name] for name in _OPTIONS}
-            found = restore(tensors, about["widths"], layers)
-            held = [width or module for width, module in zip(about["widths"], found, strict=True)]
-            model = cls(held, **options, random_state=about["seed"])
-            classes = labels_from_json(about["classes"])
-            readout = Readout(tensors["readout.weight"], tensors["readout.bias"])
-        except (KeyError, TypeError) as error:
-            raise ModelError(f"HSICBottleneck.load: {error} is missing or damaged") from error
-        if classes is None or len(classes) != len(readout.bias):
-            raise ModelError("HSICBottleneck.load: classes and readout must fit together")
-        model.layers_, model.classes_, model.readout_ = found, classes, readout
-        model._seen = None
+        held = read_saved(path, layers)
+        model = cls(held.given, **held.options)
+        model.layers_, model.readout_, model.classes_ = held.layers, held.readout, held.classes
         return model

@@ -8,12 +8,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from trivium._core.random import torch_generator
+from trivium._core.errors import NumericalError
+from trivium._core.random import derive, torch_generator
+from trivium.kernel import Gaussian, Kernel, Linear
 
 __all__ = ["KERNELS", "Course", "align", "local_loss", "train"]
 
-KERNELS = ("linear", "gaussian")
-_TINY = 1e-12
+KERNELS: dict[str, Kernel] = {"linear": Linear(), "gaussian": Gaussian("median")}
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Course:
         epochs: Passes over the rows.
         batch_size: Rows of a mini-batch; what does not fill one is left out of its pass.
         learning_rate: Of Adam at the start; it falls to zero along half a cosine.
-        seed: Of the order of the rows.
+        seed: Of the order of the rows, and of whatever the module draws.
     """
 
     epochs: int
@@ -33,13 +34,12 @@ class Course:
     seed: int
 
 
-def _gram(rows: Tensor, kernel: str) -> Float[Tensor, "b b"]:
-    rows = rows.reshape(len(rows), -1)
-    if kernel == "linear":
-        return rows @ rows.mT
-    squares = torch.cdist(rows, rows).square()
-    middle = squares.detach().median().clamp_min(_TINY)
-    return torch.exp(squares / (-2 * middle))
+def _unit(gram: Float[Tensor, "b b"]) -> Float[Tensor, "b b"]:
+    """Center a Gram matrix and divide by its norm; 0 where only rounding is left of it."""
+    centered = gram - gram.mean(0) - gram.mean(1, keepdim=True) + gram.mean()
+    norm = centered.norm()
+    rounding = len(gram) * torch.finfo(gram.dtype).eps * gram.detach().abs().max()
+    return centered / norm if bool(norm > rounding) else centered * 0
 
 
 def align(gram_x: Float[Tensor, "b b"], gram_y: Float[Tensor, "b b"]) -> Float[Tensor, ""]:
@@ -47,9 +47,7 @@ def align(gram_x: Float[Tensor, "b b"], gram_y: Float[Tensor, "b b"]) -> Float[T
 
     Zero, with gradient zero, where a kernel tells no two rows apart.
     """
-    first, second = (g - g.mean(0) - g.mean(1, keepdim=True) + g.mean() for g in (gram_x, gram_y))
-    own = [g.square().sum().clamp_min(_TINY).sqrt() for g in (first, second)]
-    return (first * second).sum() / (own[0] * own[1])
+    return (_unit(gram_x) * _unit(gram_y)).sum()
 
 
 def local_loss(
@@ -70,11 +68,26 @@ def local_loss(
         kernel: Of the outputs and inputs, `"linear"` or `"gaussian"` (median distance of the
             batch); labels are compared by equality.
         penalty: beta.
+
+    Raises:
+        NumericalError: An output is not finite.
     """
     held = inputs.detach()
-    outputs = _gram(layer(held), kernel)
-    loss = -align(outputs, targets @ targets.mT)
-    return loss + penalty * align(outputs, _gram(held, kernel)) if penalty else loss
+    outputs = layer(held)
+    _check_finite(outputs)
+    gram = KERNELS[kernel].gram(outputs.reshape(len(outputs), -1))
+    loss = -align(gram, targets @ targets.mT)
+    if penalty:
+        loss = loss + penalty * align(gram, KERNELS[kernel].gram(held.reshape(len(held), -1)))
+    return loss
+
+
+def _check_finite(value: Tensor) -> None:
+    if not bool(torch.isfinite(value.detach().sum())):
+        raise NumericalError(
+            "HSICBottleneck: outputs and loss must stay finite in training; they did not",
+            remedy="Lower learning_rate, or look for a module that divides by zero.",
+        )
 
 
 def train(
@@ -87,12 +100,18 @@ def train(
     """Train a module in place on `loss(module, inputs, targets)` over mini-batches, by Adam.
 
     A module without weights is left as it is. The same arguments give the same bits, wherever
-    and in whatever order modules are trained, for one number of threads.
+    and in whatever order modules are trained, for one number of threads; torch's own generator
+    is as it was afterwards.
+
+    Raises:
+        NumericalError: An output or the loss is not finite.
     """
     weights = [each for each in module.parameters() if each.requires_grad]
     if weights:
         module.train()
-        _descend(module, weights, inputs, targets, loss, course)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive(course.seed, "bottleneck", "draws"))  # dropout and its like
+            _descend(module, weights, inputs, targets, loss, course)
     module.eval()
 
 
@@ -109,14 +128,15 @@ def _descend(
     steps = course.epochs * rounds
     adam = torch.optim.Adam(weights, lr=course.learning_rate)
     generator = torch_generator(course.seed, "bottleneck", "batches")
-    order = torch.arange(0)
     for step in range(steps):
         if step % rounds == 0:
-            order = torch.randperm(len(inputs), generator=generator).to(inputs.device)
+            order = torch.randperm(len(inputs), generator=generator)
         adam.param_groups[0]["lr"] = course.learning_rate * _cosine(step / steps)
         rows = order[step % rounds * size :][:size]
         adam.zero_grad()
-        loss(module, inputs[rows], targets[rows]).backward()
+        value = loss(module, inputs[rows], targets[rows])
+        _check_finite(value)
+        value.backward()
         adam.step()
     adam.zero_grad()
 

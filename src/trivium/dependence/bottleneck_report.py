@@ -1,22 +1,33 @@
 """What local training is worth: beside the same layers untrained, and back-propagation."""
 
 import copy
-import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
+from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from trivium.dependence.bottleneck_layers import as_rows, dense, one_hot, outputs_of
+from trivium._core.errors import DataError, ShapeError
+from trivium._core.random import derive, torch_generator
+from trivium.dependence.bottleneck_layers import (
+    Standard,
+    as_rows,
+    dense,
+    labelled_rows,
+    one_hot,
+    outputs_of,
+)
 from trivium.dependence.bottleneck_objective import Course, align, train
 from trivium.moment.labels import as_labels
 
 if TYPE_CHECKING:
     from trivium.dependence.bottleneck import HSICBottleneck
 
-__all__ = ["BottleneckReport", "compare"]
+__all__ = ["BottleneckReport", "accuracy", "alignments", "backpropagated", "compare"]
 
 _ALIGN_ROWS = 2000
 
@@ -29,10 +40,10 @@ class BottleneckReport:
         accuracy: Layers trained one by one, with the readout.
         untrained: The same layers as they were before, with the same readout.
         backpropagated: The same layers with a linear head, trained end to end.
-        alignments: Of each layer's outputs with the labels (linear CKA), trained one by one.
+        alignments: Linear CKA of each layer's outputs with the labels, on at most 2,000 rows of the
+            fit, trained one by one.
         alignments_untrained: The same before training.
-        seconds: Processor seconds of the back-propagated reference.
-        n_rows: Rows compared.
+        n_rows: Test rows.
     """
 
     accuracy: float
@@ -40,7 +51,6 @@ class BottleneckReport:
     backpropagated: float
     alignments: tuple[float, ...]
     alignments_untrained: tuple[float, ...]
-    seconds: float
     n_rows: int
 
     def __str__(self) -> str:
@@ -59,48 +69,77 @@ class BottleneckReport:
         return "\n".join(lines)
 
 
-def compare(
-    model: "HSICBottleneck", rows: Tensor, labels: NDArray[Any], X: Any, y: Any
-) -> BottleneckReport:
-    """Compare a fitted bottleneck with its two references on rows that it has not seen."""
-    other, truth = as_rows("HSICBottleneck.report", X), as_labels("HSICBottleneck.report", y)
-    begun = time.process_time()
-    learned = backpropagated(model, rows, labels)
-    seconds = time.process_time() - begun
-    guess = model.classes_[outputs_of([learned], other).argmax(1).numpy()]
-    plain = type(model)(model.layers, model.readout, random_state=model.seed)
-    plain.fit_readout(rows, labels)
+def accuracy(caller: str, guess: NDArray[Any], y: Any) -> float:
+    """Return the share of labels that a guess has right.
+
+    Raises:
+        ShapeError: Lengths that differ.
+        DataError: A missing label.
+    """
+    truth = as_labels(caller, y)
+    if len(truth) != len(guess):
+        raise ShapeError(f"{caller}: axis n is {len(guess)} in X but {len(truth)} in y")
+    return float((guess == truth).mean())
+
+
+def compare(model: "HSICBottleneck", X: Any, y: Any, X_test: Any, y_test: Any) -> BottleneckReport:
+    """Compare a fitted bottleneck with its two references.
+
+    Raises:
+        DataError: Labels are not those of the fit, or what `fit` refuses.
+        ShapeError: Lengths that differ.
+    """
+    caller = "HSICBottleneck.report"
+    rows, labels = labelled_rows(caller, X, y)
+    if not np.array_equal(np.unique(labels), model.classes_):
+        raise DataError(
+            f"{caller}: y must hold the labels of the fit, {model.classes_.tolist()}; got "
+            f"{np.unique(labels).tolist()}"
+        )
+    other = as_rows(caller, X_test)
+    plain = copy.copy(model).fit_readout(rows, labels)
+    learned = outputs_of([backpropagated(model, rows, labels)], other).argmax(1).numpy()
     return BottleneckReport(
-        accuracy=model.score(other, truth),
-        untrained=plain.score(other, truth),
-        backpropagated=float((guess == truth).mean()),
-        alignments=_alignments(model.layers_, rows, labels),
-        alignments_untrained=_alignments(plain.layers_, rows, labels),
-        seconds=seconds,
-        n_rows=len(truth),
+        accuracy=accuracy(caller, model.predict(other), y_test),
+        untrained=accuracy(caller, plain.predict(other), y_test),
+        backpropagated=accuracy(caller, model.classes_[learned], y_test),
+        alignments=alignments(model.layers_, rows, labels),
+        alignments_untrained=alignments(plain.layers_, rows, labels),
+        n_rows=len(other),
     )
 
 
-def backpropagated(model: "HSICBottleneck", rows: Tensor, labels: NDArray[Any]) -> nn.Module:
-    """Train the same layers, and a linear head, end to end by cross-entropy."""
-    layers = [copy.deepcopy(layer) for layer in model.untrained_layers(rows)]
+def backpropagated(
+    model: "HSICBottleneck", rows: Float[Tensor, "n *d"], labels: NDArray[Any]
+) -> nn.Module:
+    """Train the same layers, from the same weights, and a linear head by cross-entropy."""
+    layers = model.untrained_layers(rows)
     last = outputs_of(layers, rows[:2])[0].numel()
     targets = one_hot(labels)
-    generator = torch.Generator().manual_seed(model.seed % 2**31)
-    norm, head, _ = dense(last, targets.shape[1], generator)
-    network = nn.Sequential(*layers, nn.Flatten(), norm, head)
+    generator = torch_generator(model.seed, "bottleneck", "head")
+    norm, head, _ = dense(Standard(), last, targets.shape[1], generator)
+    network = nn.Sequential(*layers, norm, head)
 
     def loss(module: nn.Module, x: Tensor, goal: Tensor) -> Tensor:
         return nn.functional.cross_entropy(module(x), goal)
 
-    course = Course(model.epochs, model.batch_size, model.learning_rate, model.seed)
-    train(network, rows, targets, loss, course)
+    seed = derive(model.seed, "bottleneck", "backpropagation")
+    train(
+        network,
+        rows,
+        targets,
+        loss,
+        Course(model.epochs, model.batch_size, model.learning_rate, seed),
+    )
     return network
 
 
-def _alignments(layers: list[nn.Module], rows: Tensor, labels: NDArray[Any]) -> tuple[float, ...]:
-    """Linear CKA of each layer's outputs with the labels, on the first rows."""
-    outputs, targets = rows[:_ALIGN_ROWS], one_hot(labels)[:_ALIGN_ROWS]
+def alignments(
+    layers: Sequence[nn.Module], rows: Float[Tensor, "n *d"], labels: NDArray[Any]
+) -> tuple[float, ...]:
+    """Linear CKA of each layer's outputs with the labels, on a fixed sample of 2,000 rows."""
+    sample = torch.randperm(len(rows), generator=torch_generator(0, "bottleneck", "sample"))
+    outputs, targets = rows[sample[:_ALIGN_ROWS]], one_hot(labels)[sample[:_ALIGN_ROWS]]
     found = []
     for layer in layers:
         outputs = outputs_of([layer], outputs)

@@ -1,83 +1,114 @@
-"""A fitted bottleneck in a file: safetensors with a checksum, checked before use."""
+"""A fitted bottleneck in a file: its tensors and options, and the layers made from them again."""
 
-import hashlib
-import json
+import copy
 import os
-import tempfile
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load, save
-from torch import Tensor
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
-from trivium._core.errors import ModelError, OutputError
+from trivium._core.errors import ModelError
+from trivium._core.tensor_file import read_tensors, write_tensors
+from trivium.dependence.bottleneck_layers import Centered, Standard, dense
+from trivium.dependence.bottleneck_readout import Readout
+from trivium.moment.labels import labels_from_json, labels_to_json
 
-__all__ = ["read_tensors", "write_tensors"]
+__all__ = ["Saved", "read_saved", "write_saved"]
 
 _FORMAT = "trivium.hsic_bottleneck/1"
-_HEADER_BYTES = 8  # a safetensors file starts with the length of its JSON header
+_LOAD = "HSICBottleneck.load"
 
 
-def _digest(tensors: dict[str, Tensor], about: str) -> str:
-    found = hashlib.sha256(about.encode())
-    for name in sorted(tensors):
-        found.update(name.encode())
-        found.update(tensors[name].numpy().tobytes())
-    return found.hexdigest()
+@dataclass(frozen=True)
+class Saved:
+    """What a file holds.
+
+    Args:
+        options: Of the constructor.
+        given: What the model was built from: widths, and modules untrained.
+        layers: The trained layers.
+        readout: The readout.
+        classes: Sorted labels.
+    """
+
+    options: dict[str, Any]
+    given: list[int | nn.Module]
+    layers: list[nn.Module]
+    readout: Readout
+    classes: NDArray[Any]
 
 
-def write_tensors(
-    path: str | os.PathLike[str], tensors: dict[str, Tensor], about: dict[str, Any]
-) -> None:
-    """Write tensors and what they are about, whole or not at all.
+def write_saved(path: str | os.PathLike[str], held: Saved) -> None:
+    """Write a fitted bottleneck, whole or not at all.
 
     Raises:
         OutputError: It cannot be written; what was there before is intact.
     """
-    held = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
-    text = json.dumps(about, sort_keys=True)
-    data = save(held, {"format": _FORMAT, "about": text, "sha256": _digest(held, text)})
-    target, temporary = Path(path), ""
-    try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except OSError as error:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
-        raise OutputError(
-            f"HSICBottleneck.save: cannot write {target}: {error.strerror}"
-        ) from error
+    tensors = {"readout.weight": held.readout.weight, "readout.bias": held.readout.bias}
+    for place, layer in enumerate(held.layers):
+        # Cloned, since modules may share weights and tensors in a file may not.
+        tensors |= {f"layer.{place}.{k}": v.clone() for k, v in layer.state_dict().items()}
+    about = {
+        "options": held.options,
+        "widths": [each if isinstance(each, int) else None for each in held.given],
+        "ridge": held.readout.ridge,
+        "sharpness": held.readout.sharpness,
+        "classes": labels_to_json(held.classes),
+    }
+    write_tensors("HSICBottleneck.save", path, _FORMAT, tensors, about)
 
 
-def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read what `write_tensors` wrote.
+def read_saved(path: str | os.PathLike[str], modules: Sequence[nn.Module] | None) -> Saved:
+    """Read what `write_saved` wrote, into copies of `modules` where the model had some.
 
     Raises:
-        ModelError: Missing, damaged, or something else.
+        ModelError: Missing, damaged, or modules that are missing or do not fit.
     """
-    source = Path(path)
+    tensors, about = read_tensors(_LOAD, path, _FORMAT)
     try:
-        data = source.read_bytes()
-        size = int.from_bytes(data[:_HEADER_BYTES], "little")
-        metadata = json.loads(data[_HEADER_BYTES : _HEADER_BYTES + size])["__metadata__"]
-        kind, text, digest = metadata["format"], metadata["about"], metadata["sha256"]
-        tensors = load(data)
-        about = json.loads(text)
-    except (OSError, ValueError, KeyError, TypeError, OverflowError, SafetensorError) as error:
-        raise ModelError(
-            f"HSICBottleneck.load: the file must hold a bottleneck; got {type(error).__name__}: "
-            f"{error}",
-            where=str(source),
-        ) from error
-    if kind != _FORMAT or _digest(tensors, text) != digest:
-        raise ModelError(
-            f"HSICBottleneck.load: the file must be an intact {_FORMAT}; got {kind!r} with a checksum "
-            f"that {'fits' if _digest(tensors, text) == digest else 'does not fit'}",
-            where=str(source),
+        widths, options = about["widths"], about["options"]
+        readout = Readout(
+            tensors["readout.weight"], tensors["readout.bias"], about["ridge"], about["sharpness"]
         )
-    return tensors, about
+        classes = labels_from_json(_LOAD, about["classes"])
+        given = _given(widths, modules)
+        layers = [_restored(tensors, place, each) for place, each in enumerate(given)]
+    except KeyError as error:
+        raise ModelError(f"{_LOAD}: {error} is missing", where=str(path)) from error
+    if classes is None or len(classes) != len(readout.bias):
+        raise ModelError(f"{_LOAD}: classes and readout must fit together", where=str(path))
+    return Saved(options, given, layers, readout, classes)
+
+
+def _given(widths: list[int | None], modules: Sequence[nn.Module] | None) -> list[int | nn.Module]:
+    if modules is not None and len(modules) != len(widths):
+        raise ModelError(f"{_LOAD}: layers must be {len(widths)} modules; got {len(modules)}")
+    if modules is None and None in widths:
+        raise ModelError(
+            f"{_LOAD}: layer {widths.index(None)} was a module; pass layers of the same shapes"
+        )
+    found: list[int | nn.Module] = []
+    for place, width in enumerate(widths):
+        if width is not None:
+            found.append(width)
+        elif modules is not None:
+            found.append(modules[place])
+    return found
+
+
+def _restored(tensors: dict[str, Tensor], place: int, given: int | nn.Module) -> nn.Module:
+    start = f"layer.{place}."
+    state = {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
+    if isinstance(given, nn.Module):
+        module = copy.deepcopy(given)
+    else:
+        d = state["1.weight"].shape[1]
+        module = dense(Standard() if place else Centered(d), d, given, torch.Generator())
+    try:
+        module.load_state_dict(state)
+    except RuntimeError as error:
+        raise ModelError(f"{_LOAD}: layer {place} must fit the file; {error}") from error
+    return module.eval()

@@ -114,7 +114,7 @@ def labels_to_json(classes: np.ndarray | None) -> str:
     return json.dumps({"kind": _KINDS[classes.dtype.kind], "labels": classes.tolist()})
 
 
-def labels_from_json(text: str) -> np.ndarray | None:
+def labels_from_json(caller: str, text: str) -> np.ndarray | None:
     """Read what `labels_to_json` wrote.
 
     Raises:
@@ -126,9 +126,9 @@ def labels_from_json(text: str) -> np.ndarray | None:
             return None
         labels: np.ndarray = np.array(held["labels"], dtype=_DTYPES[held["kind"]])
     except (ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"Moments.load: the labels are damaged; got {text[:60]!r}") from error
+        raise ModelError(f"{caller}: the labels are damaged; got {text[:60]!r}") from error
     if labels.ndim != 1 or len(np.unique(labels)) != len(labels):
-        raise ModelError(f"Moments.load: the labels must be distinct; got {text[:60]!r}")
+        raise ModelError(f"{caller}: the labels must be distinct; got {text[:60]!r}")
     return labels
 
 

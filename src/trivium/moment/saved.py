@@ -1,21 +1,16 @@
 """Moments in a file: safetensors, checked before use, written whole or not at all."""
 
-import hashlib
-import json
 import os
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save
 from torch import Tensor
 
 from trivium._core.checks import check_choice
-from trivium._core.errors import ArgumentError, ModelError, OutputError
+from trivium._core.errors import ArgumentError, ModelError
+from trivium._core.tensor_file import read_tensors, write_tensors
 from trivium.moment.labels import labels_from_json, labels_to_json
 from trivium.moment.merge import Sums
 from trivium.moment.state import State
@@ -35,15 +30,6 @@ _ABOUT = {
     "labels": str,
     "more": dict,
 }
-_HEADER_BYTES = 8  # a safetensors file starts with the length of its JSON header
-
-
-def _digest(tensors: dict[str, Tensor], about: str) -> str:
-    found = hashlib.sha256(about.encode())
-    for name in sorted(tensors):
-        found.update(name.encode())
-        found.update(tensors[name].contiguous().numpy().tobytes())
-    return found.hexdigest()
 
 
 def float_dtype(caller: str, name: str, value: torch.dtype | str) -> torch.dtype:
@@ -67,7 +53,6 @@ def write_state(
     Raises:
         OutputError: It cannot be written; what was there before is intact.
     """
-    tensors = state.sums.tensors()
     about = {
         "name": state.name,
         "n_features": state.n_features,
@@ -79,25 +64,7 @@ def write_state(
         "labels": labels_to_json(state.labels),
         "more": dict(more or {}),
     }
-    held = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    text = json.dumps(about, sort_keys=True)
-    metadata = {"format": _FORMAT, "about": text, "sha256": _digest(held, text)}
-    _replace(Path(path), save(held, metadata=metadata))
-
-
-def _replace(target: Path, data: bytes) -> None:
-    temporary = ""
-    try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except OSError as error:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
-        raise OutputError(f"Moments.save: cannot write {target}: {error.strerror}") from error
+    write_tensors(f"{state.name}.save", path, _FORMAT, state.sums.tensors(), about)
 
 
 def read_state(name: str, path: str | os.PathLike[str]) -> tuple[State, dict[str, Any]]:
@@ -106,48 +73,25 @@ def read_state(name: str, path: str | os.PathLike[str]) -> tuple[State, dict[str
     Raises:
         ModelError: Missing, damaged, or something else.
     """
-    tensors, about = _read(path)
+    caller = f"{name}.load"
+    tensors, about = read_tensors(caller, path, _FORMAT)
+    wrong = [key for key, rule in _ABOUT.items() if not isinstance(about.get(key), rule)]
+    if wrong:
+        raise ModelError(f"{caller}: {wrong[0]} is missing or damaged", where=str(path))
     if about["name"] != name:
-        raise ModelError(f"{name}.load: the file must hold {name}; got {about['name']!r}")
-    labels = labels_from_json(about["labels"])
+        raise ModelError(f"{caller}: the file must hold {name}; got {about['name']!r}")
+    labels = labels_from_json(caller, about["labels"])
     dtype = about["dtype"]
     try:
         accumulate = float_dtype(name, "accumulate", about["accumulate"])
         product = None if dtype is None else float_dtype(name, "dtype", dtype)
     except ArgumentError as error:
-        raise ModelError(f"{name}.load: {error}") from error
+        raise ModelError(f"{caller}: {error}") from error
     d, classwise = about["n_features"], about["classwise"]
     sums = _checked(tensors, labels, d, classwise=classwise, dtype=accumulate)
     fixed, single = about["fixed"], about["single"]
     state = State(name, d, classwise, product, accumulate, labels, fixed, single, sums)
     return state, about["more"]
-
-
-def _read(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    source = Path(path)
-    try:
-        data = source.read_bytes()
-        size = int.from_bytes(data[:_HEADER_BYTES], "little")
-        header = json.loads(data[_HEADER_BYTES : _HEADER_BYTES + size])
-        metadata = header["__metadata__"]
-        kind, text, digest = metadata["format"], metadata["about"], metadata["sha256"]
-        tensors = load(data)
-        about = json.loads(text)
-    except (OSError, ValueError, KeyError, TypeError, OverflowError, SafetensorError) as error:
-        raise ModelError(
-            f"Moments.load: the file must hold moments; got {type(error).__name__}: {error}",
-            where=str(source),
-        ) from error
-    if kind != _FORMAT or _digest(tensors, text) != digest:
-        raise ModelError(
-            f"Moments.load: the file must be an intact {_FORMAT}; got {kind!r} with a checksum "
-            f"that {'fits' if kind != _FORMAT else 'does not fit'}",
-            where=str(source),
-        )
-    wrong = [name for name, rule in _ABOUT.items() if not isinstance(about.get(name), rule)]
-    if wrong:
-        raise ModelError(f"Moments.load: {wrong[0]} is missing or damaged", where=str(source))
-    return tensors, about
 
 
 def _checked(
