@@ -97,7 +97,7 @@ def read_tensors(
             where=str(source),
         ) from error
     if found != kind:
-        raise ModelError(f"{caller}: the file must be a {kind}; got {found!r}", where=str(source))
+        raise ModelError(f"{caller}: the file must hold {kind}; got {found!r}", where=str(source))
     if checksum(tensors, text) != digest or not isinstance(about, dict):
         raise ModelError(
             f"{caller}: the file must be an intact {kind}; its checksum does not fit",

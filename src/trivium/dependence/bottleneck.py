@@ -286,6 +286,9 @@ class HSICBottleneck:
             ModelError: Missing, damaged, or layers that do not fit.
         """
         held = read_saved(path, layers)
-        model = cls(held.given, **held.options)
+        try:
+            model = cls(held.given, **held.options)
+        except (ArgumentError, TypeError) as error:
+            raise ModelError(f"HSICBottleneck.load: the options are damaged; {error}") from error
         model.layers_, model.readout_, model.classes_ = held.layers, held.readout, held.classes
         return model

@@ -37,7 +37,7 @@ class Course:
 def _unit(gram: Float[Tensor, "b b"]) -> Float[Tensor, "b b"]:
     """Center a Gram matrix and divide by its norm; 0 where only rounding is left of it."""
     centered = gram - gram.mean(0) - gram.mean(1, keepdim=True) + gram.mean()
-    norm = centered.norm()
+    norm = centered.square().sum().sqrt()
     rounding = len(gram) * torch.finfo(gram.dtype).eps * gram.detach().abs().max()
     return centered / norm if bool(norm > rounding) else centered * 0
 

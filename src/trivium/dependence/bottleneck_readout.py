@@ -95,7 +95,7 @@ def _softmax(rows: Float[Tensor, "n m"], targets: Float[Tensor, "n c"]) -> Reado
     search = torch.optim.LBFGS(
         [weight, bias],
         max_iter=500,
-        tolerance_grad=1e-6,
+        tolerance_grad=1e-8,
         tolerance_change=1e-12,
         line_search_fn="strong_wolfe",
     )

@@ -139,10 +139,11 @@ def alignments(
 ) -> tuple[float, ...]:
     """Linear CKA of each layer's outputs with the labels, on a fixed sample of 2,000 rows."""
     sample = torch.randperm(len(rows), generator=torch_generator(0, "bottleneck", "sample"))
-    outputs, targets = rows[sample[:_ALIGN_ROWS]], one_hot(labels)[sample[:_ALIGN_ROWS]]
+    outputs, targets = rows[sample[:_ALIGN_ROWS]], one_hot(labels)[sample[:_ALIGN_ROWS]].double()
+    same = targets @ targets.mT
     found = []
     for layer in layers:
         outputs = outputs_of([layer], outputs)
-        flat = outputs.reshape(len(outputs), -1)
-        found.append(float(align(flat @ flat.mT, targets @ targets.mT)))
+        flat = outputs.reshape(len(outputs), -1).double()
+        found.append(float(align(flat @ flat.mT, same)))
     return tuple(found)

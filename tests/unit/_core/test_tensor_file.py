@@ -1,4 +1,6 @@
-"""Tensors in a file: what is written comes back, and nothing else does."""
+"""One file for tensors: bits kept, anything else refused, written whole or not at all."""
+
+import os
 
 import pytest
 import torch
@@ -6,25 +8,91 @@ import torch
 from trivium._core.errors import ModelError, OutputError
 from trivium._core.tensor_file import checksum, read_tensors, write_tensors
 
-KIND = "trivium.test/1"
-TENSORS = {
+TENSORS = {"a": torch.tensor([[1.5, -2.0], [0.1, 3.0]]).mT, "b": torch.arange(3)}
+
+
+SHAPES = {
     "a": torch.arange(6, dtype=torch.float64).reshape(2, 3).mT,
     "n": torch.tensor(3),
     "empty": torch.zeros(0, 2),
 }
 
 
-def test_round_trip(tmp_path):
-    write_tensors("t", tmp_path / "f", KIND, TENSORS, {"x": [1, None, 0.1]})
-    tensors, about = read_tensors("t", tmp_path / "f", KIND)
-    assert about == {"x": [1, None, 0.1]}
-    assert tensors.keys() == TENSORS.keys()
-    assert all(torch.equal(tensors[name], TENSORS[name]) for name in TENSORS)
-    assert [p.name for p in tmp_path.iterdir()] == ["f"]
+@pytest.fixture
+def path(tmp_path):
+    target = tmp_path / "held"
+    write_tensors("save", target, "numbers/1", TENSORS, {"n": 2, "text": "ä"})
+    return target
+
+
+def test_bits_and_words_come_back(path):
+    tensors, about = read_tensors("load", path, "numbers/1")
+    assert about == {"n": 2, "text": "ä"}
+    assert all(torch.equal(tensors[name], value) for name, value in TENSORS.items())
+    assert os.listdir(path.parent) == ["held"]
+
+
+def test_permissions_are_those_of_any_new_file(path, tmp_path):
+    (tmp_path / "plain").write_bytes(b"")
+    assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_another_kind_is_named(path):
+    with pytest.raises(ModelError, match=r"load: the file must hold other/1; got 'numbers/1'"):
+        read_tensors("load", path, "other/1")
+
+
+def test_every_damaged_byte_of_the_tensors_is_refused(path):
+    data = path.read_bytes()
+    start = 8 + int.from_bytes(data[:8], "little")
+    for place in range(start, len(data)):
+        damaged = bytearray(data)
+        damaged[place] ^= 0x20
+        path.write_bytes(bytes(damaged))
+        with pytest.raises(ModelError, match="checksum does not fit"):
+            read_tensors("load", path, "numbers/1")
+
+
+def test_a_changed_word_is_refused(path):
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b'\\"n\\": 2', b'\\"n\\": 3'))
+    assert path.read_bytes() != data
+    with pytest.raises(ModelError, match="checksum does not fit"):
+        read_tensors("load", path, "numbers/1")
+
+
+@pytest.mark.parametrize("data", [b"", b"words", b"\xff" * 40, b"\x02" + b"\0" * 7 + b"{}"])
+def test_other_files_are_refused(path, data):
+    path.write_bytes(data)
+    with pytest.raises(ModelError, match="load: the file must be an intact numbers/1"):
+        read_tensors("load", path, "numbers/1")
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(ModelError, match="FileNotFoundError"):
+        read_tensors("load", tmp_path / "none", "numbers/1")
+
+
+def test_a_write_that_fails_leaves_the_old_file(path, monkeypatch):
+    before = path.read_bytes()
+
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("trivium._core.tensor_file.os.fsync", fail)
+    with pytest.raises(OutputError, match=r"save: cannot write .*No space left"):
+        write_tensors("save", path, "numbers/1", {"a": torch.zeros(1)}, {})
+    assert path.read_bytes() == before
+    assert os.listdir(path.parent) == ["held"]
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    with pytest.raises(OutputError, match=r"save: cannot write .*No such file"):
+        write_tensors("save", tmp_path / "no" / "file", "numbers/1", TENSORS, {})
 
 
 def test_checksum_sees_names_shapes_dtypes_and_words():
-    a = TENSORS["a"]
+    a = SHAPES["a"]
     others = [
         checksum({"b": a}, ""),
         checksum({"a": a.reshape(-1)}, ""),
@@ -39,7 +107,7 @@ def test_checksum_sees_names_shapes_dtypes_and_words():
 
 def test_every_byte_is_watched(tmp_path):
     path = tmp_path / "f"
-    write_tensors("t", path, KIND, TENSORS, {"x": 1})
+    write_tensors("t", path, "numbers/1", SHAPES, {"x": 1})
     data = path.read_bytes()
     refused = 0
     for place in range(len(data)):
@@ -47,24 +115,11 @@ def test_every_byte_is_watched(tmp_path):
         broken[place] ^= 0x11
         path.write_bytes(broken)
         try:
-            tensors, about = read_tensors("t", path, KIND)
+            tensors, about = read_tensors("t", path, "numbers/1")
         except ModelError:
             refused += 1
             continue
         # A byte that means nothing, such as the padding of the header.
         assert about == {"x": 1}
-        assert all(torch.equal(tensors[name], TENSORS[name]) for name in TENSORS)
+        assert all(torch.equal(tensors[name], SHAPES[name]) for name in SHAPES)
     assert refused > 0.9 * len(data)
-
-
-def test_other_kinds_and_places_are_refused(tmp_path):
-    write_tensors("t", tmp_path / "f", KIND, TENSORS, {})
-    with pytest.raises(ModelError, match=r"must hold trivium\.test/2; got 'trivium\.test/1'"):
-        read_tensors("t", tmp_path / "f", "trivium.test/2")
-    with pytest.raises(ModelError, match="FileNotFoundError"):
-        read_tensors("t", tmp_path / "none", KIND)
-    with pytest.raises(OutputError, match="cannot write"):
-        write_tensors("t", tmp_path / "no" / "f", KIND, TENSORS, {})
-    with pytest.raises(OutputError, match="cannot write"):
-        write_tensors("t", tmp_path, KIND, TENSORS, {})
-    assert [p.name for p in tmp_path.iterdir()] == ["f"]
