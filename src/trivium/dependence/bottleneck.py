@@ -44,7 +44,9 @@ class HSICBottleneck:
 
     Layers given by their widths: inputs centered and on one common scale, then dense layers with
     rectifiers, rows between them at mean 0 and variance 1. Columns of different units must be
-    standardised before (pixels need nothing).
+    standardised before (pixels need nothing). Everything runs on the processor, in float32, the
+    readout in float64. Probabilities are surer than they should be, since the readout is fitted to
+    rows whose labels the layers have seen.
 
     Args:
         layers: Widths, each a dense layer with rectifier; or modules, which are copied.
@@ -273,14 +275,13 @@ class HSICBottleneck:
 
     @classmethod
     def load(
-        cls, path: str | os.PathLike[str], layers: Sequence[nn.Module] | None = None
+        cls, path: str | os.PathLike[str], layers: Sequence[int | nn.Module] | None = None
     ) -> "HSICBottleneck":
         """Read what `save` wrote.
 
         Args:
             path: The file.
-            layers: Untrained modules of the same shapes, when the model was built from modules;
-                they are copied.
+            layers: What the model was built from, when modules were among it; they are copied.
 
         Raises:
             ModelError: Missing, damaged, or layers that do not fit.

@@ -61,8 +61,8 @@ def write_saved(path: str | os.PathLike[str], held: Saved) -> None:
     write_tensors("HSICBottleneck.save", path, _FORMAT, tensors, about)
 
 
-def read_saved(path: str | os.PathLike[str], modules: Sequence[nn.Module] | None) -> Saved:
-    """Read what `write_saved` wrote, into copies of `modules` where the model had some.
+def read_saved(path: str | os.PathLike[str], given: Sequence[int | nn.Module] | None) -> Saved:
+    """Read what `write_saved` wrote, into copies of the modules in `given`.
 
     Raises:
         ModelError: Missing, damaged, or modules that are missing or do not fit.
@@ -74,28 +74,27 @@ def read_saved(path: str | os.PathLike[str], modules: Sequence[nn.Module] | None
             tensors["readout.weight"], tensors["readout.bias"], about["ridge"], about["sharpness"]
         )
         classes = labels_from_json(_LOAD, about["classes"])
-        given = _given(widths, modules)
-        layers = [_restored(tensors, place, each) for place, each in enumerate(given)]
+        held = _held(widths, given)
+        layers = [_restored(tensors, place, each) for place, each in enumerate(held)]
     except KeyError as error:
         raise ModelError(f"{_LOAD}: {error} is missing", where=str(path)) from error
     if classes is None or len(classes) != len(readout.bias):
         raise ModelError(f"{_LOAD}: classes and readout must fit together", where=str(path))
-    return Saved(options, given, layers, readout, classes)
+    return Saved(options, held, layers, readout, classes)
 
 
-def _given(widths: list[int | None], modules: Sequence[nn.Module] | None) -> list[int | nn.Module]:
-    if modules is not None and len(modules) != len(widths):
-        raise ModelError(f"{_LOAD}: layers must be {len(widths)} modules; got {len(modules)}")
-    if modules is None and None in widths:
-        raise ModelError(
-            f"{_LOAD}: layer {widths.index(None)} was a module; pass layers of the same shapes"
-        )
+def _held(
+    widths: list[int | None], given: Sequence[int | nn.Module] | None
+) -> list[int | nn.Module]:
+    """Return widths as they were saved, and modules as they are given."""
+    if given is not None and len(given) != len(widths):
+        raise ModelError(f"{_LOAD}: layers must be {len(widths)} modules; got {len(given)}")
     found: list[int | nn.Module] = []
     for place, width in enumerate(widths):
-        if width is not None:
-            found.append(width)
-        elif modules is not None:
-            found.append(modules[place])
+        module = width if width is not None or given is None else given[place]
+        if module is None or (width is None and not isinstance(module, nn.Module)):
+            raise ModelError(f"{_LOAD}: layer {place} was a module; pass layers of the same shapes")
+        found.append(module)
     return found
 
 

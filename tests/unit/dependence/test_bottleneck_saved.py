@@ -61,6 +61,8 @@ def test_modules_are_given_again(tmp_path):
     assert torch.equal(given[0][0].weight, before)
     with pytest.raises(ModelError, match="layer 0 was a module; pass layers of the same shapes"):
         HSICBottleneck.load(tmp_path / "m")
+    with pytest.raises(ModelError, match="layer 0 was a module; pass layers of the same shapes"):
+        HSICBottleneck.load(tmp_path / "m", [6, 5, nn.Identity()])
     with pytest.raises(ModelError, match="layers must be 3 modules; got 2"):
         HSICBottleneck.load(tmp_path / "m", given[:2])
     with pytest.raises(ModelError, match="layer 0 must fit the file"):
