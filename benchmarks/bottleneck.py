@@ -128,15 +128,16 @@ def run(arguments: argparse.Namespace) -> None:
     code = fingerprint("_core", "dependence", "kernel", "moment")
     seeds = 2 if arguments.quick else SEEDS
     names = [name for name in NAMES if not arguments.only or name in arguments.only]
-    cases = [("3x256", who) for who in LABELS] + [("2x1024", who) for who in WIDE]
-    board.n_planned = len(names) * seeds * len(cases)
-    for name in names:
-        fit_cell(name, "trained", 99, (8,))  # imports and first calls are not timed
-        for seed in range(seeds):
-            for width, who in cases:
-                task = partial(fit_cell, name, who, seed, WIDTHS[width])
-                key = f"{name}/{width}/{who}/{seed}"
-                board.cell(key, task, "" if who in PEERS else code)
+    cases = {"3x256": LABELS, "2x1024": WIDE}
+    board.n_planned = len(names) * seeds * sum(map(len, cases.values()))
+    for width, contestants in cases.items():
+        for name in names:
+            fit_cell(name, "trained", 99, (8,))  # imports and first calls are not timed
+            for seed in range(seeds):
+                for who in contestants:
+                    task = partial(fit_cell, name, who, seed, WIDTHS[width])
+                    key = f"{name}/{width}/{who}/{seed}"
+                    board.cell(key, task, "" if who in PEERS else code)
 
 
 def table(quick: bool) -> str:
