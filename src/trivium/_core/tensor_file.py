@@ -44,7 +44,7 @@ def write_tensors(
         caller: The public name that was called.
         path: The file to make or replace; its folder must exist.
         kind: What the file holds, and the version of its form: `trivium.moments/1`.
-        tensors: By name, on any device; no two share memory.
+        tensors: By name, on any device.
         about: What JSON can hold.
 
     Raises:
@@ -58,7 +58,7 @@ def write_tensors(
         ...     read_tensors("load", path, "numbers/1")
         ({'a': tensor([1., 1.])}, {'n': 2})
     """
-    held = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    held = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
     text = json.dumps(dict(about), sort_keys=True, allow_nan=False)
     data = save(held, {"format": kind, "about": text, "sha256": checksum(held, text)})
     target = Path(path)
