@@ -8,9 +8,64 @@ from torch import Tensor
 
 from trivium.dependence.shift import Shifts
 
-__all__ = ["factor_shifts"]
+__all__ = ["ShiftedTarget", "factor_shifts"]
 
 _BUDGET = 64 * 2**20
+
+
+class ShiftedTarget:
+    r"""A target's features, ready for their cross products with any rows after every shift.
+
+    The rows that move are a grid of `length` by `stride`; along the first axis the cross products
+    for all shifts are one transform, a product of small matrices for each frequency, and
+    one transform back.
+
+    Args:
+        values: Features of the target.
+        shifts: The group; the order `shifts.start()` is applied here.
+    """
+
+    def __init__(self, values: Float[Tensor, "s n"], shifts: Shifts) -> None:
+        self.shifts = shifts
+        self._order = torch.from_numpy(shifts.start()).to(values.device)
+        ordered = values[:, self._order]
+        ordered = ordered - ordered.mean(1, keepdim=True)
+        bases = (torch.from_numpy(base).to(values.device) for base in shifts.bases())
+        moved = [ordered[:, base] for base in bases]
+        self._still = [each[:, shifts.moved :] for each in moved]
+        self._spectra = [self._spectrum(each) for each in moved]
+
+    def products(self, rows: Float[Tensor, "r n"]) -> Iterator[Float[Tensor, "r s t"]]:
+        r"""Yield $\sum_i (\varphi(x_i) - \bar\varphi)\, \psi(y_{i + t})^\top$, coset by coset.
+
+        Args:
+            rows: Features of one or more columns.
+
+        Cost: O(r s n + r s t log t) time for each coset.
+        """
+        centered = rows[:, self._order] - rows.mean(1, keepdim=True)
+        front = self._spectrum(centered).conj()
+        still = centered[:, self.shifts.moved :]
+        for back, rest in zip(self._spectra, self._still, strict=True):
+            if self.shifts.stride == 1:
+                both = front[:, None] * back
+            else:
+                both = (front @ back.mT).permute(1, 2, 0).contiguous()
+            series = torch.fft.irfft(both, n=self.shifts.length)
+            if rest.shape[1]:
+                series += (still @ rest.mT)[:, :, None]
+            yield series
+
+    def _spectrum(self, values: Tensor) -> Tensor:
+        """Transform the moving rows along the shifts: (frequency, feature, place in a block).
+
+        Where each block is one row: (feature, frequency).
+        """
+        shifts = self.shifts
+        if shifts.stride == 1:
+            return torch.fft.rfft(values[:, : shifts.moved])
+        grid = values[:, : shifts.moved].reshape(len(values), shifts.length, shifts.stride)
+        return torch.fft.rfft(grid, dim=1).transpose(0, 1).contiguous()
 
 
 def factor_shifts(
@@ -23,9 +78,7 @@ def factor_shifts(
     r"""Biased HSIC of several columns with the target after every member of a group of shifts.
 
     $T(t) = \lVert \sum_i (\varphi(x_i) - \bar\varphi)\, \psi(y_{i + t})^\top \rVert_F^2 / n^2$.
-    The rows that move are a grid of `length` by `stride`; along the first axis the cross products
-    for all shifts are one transform, a product of small matrices for each frequency, and
-    one transform back. The rank over the group stays exact whatever the features leave out.
+    The rank over the group stays exact whatever the features leave out.
 
     Args:
         features: Features of each column.
@@ -41,32 +94,14 @@ def factor_shifts(
 
     Source: ours; for the exactness see `Shifts`.
     """
-    device, n = target.device, shifts.n_rows
-    order = torch.from_numpy(shifts.start()).to(device)
-    values = target[:, order]
-    values = values - values.mean(1, keepdim=True)
-    moved = [values[:, torch.from_numpy(base).to(device)] for base in shifts.bases()]
-    backs = [_spectrum(each, shifts) for each in moved]
+    moved = ShiftedTarget(target, shifts)
     found = target.new_zeros(len(features), shifts.total)
     per_feature = 3 * 2 * target.element_size() * shifts.length * len(target)
     step = max(1, budget // per_feature)
     for rows, owners in _blocks(features, step):
-        centered = rows[:, order] - rows.mean(1, keepdim=True)
-        front = _spectrum(centered, shifts).conj()
-        still = centered[:, shifts.moved :]
-        parts = []
-        for each, back in zip(moved, backs, strict=True):
-            series = torch.fft.irfft(front @ back.mT, n=shifts.length, dim=0)
-            series += still @ each[:, shifts.moved :].mT
-            parts.append(series.square_().sum(2))
-        found.index_add_(0, owners.to(device), torch.cat(parts).mT)
-    return found / n**2
-
-
-def _spectrum(values: Float[Tensor, "r n"], shifts: Shifts) -> Tensor:
-    """Transform the moving rows along the shifts: (frequency, feature, place in a block)."""
-    grid = values[:, : shifts.moved].reshape(len(values), shifts.length, shifts.stride)
-    return torch.fft.rfft(grid, dim=1).transpose(0, 1).contiguous()
+        parts = [series.square_().sum(1) for series in moved.products(rows)]
+        found.index_add_(0, owners.to(target.device), torch.cat(parts, 1))
+    return found / shifts.n_rows**2
 
 
 def _blocks(features: Sequence[Tensor], step: int) -> Iterator[tuple[Tensor, Tensor]]:
