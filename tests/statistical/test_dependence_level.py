@@ -10,10 +10,14 @@ import pytest
 from scipy.stats import hypergeom
 
 from trivium.dependence import DependenceColumn, independence_test, screen
-from trivium.dependence.screen_block import _FEW
+from trivium.dependence.columns import feature_blocks
+from trivium.dependence.grid_null import GridTarget
+from trivium.dependence.screen_block import BlockFeatures, ScreenTarget
+from trivium.dependence.stages import _FEW, Rank, members_of
 from trivium.testing.dependence_laws import rejection_bound
 
-SIMULATIONS, ROWS, PERMUTATIONS = 2000, 60, 100
+# 54 rows have 54 shifts, so there are 108 members: #/B can be told from (1 + #)/(1 + B) at .01.
+SIMULATIONS, ROWS, PERMUTATIONS = 2000, 54, 107
 BOUNDS = {0.05: 0.0596, 0.01: 0.0144}
 WORDS = np.array([f"w{i}" for i in range(30)])
 
@@ -38,6 +42,13 @@ def rejections(p_values):
     return {level: (p_values <= level).mean(0) for level in BOUNDS}
 
 
+def drawn_target(rng, seed):
+    """Classes and numbers in turn."""
+    if seed % 2:
+        return DependenceColumn("y", "number", rng.standard_t(3, ROWS))
+    return DependenceColumn("y", "category", rng.choice(3, ROWS, p=[0.5, 0.3, 0.2]))
+
+
 @pytest.fixture(scope="module")
 def tables():
     """Rows of the screen for each data set."""
@@ -45,11 +56,10 @@ def tables():
     found = []
     for seed in range(SIMULATIONS):
         columns = independent_columns(rng)
-        codes = rng.choice(3, ROWS, p=[0.5, 0.3, 0.2])
-        target = DependenceColumn("y", "category", codes)
-        # 7 / 0.08 < 100: all columns keep to the first stage, where #/B can be told from valid.
+        # 7 / 0.08 < 107: all columns keep to the first group.
         options = {"fdr": 0.08, "n_permutations": PERMUTATIONS, "random_state": seed}
-        found.append(screen(columns, target, **options).rows)
+        found.append(screen(columns, drawn_target(rng, seed), **options).rows)
+    assert {row.n_permutations for rows in found for row in rows} == {PERMUTATIONS}
     return found
 
 
@@ -71,6 +81,22 @@ def test_a_wrong_p_value_is_seen(tables):
     assert (rejections(without_one)[0.01] > BOUNDS[0.01]).sum() >= 4
     looked_at = p_values[:, :2].min(1)
     assert (rejections(looked_at)[0.05] > BOUNDS[0.05]).all()
+
+
+@pytest.mark.slow
+def test_the_best_lengthscale_without_a_joint_rank_is_seen():
+    """The smallest of five exact p-values, one a lengthscale, as if it were one test."""
+    rng = np.random.default_rng(10)
+    smallest = []
+    for seed in range(SIMULATIONS):
+        column = DependenceColumn("x", "number", rng.normal(size=ROWS))
+        target = ScreenTarget.of(drawn_target(rng, 0))
+        grid = BlockFeatures.of(next(feature_blocks([column]))[1]).grids[0]
+        values = GridTarget(target.grid, members_of(ROWS, PERMUTATIONS, seed)).null(grid)
+        assert len(values) == 5
+        smallest.append(min(Rank.of(each).p_value for each in values))
+    for level, rate in rejections(np.array(smallest)).items():
+        assert rate > BOUNDS[level]
 
 
 @pytest.mark.slow

@@ -13,7 +13,11 @@ from trivium._core.checks import check_choice
 from trivium._core.errors import DataError
 from trivium.dependence.columns import DependenceColumn, feature_blocks
 from trivium.dependence.compression import compress
-from trivium.dependence.number_features import gaussian_features, number_features
+from trivium.dependence.number_features import (
+    NumberColumns,
+    gaussian_features,
+    number_features,
+)
 
 __all__ = ["ColumnProducts", "target_column", "target_features"]
 
@@ -108,7 +112,7 @@ def _features(
     columns: Float[Tensor, "d n"], lengthscale: str | float, tol: float
 ) -> list[Float[Tensor, "s n"]]:
     if isinstance(lengthscale, str):
-        return compress(number_features(columns, tol)[0], tol)
+        return compress(number_features(NumberColumns(columns), tol)[0], tol)
     observed = torch.isfinite(columns)
     held = torch.where(observed, columns, 0.0)
     held = held / held.abs().amax(1, keepdim=True).clamp_min(torch.finfo(held.dtype).tiny)

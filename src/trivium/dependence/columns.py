@@ -23,7 +23,7 @@ from torch import Tensor
 from trivium._core.checks import check_choice
 from trivium._core.errors import DataError, ShapeError
 from trivium.dependence.date_features import date_features
-from trivium.dependence.number_features import number_features
+from trivium.dependence.number_features import NumberColumns, number_features
 from trivium.dependence.text_features import text_features
 
 __all__ = ["DependenceColumn", "FeatureBlock", "feature_blocks"]
@@ -108,13 +108,15 @@ class FeatureBlock:
         columns: The columns.
         kernels: The kernel of each, in words.
         residuals: Share of each kernel's trace that the features leave out.
-        values: One `(n, r)` matrix for each column.
+        values: One `(r, n)` matrix for each column.
+        numbers: Numeric columns as they were made ready; `None` for the other kinds.
     """
 
     columns: tuple[DependenceColumn, ...]
     kernels: tuple[str, ...]
     residuals: tuple[float, ...]
     values: Float[Tensor, "k r n"]
+    numbers: NumberColumns | None = None
 
 
 def feature_blocks(
@@ -144,8 +146,10 @@ def feature_blocks(
         places = numbers[low : low + size]
         batch = tuple(columns[place] for place in places)
         values = torch.from_numpy(np.stack([column.values for column in batch]))
-        features, kernels, residuals = number_features(values)
-        yield places, FeatureBlock(batch, tuple(kernels), tuple(residuals.tolist()), features)
+        ready = NumberColumns(values)
+        features, kernels, residuals = number_features(ready)
+        left = tuple(residuals.tolist())
+        yield places, FeatureBlock(batch, tuple(kernels), left, features, ready)
     for place, column in enumerate(columns):
         if column.kind != "number":
             features, kernel, residual = _single(column, rare)

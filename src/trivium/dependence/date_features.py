@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.special import ive
 from torch import Tensor
 
-from trivium.dependence.number_features import number_features
+from trivium.dependence.number_features import NumberColumns, number_features
 
 __all__ = ["date_features", "periodic_features"]
 
@@ -31,7 +31,7 @@ def date_features(
     Returns:
         Features, the kernel in words, and the share of the trace left out.
     """
-    line, names, residual = number_features(torch.from_numpy(days)[None])
+    line, names, residual = number_features(NumberColumns(torch.from_numpy(days)[None]))
     seen = np.isfinite(days)
     whole = np.floor(np.where(seen, days, 0.0))
     time = np.where(seen, days, 0.0) - whole

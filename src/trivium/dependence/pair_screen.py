@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,20 +15,16 @@ from torch import Tensor
 from trivium._core.checks import check_choice, check_number, require
 from trivium._core.errors import ArgumentError, DataError, ShapeError
 from trivium._core.random import RandomState, check_seed, numpy_generator
+from trivium.dependence.column_grid import ColumnGrid
 from trivium.dependence.columns import DependenceColumn, feature_blocks
 from trivium.dependence.compression import compress
 from trivium.dependence.false_discovery import CORRECTIONS
+from trivium.dependence.grid_null import GridTarget, Members
 from trivium.dependence.pair import LEAST_ROWS
-from trivium.dependence.permutation import exceedances, permutation_p_value
-from trivium.dependence.shift import Shifts
-from trivium.dependence.shift_factors import factor_shifts
+from trivium.dependence.stages import Rank, Stages, members_words
 from trivium.dependence.sums import factor_sums
 
 __all__ = ["PairRow", "PairTable", "screen_pairs"]
-
-_FEW = 10
-_MOST = 100_000
-_SLACK = 1e-4  # rounding of transforms in single precision
 
 
 @dataclass(frozen=True)
@@ -134,9 +130,10 @@ def screen_pairs(
     """Test every two columns for dependence of any shape, and control false discoveries.
 
     The null of a pair is that of all cyclic shifts of one against the other, after one shuffle of
-    the rows (`Shifts`): exact, and all columns against one are a few transforms. Pairs whose
-    statistic is reached by fewer than 10 members get a larger group with `pairs / fdr` members, a
-    number fixed beforehand, since a lone pair must be able to pass the false-discovery rule.
+    the rows (`Shifts`): exact, and all columns against one are a few transforms. Pairs that fewer
+    than 10 members reach get a second group with `pairs / fdr` members (`Stages`), since a lone
+    pair must be able to pass the false-discovery rule. Numbers are compared at their median
+    distance only: `screen` looks at finer waves too.
 
     Args:
         columns: At least two, of one length, with distinct names. Missing values are a level or
@@ -180,16 +177,12 @@ def screen_pairs(
     kept = _sampled(columns, max_rows, seed)
     n, k = len(kept[0]), len(kept)
     small, cka = _compressed(kept)
-    small_groups = Shifts(n, first + 1, seed=seed, coarse=n > first)
-    most = min(math.ceil(k * (k - 1) / 2 / fdr), _MOST)
-    large = None
-    if most > small_groups.total - 1:
-        large = Shifts(n, most + 1, seed=seed, coarse=n > most)
+    stages = Stages.plan(n, first, k * (k - 1) // 2, fdr=fdr, seed=seed)
     p_value, counts = np.ones((k, k)), np.zeros((k, k), dtype=np.int64)
     for place in range(1, k):
-        for other, p, total in _against(small, place, small_groups, large):
-            p_value[place, other] = p_value[other, place] = p
-            counts[place, other] = counts[other, place] = total
+        for other, rank in _against(small, place, stages):
+            p_value[place, other] = p_value[other, place] = rank.p_value
+            counts[place, other] = counts[other, place] = rank.members
         if progress is not None:
             progress(place + 1, k)
     upper = np.triu_indices(k, 1)
@@ -209,7 +202,8 @@ def screen_pairs(
         for i, j in zip(*upper, strict=True)
     ]
     rows.sort(key=lambda row: (row.p_value, -row.cka))
-    method = f"HSIC on features, {small_groups.total - 1} shifts or more"
+    more = " or more" if stages.second is not None else ""
+    method = f"HSIC on features, {members_words(stages.first, stages.least)}{more}"
     kinds = tuple(column.kind for column in columns)
     return PairTable(names, kinds, cka, p_value, q_value, tuple(rows), fdr, method)
 
@@ -263,30 +257,18 @@ def _unbiased(first: Tensor, second: Tensor) -> float:
     return float(factor_sums(first.double(), second.double()).estimate("unbiased"))
 
 
-def _against(
-    features: list[Tensor], place: int, small: Shifts, large: Shifts | None
-) -> Iterator[tuple[int, float, int]]:
-    """Test the columns before one against it: number, p-value and members of each."""
-    target = features[place]
-    others = [i for i in range(place) if len(features[i])] if len(target) else []
+def _against(features: list[Tensor], place: int, stages: Stages) -> list[tuple[int, Rank]]:
+    """Test the columns before one against it: the number of each, and where the pair stands."""
+    target = ColumnGrid(features[place])
+    others = [i for i in range(place) if len(features[i])] if len(target.basis) else []
+
+    def ranks(members: Members, wanted: Sequence[int]) -> list[Rank]:
+        moved = GridTarget(target, members)
+        return [Rank.of(moved.null(ColumnGrid(features[i]))[0]) for i in wanted]
+
     if not others:
-        return
-    counts = _counts([features[i] for i in others], target, small)
-    few = [i for i, count in zip(others, counts, strict=True) if count < _FEW]
-    more = few if large is not None else []
-    totals = dict.fromkeys(others, small.total - 1)
-    found = dict(zip(others, counts, strict=True))
-    for low in range(0, len(more), 8):
-        part = more[low : low + 8]
-        again = _counts([features[i] for i in part], target, large or small)
-        found |= dict(zip(part, again, strict=True))
-        totals |= dict.fromkeys(part, (large or small).total - 1)
-    for i in others:
-        yield i, permutation_p_value(found[i], totals[i]), totals[i]
-
-
-def _counts(features: list[Tensor], target: Tensor, shifts: Shifts) -> list[int]:
-    """How many members other than the identity reach the statistic of the rows as given."""
-    null = factor_shifts(features, target, shifts)
-    counts: list[int] = exceedances(null[:, 1:], null[:, 0], _SLACK).tolist()
-    return counts
+        return []
+    found = stages.follow(
+        ranks(stages.first, others), lambda members, few: ranks(members, [others[i] for i in few])
+    )
+    return list(zip(others, found, strict=True))

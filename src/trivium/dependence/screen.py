@@ -16,23 +16,22 @@ from trivium._core.checks import check_choice, check_number
 from trivium._core.errors import ArgumentError, DataError, ShapeError, TriviumWarning
 from trivium._core.random import RandomState, check_seed, numpy_generator
 from trivium.dependence.columns import DependenceColumn, feature_blocks
-from trivium.dependence.compression import compress
 from trivium.dependence.false_discovery import CORRECTIONS
 from trivium.dependence.pair import LEAST_ROWS
-from trivium.dependence.permutation import Permutations, exceedances, permutation_p_value
+from trivium.dependence.permutation import exceedances, permutation_p_value
 from trivium.dependence.screen_block import (
+    BlockFeatures,
+    ScreenTarget,
     block_nulls,
     block_rows,
-    leading_of,
-    target_features,
-    tolerance,
 )
+from trivium.dependence.stages import SLACK, Stages, members_words
 from trivium.dependence.table_result import DependenceRow, DependenceTable
 
 __all__ = ["screen"]
 
-_MOST = 100_000
 _MOST_FUNCTIONS = 20
+_METHOD = "HSIC on features, numbers at 5 lengthscales"
 
 
 def screen(
@@ -46,15 +45,24 @@ def screen(
     random_state: RandomState = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> DependenceTable:
-    """Test each column for dependence on the target, of any shape, and control false discoveries.
+    r"""Test each column for dependence on the target, of any shape, and control false discoveries.
 
     The statistic of a column is the biased HSIC of its features with those of the target,
-    `||cov(phi(x), psi(y))||_F^2`; one set of permutations of the target serves all columns, in
-    one matrix product. Columns whose statistic is reached by fewer than 10 of the permutations
-    get more, up to `n_columns / fdr` in all, a number fixed beforehand, since a p-value
-    cannot be below `1 / (1 + n_permutations)` and one lone column must be able to pass the
-    false-discovery rule. Both stages give valid p-values, and so does the choice between them: a
-    p-value of the first stage is kept only where it is larger than any that would go on.
+    $\lVert \mathrm{cov}(\varphi(x), \psi(y)) \rVert_F^2$; its p-value is the rank of the rows as
+    given among all cyclic shifts of the target after one shuffle, with random cosets where
+    there are too few (`Shifts`; every order of the rows where no more than `n_permutations` + 1
+    exist). That is a group, so $P(p \le \alpha) \le \alpha$ under independence whatever the
+    kernels, the features and the number of rows.
+
+    Numbers, a number target too, are compared at five lengthscales, an eighth to twice the median
+    distance: each pair's statistic is studentised over the group, and the largest, wide
+    ones a little favored, is ranked over the same group, which is exact again
+    (`aggregate_null`). `statistic`, `cka`, `null_band` and `p_tail` are those of the medians.
+
+    One group moves the target against all columns together, so the largest score of any column,
+    ranked over it, costs nothing more: `p_adjusted`. Columns that fewer than 10 members reach get a
+    second group with `n_columns / fdr` members, since a lone column must be able to pass the
+    false-discovery rule; `Stages` says why the rule keeps every level.
 
     The size of the statistic is not a strength: it depends on the kernel. Compare `cka`.
 
@@ -63,7 +71,7 @@ def screen(
         target: The column that the others are tested against. Rows where it is missing are left
             out.
         fdr: Expected share of false discoveries among the columns with `q_value <= fdr`.
-        n_permutations: Permutations of the first stage, at least 1.
+        n_permutations: Members of the first group at the least, beside the rows as given.
         correction: `"bh"` (Benjamini-Hochberg) or `"by"` (Benjamini-Yekutieli).
         max_rows: Above this many rows a random sample of that size is tested.
         random_state: Seed. Same seed, same bits, whatever the order of the columns.
@@ -80,8 +88,8 @@ def screen(
     Warns:
         TriviumWarning: Constant columns; they get p = 1 and statistic 0.
 
-    Cost: O(n r s b) time for r features of all columns, s of the target, b permutations; the
-    memory of one block of columns.
+    Cost: O(n r s + r s t log t) time for r features of all columns, s of the target, t members;
+    five times more for a number against a number. The memory of one block of columns.
 
     Example:
         >>> import numpy as np
@@ -94,8 +102,9 @@ def screen(
         >>> table.selected
         ('x',)
 
-    Source: Gretton et al., A kernel statistical test of independence (2007); Westfall and
-    Young, Resampling-based multiple testing (1993), for `p_adjusted`.
+    Source: Gretton et al., A kernel statistical test of independence (2007); Koning and Hemerik,
+    Biometrika 111 (2024), for the group; Westfall and Young, Resampling-based multiple testing
+    (1993), for `p_adjusted`.
     """
     seed = check_seed(random_state)
     fdr = check_number("screen", "fdr", fdr, "in (0, 1)")
@@ -104,31 +113,23 @@ def screen(
     if not columns:
         return DependenceTable(target.name, (), fdr, correction, seed)
     rows = _rows(columns, target, max_rows, seed)
-    psi = target_features(target.take(rows))
-    orders = Permutations(len(rows), first, seed=seed)
-    last = min(math.ceil(len(columns) / fdr), _MOST)
-    more = orders
-    if last > first and not orders.enumerated:
-        more = Permutations(len(rows), last, seed=seed)
+    psi = ScreenTarget.of(target.take(rows))
+    stages = Stages.plan(len(rows), first, len(columns), fdr=fdr, seed=seed)
     found: dict[int, DependenceRow] = {}
-    scores = torch.full((len(columns),), -math.inf)
-    largest = torch.full((orders.count + 1,), -math.inf)
+    scores = torch.full((len(columns),), -math.inf, dtype=torch.float64)
+    largest: Tensor = torch.tensor(-math.inf)
     for places, block in feature_blocks([column.take(rows) for column in columns]):
-        features = compress(block.values, tolerance(len(rows)), torch.float32)
-        nulls, peak = block_nulls(features, psi, orders, more)
+        features = BlockFeatures.of(block)
+        nulls, peak = block_nulls(features, psi, stages)
         largest = torch.maximum(largest, peak)
-        scores[places] = torch.tensor([null.score for null in nulls])
-        drawn = [
-            leading_of(column, each, psi, null, fdr)
-            for column, each, null in zip(block.columns, features, nulls, strict=True)
-        ]
-        found.update(zip(places, block_rows(block, features, psi, nulls, drawn), strict=True))
+        scores[places] = torch.tensor([null.score for null in nulls], dtype=torch.float64)
+        found.update(zip(places, block_rows(features, psi, nulls, fdr), strict=True))
         if progress is not None:
             progress(len(found), len(columns))
     ordered = [found[place] for place in range(len(columns))]
     usable = int((~target.missing).sum())
     sample = f", a sample of {len(rows)} of {usable} rows" if usable > len(rows) else ""
-    finished = _finish(ordered, scores, largest, orders, correction, sample)
+    finished = _finish(ordered, scores, largest, stages, correction, sample)
     return DependenceTable(target.name, finished, fdr, correction, seed)
 
 
@@ -162,15 +163,15 @@ def _rows(
 
 def _finish(
     rows: list[DependenceRow],
-    scores: Tensor,
-    largest: Float[Tensor, " b"],
-    orders: Permutations,
+    scores: Float[Tensor, " k"],
+    largest: Float[Tensor, " t"],
+    stages: Stages,
     correction: str,
     sample: str,
 ) -> tuple[DependenceRow, ...]:
     """Add what needs all columns: q-values and Westfall-Young p-values."""
     q_values = CORRECTIONS[correction]([row.p_value for row in rows])
-    adjusted = exceedances(largest[1:].expand(len(rows), -1), scores)
+    adjusted = exceedances(largest[1:].expand(len(rows), -1), scores, SLACK)
     constant = [row.name for row in rows if row.method == "constant"]
     if constant:
         warnings.warn(
@@ -184,13 +185,12 @@ def _finish(
     shown = {rows[i].name for i in strongest[:_MOST_FUNCTIONS]}
     finished = []
     for row, q_value, count in zip(rows, q_values, adjusted.tolist(), strict=True):
-        words = "all " if row.n_permutations == orders.possible - 1 else ""
-        method = f"HSIC on features, {words}{row.n_permutations} permutations{sample}"
+        method = f"{_METHOD}, {members_words(stages.first, row.n_permutations)}{sample}"
         finished.append(
             replace(
                 row,
                 q_value=float(q_value),
-                p_adjusted=1.0 if row.method else permutation_p_value(count, orders.count),
+                p_adjusted=1.0 if row.method else permutation_p_value(count, len(largest) - 1),
                 method=row.method or method,
                 functions=row.functions if row.name in shown else None,
             )

@@ -1,6 +1,5 @@
 """One block of a screen: statistics, nulls, tails and functions of columns of one kind."""
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -8,70 +7,87 @@ from jaxtyping import Float
 from torch import Tensor
 
 from trivium._core.errors import DataError
+from trivium.dependence.aggregate import FACTORS, aggregate_null, penalties
+from trivium.dependence.column_grid import ColumnGrid, number_grids
 from trivium.dependence.columns import DependenceColumn, FeatureBlock, feature_blocks
 from trivium.dependence.compression import compress
-from trivium.dependence.permutation import (
-    Permutations,
-    exceedances,
-    factor_null,
-    permutation_p_value,
-)
+from trivium.dependence.grid_null import GridTarget, Members
 from trivium.dependence.shape import Leading, leading_functions
+from trivium.dependence.stages import Rank, Stages
 from trivium.dependence.sums import factor_sums
 from trivium.dependence.table_result import DependenceRow
 from trivium.dependence.tail import Spectrum, hsic_tails
 
-__all__ = [
-    "ScreenNull",
-    "ScreenTarget",
-    "block_nulls",
-    "block_rows",
-    "leading_of",
-    "target_features",
-    "tolerance",
-]
+__all__ = ["BlockFeatures", "ScreenNull", "ScreenTarget", "block_nulls", "block_rows"]
 
-_FEW = 10  # columns with fewer permuted statistics above their own get more permutations
-_NULL_BYTES = 64 * 2**20
+_SEEN = 0.5  # share of the largest height over the group that the median kernels must see
 
 
 @dataclass(frozen=True)
 class ScreenTarget:
-    """Features of the target: all in float64; the leading ones, centered, by row, in float32."""
+    """A target: all features in float64, the leading ones, and its kernels for the null."""
 
     column: DependenceColumn
     values: Float[Tensor, "s n"]
-    small: Float[Tensor, "n t"]
+    small: Float[Tensor, "t n"]
+    grid: ColumnGrid
     own: float
     spectrum: Spectrum
+
+    @classmethod
+    def of(cls, target: DependenceColumn) -> "ScreenTarget":
+        """Take the features of a target.
+
+        Raises:
+            DataError: It has one value only.
+        """
+        block = next(feature_blocks([target], rare=1))[1]
+        features = BlockFeatures.of(block, target=True)
+        small = features.small[0]
+        if not len(small):
+            raise DataError(
+                "screen: the target must have at least two values; got one",
+                where=f"target {target.name!r}",
+            )
+        values = block.values[0]
+        own = float(factor_sums(values, values).estimate("unbiased"))
+        return cls(target, values, small, features.grids[0], own, _spectrum(small))
+
+
+@dataclass(frozen=True)
+class BlockFeatures:
+    """Columns of one kind: the leading features of each, centered, and its kernels for the null."""
+
+    block: FeatureBlock
+    small: list[Float[Tensor, "r n"]]
+    grids: list[ColumnGrid]
+
+    @classmethod
+    def of(cls, block: FeatureBlock, *, target: bool = False) -> "BlockFeatures":
+        """Numbers are given at five lengthscales, all else as it is."""
+        tol = _tolerance(block.values.shape[-1])
+        small = compress(block.values, tol, torch.float32)
+        if block.numbers is None:
+            return cls(block, small, [ColumnGrid(each) for each in small])
+        return cls(block, small, number_grids(block.numbers, tol, target=target))
 
 
 @dataclass(frozen=True)
 class ScreenNull:
-    """What the permutations said about one column."""
+    """What the group said of one column.
 
-    count: int
-    permutations: int
+    Args:
+        rank: Where it stands.
+        band: 95 % point of the statistic of the median kernels above its mean.
+        score: Its largest statistic, in standard deviations of that over the first group.
+        finer: Number of the pair of kernels that sees the dependence where the median ones hardly
+            do; `None` where they do.
+    """
+
+    rank: Rank
     band: float
     score: float
-
-
-def target_features(target: DependenceColumn) -> ScreenTarget:
-    """Return the features of a target.
-
-    Raises:
-        DataError: It has one value only.
-    """
-    block = next(feature_blocks([target], rare=1))[1]
-    values = block.values[0]
-    small = compress(block.values, tolerance(len(target)), torch.float32)[0]
-    if len(small) == 0:
-        raise DataError(
-            "screen: the target must have at least two values; got one",
-            where=f"target {target.name!r}",
-        )
-    own = float(factor_sums(values, values).estimate("unbiased"))
-    return ScreenTarget(target, values, small.T.contiguous(), own, _spectrum(small))
+    finer: int | None
 
 
 def _spectrum(features: Float[Tensor, "r n"]) -> Spectrum:
@@ -80,71 +96,92 @@ def _spectrum(features: Float[Tensor, "r n"]) -> Spectrum:
     return Spectrum(squares.sum(1), features.shape[1], float(squares.sum(0).square().sum()))
 
 
-def leading_of(
-    column: DependenceColumn, features: Tensor, target: ScreenTarget, null: ScreenNull, fdr: float
-) -> Leading:
-    """The functions of a column that may be found; of the others nobody asks."""
-    if permutation_p_value(null.count, null.permutations) > fdr:
-        return Leading("", None)
-    return leading_functions(column, features, target.column, target.small.T)
-
-
-def tolerance(n: int) -> float:
+def _tolerance(n: int) -> float:
     """Share of a kernel's trace that the null may ignore: far below what n rows can show."""
     return 1e-2 / n
 
 
 def block_nulls(
-    features: list[Tensor], target: ScreenTarget, orders: Permutations, more: Permutations
-) -> tuple[list[ScreenNull], Float[Tensor, " b"]]:
-    """Compare each column with its permutations; return also the largest score of each order."""
-    widths = [len(each) for each in features]
-    null = factor_null(torch.cat(features), target.small, orders, widths=widths)
-    observed, drawn = null[:, 0], null[:, 1:]
-    counts = exceedances(drawn, observed)
-    totals = torch.full_like(counts, orders.count)
-    few = torch.nonzero((counts < _FEW) & (torch.tensor(widths) > 0))[:, 0].tolist()
-    if more is not orders:
-        skip = 1 if more.enumerated else orders.count + 1
-        step = max(1, _NULL_BYTES // (4 * more.count))
-        for low in range(0, len(few), step):
-            part = few[low : low + step]
-            again = factor_null(
-                torch.cat([features[i] for i in part]),
-                target.small,
-                more,
-                widths=[widths[i] for i in part],
-                start=skip,
-            )
-            before = 0 if more.enumerated else counts[part]
-            counts[part] = before + exceedances(again, observed[part])
-            totals[part] = more.count
-    spread = null.std(1, keepdim=True)
-    scores = torch.where(spread > 0, (null - null.mean(1, keepdim=True)) / spread, -math.inf)
-    bands = torch.quantile(drawn, 0.95, dim=1) - drawn.mean(1)
-    return [
-        ScreenNull(int(c), int(t), float(b), float(s))
-        for c, t, b, s in zip(counts, totals, bands, scores[:, 0], strict=True)
-    ], scores.amax(0)
+    features: BlockFeatures, target: ScreenTarget, stages: Stages
+) -> tuple[list[ScreenNull], Float[Tensor, " t"]]:
+    """Rank each column in its groups; return also the largest score of each member of the first.
+
+    Args:
+        features: The columns.
+        target: The target.
+        stages: The groups.
+    """
+    moved = GridTarget(target.grid, stages.first)
+    ranks, bands, first, finer = [], [], [], []
+    largest: Tensor = torch.tensor(-torch.inf)
+    for grid in features.grids:
+        values = moved.null(grid)
+        scores = _scores(values, grid, target.grid)
+        middle = values[_middle(grid, target.grid), 1:]
+        ranks.append(Rank.of(scores))
+        bands.append(float(torch.quantile(middle, 0.95) - middle.mean()))
+        spread = float(scores.std(correction=0))
+        even = (scores - scores.mean()) / spread if spread > 0 else scores
+        first.append(float(even[0]))
+        finer.append(_finer(values, _middle(grid, target.grid)))
+        largest = torch.maximum(largest, even)
+
+    def again(members: Members, few: list[int]) -> list[Rank]:
+        further = GridTarget(target.grid, members)
+        grids = [features.grids[i] for i in few]
+        return [Rank.of(_scores(further.null(grid), grid, target.grid)) for grid in grids]
+
+    ranks = stages.follow(ranks, again)
+    nulls = [ScreenNull(*each) for each in zip(ranks, bands, first, finer, strict=True)]
+    return nulls, largest
+
+
+def _scores(values: Float[Tensor, "g t"], column: ColumnGrid, target: ColumnGrid) -> Tensor:
+    return aggregate_null(values, penalties(len(column), len(target)).flatten())
+
+
+def _middle(column: ColumnGrid, target: ColumnGrid) -> int:
+    """Number of the pair of median kernels."""
+    first, second = (FACTORS.index(1.0) if len(each) > 1 else 0 for each in (column, target))
+    return first * len(target) + second
+
+
+def _finer(values: Float[Tensor, "g t"], middle: int) -> int | None:
+    heights = (values[:, 0] - values.mean(1)) / values.std(1).clamp_min(1e-30)
+    best = int(heights.argmax())
+    return best if heights[middle] < _SEEN * heights[best] else None
 
 
 def block_rows(
-    block: FeatureBlock,
-    features: list[Tensor],
-    target: ScreenTarget,
-    nulls: list[ScreenNull],
-    drawn: list[Leading],
+    features: BlockFeatures, target: ScreenTarget, nulls: list[ScreenNull], fdr: float
 ) -> list[DependenceRow]:
-    """Statistics of each column, in float64 and from all features."""
+    """Statistics of each column by its median kernel, in float64 and from all features.
+
+    Args:
+        features: The columns.
+        target: The target.
+        nulls: What the groups said of each.
+        fdr: Leading functions are of those that may be found; of the others nobody asks. They are
+            those of the median kernels, or of the best where these hardly see anything.
+    """
+    block = features.block
     pair = factor_sums(block.values, target.values)
     own = factor_sums(block.values, block.values).estimate("unbiased")
     scale = (own * target.own).clamp_min(0).sqrt()
     biased, unbiased = pair.estimate("biased"), pair.estimate("unbiased")
-    tails = hsic_tails(biased, [_spectrum(each) for each in features], target.spectrum)
+    tails = hsic_tails(biased, [_spectrum(each) for each in features.small], target.spectrum)
     rows = []
     for i, (column, null) in enumerate(zip(block.columns, nulls, strict=True)):
-        constant = math.isinf(null.score)
+        small = features.small[i]
+        constant = not len(small)
         size = 0.0 if constant else float(scale[i])
+        drawn = Leading("", None)
+        if null.rank.p_value <= fdr:
+            phi, psi = small, target.small
+            if null.finer is not None:
+                left, right = divmod(null.finer, len(target.grid))
+                phi, psi = features.grids[i].features()[left], target.grid.features()[right]
+            drawn = leading_functions(column, phi, target.column, psi)
         rows.append(
             DependenceRow(
                 name=column.name,
@@ -154,16 +191,16 @@ def block_rows(
                 missing=int(column.missing.sum()),
                 statistic=0.0 if constant else max(0.0, float(biased[i])),
                 cka=float(unbiased[i]) / size if size > 0 else 0.0,
-                p_value=permutation_p_value(null.count, null.permutations),
+                p_value=null.rank.p_value,
                 q_value=1.0,
                 p_adjusted=1.0,
                 method="constant" if constant else "",
-                n_permutations=null.permutations,
+                n_permutations=null.rank.members,
                 null_band=null.band / size if size > 0 else 0.0,
                 residual=block.residuals[i],
                 p_tail=1.0 if constant else float(tails[i]),
-                shape=drawn[i].shape,
-                functions=drawn[i].functions,
+                shape=drawn.shape,
+                functions=drawn.functions,
             )
         )
     return rows

@@ -28,16 +28,14 @@ from trivium._core.checks import check_number
 from trivium._core.errors import ArgumentError, DataError, ShapeError
 from trivium._core.random import RandomState, check_seed, numpy_generator
 from trivium.dependence.aggregate import aggregate_null
+from trivium.dependence.column_grid import ColumnGrid
 from trivium.dependence.columns import DependenceColumn, feature_blocks
 from trivium.dependence.compression import compress
-from trivium.dependence.permutation import (
-    Permutations,
-    exceedances,
-    factor_null,
-    permutation_p_value,
-)
+from trivium.dependence.grid_null import GridTarget
+from trivium.dependence.permutation import exceedances, permutation_p_value
 from trivium.dependence.sequence_pairs import WordPairs
 from trivium.dependence.sequence_tokens import Tokens, as_tokens
+from trivium.dependence.stages import Rank, members_of, members_words
 from trivium.dependence.text_features import text_features
 
 __all__ = ["AspectTest", "SequenceTests", "sequence_tests"]
@@ -176,15 +174,10 @@ def _presence(words: Tensor, psi: Tensor, tokens: Tokens, count: int, seed: int)
     n = words.shape[1]
     small = compress(words[None], 1e-2 / n, torch.float32)[0]
     goal = compress(psi[None], 1e-2 / n, torch.float32)[0]
-    orders = Permutations(n, count, seed=seed)
-    how = f"{orders.count} permutations of the target"
-    if not len(small) or not len(goal):
-        return AspectTest("presence", 1.0, how, (), len(tokens.words))
-    null = factor_null(small, goal.mT, orders)[0]
-    reached = int(exceedances(null[1:], null[0]))
-    return AspectTest(
-        "presence", permutation_p_value(reached, orders.count), how, (), len(tokens.words)
-    )
+    members = members_of(n, count, seed)
+    rank = Rank.of(GridTarget(ColumnGrid(goal), members).null(ColumnGrid(small))[0])
+    how = f"{members_words(members, rank.members)} of the target"
+    return AspectTest("presence", rank.p_value, how, (), len(tokens.words))
 
 
 def _beyond(goal: NDArray[np.float64], gram: NDArray[np.float64], seed: int) -> NDArray[np.float64]:

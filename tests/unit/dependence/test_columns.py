@@ -11,7 +11,7 @@ from trivium.dependence import DependenceColumn
 from trivium.dependence.columns import feature_blocks
 from trivium.dependence.compression import compress
 from trivium.dependence.date_features import date_features, periodic_features
-from trivium.dependence.number_features import number_features
+from trivium.dependence.number_features import NumberColumns, number_features
 from trivium.dependence.text_features import text_features, words_of
 from trivium.kernel import Gaussian, median_lengthscale
 
@@ -42,9 +42,9 @@ def test_many_numbers_at_once_equal_one_by_one(rng):
     x[2] = x[2] ** 15  # heavy tail: ranks too
     x[3, :7] = torch.nan
     x[4] = 3.0
-    many, names, residual = number_features(x)
+    many, names, residual = number_features(NumberColumns(x))
     for row in range(5):
-        alone, name, left = number_features(x[row : row + 1])
+        alone, name, left = number_features(NumberColumns(x[row : row + 1]))
         assert np.allclose(gram(many[row]), gram(alone[0]), atol=1e-10)
         assert names[row] == name[0]
         assert float(residual[row]) == pytest.approx(float(left[0]), abs=1e-10)
@@ -141,7 +141,7 @@ def test_weekday_is_the_calendar_one():
     features, words, _ = date_features(days)
     assert words == "day " + words.split(" + ")[0][4:] + " + weekday Delta"
     found = gram(features)
-    line = gram(number_features(torch.from_numpy(days)[None])[0][0])
+    line = gram(number_features(NumberColumns(torch.from_numpy(days)[None]))[0][0])
     weekday = (found - line / 2) * 2
     assert np.allclose(weekday, (days[:, None] - days) % 7 == 0, atol=1e-9)
 

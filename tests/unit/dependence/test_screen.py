@@ -14,6 +14,7 @@ from trivium.dependence import (
     hsic,
     independence_test,
     screen,
+    screen_pairs,
 )
 from trivium.kernel import Delta, Gaussian
 
@@ -96,18 +97,33 @@ def test_scale_changes_no_p_value(table, rng):
 
 
 def test_a_lone_column_among_many_can_be_found(rng):
-    """At 60 columns 199 permutations are too few for q = .05: more are drawn for it."""
+    """At 60 columns 199 shifts are too few for q = .05: it gets a second group."""
     n, m = 120, 60
     y = rng.integers(0, 2, n)
     columns = [DependenceColumn(f"x{i}", "number", rng.normal(size=n)) for i in range(m)]
     columns[7] = DependenceColumn("x7", "number", rng.normal(size=n) + 2 * y)
     result = screen(columns, DependenceColumn("y", "category", y), **FAST)
     row = result.row("x7")
-    assert row.n_permutations == 60 / 0.05
-    assert row.p_value == 1 / 1201
+    # 120 shifts in 2 cosets, then in 11: the fewest that give 60 / 0.05.
+    assert {r.n_permutations for r in result.rows} == {239, 1319}
+    assert row.p_value == 1 / 1320
     assert "x7" in result.selected
-    assert row.p_adjusted == 0.005
-    assert {r.n_permutations for r in result.rows} == {199, 1200}
+    assert row.p_adjusted == 1 / 240
+
+
+def test_a_fine_wave_is_found_by_a_short_lengthscale(rng):
+    """The median distance is 2.3 waves long: alone, as in the pairs, it sees next to nothing."""
+    x, noise = rng.uniform(-np.pi, np.pi, 500), rng.normal(size=500)
+    wave = [
+        DependenceColumn("x", "number", x),
+        DependenceColumn("y", "number", np.sin(8 * x) + noise),
+    ]
+    for first, second in (wave, wave[::-1]):
+        row = screen([first], second, **FAST).rows[0]
+        assert row.p_value == 1 / 250
+        assert row.cka < 1.2 * row.null_band
+        assert row.shape in (("wave",) if first.name == "x" else ("rising", "falling"))
+    assert screen_pairs(wave, **FAST).rows[0].p_value > 0.01
 
 
 def test_few_rows_are_enumerated():
@@ -115,7 +131,7 @@ def test_few_rows_are_enumerated():
     x = DependenceColumn("x", "number", np.array([0.0, 0, 5, 5, 5]))
     row = screen([x], y).rows[0]
     assert row.p_value == pytest.approx(12 / 120)
-    assert row.method == "HSIC on features, all 119 permutations"
+    assert row.method == "HSIC on features, numbers at 5 lengthscales, all 119 orders"
 
 
 def test_rows_without_target_are_left_out(table, rng):
