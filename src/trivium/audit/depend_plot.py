@@ -2,7 +2,6 @@
 
 import io
 from pathlib import Path
-from typing import Any
 
 from trivium._core.checks import require
 from trivium._core.errors import ArgumentError, OutputError
@@ -46,16 +45,9 @@ def write_plot(found: Dependence, path: Path) -> None:
 
     # The same seed gives the same bytes: no date, no random ids.
     with mpl.rc_context({"svg.hashsalt": "trivium", "backend": "Agg"}):
-        figure = _figure(drawn.plot())
+        figure = drawn.plot().get_figure(root=True)
         kind = path.suffix.lower().removeprefix(".")
         file = io.BytesIO()
         metadata = {"Date": None} if kind == "svg" else {"Software": None}
         figure.savefig(file, format=kind, bbox_inches="tight", dpi=150, metadata=metadata)
     atomic_write(path, file.getvalue())
-
-
-def _figure(axes: Any) -> Any:
-    """The figure of one axes or of an array of them."""
-    while not hasattr(axes, "get_figure"):
-        axes = axes.flat[0] if hasattr(axes, "flat") else axes[0]
-    return axes.get_figure()

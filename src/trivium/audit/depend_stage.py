@@ -1,11 +1,12 @@
 """Stage "depend": which columns depend on the label, with valid p-values."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from trivium.audit.aspects import text_aspects
 from trivium.audit.options import Screening
 from trivium.audit.state import AuditState, Section
-from trivium.dependence import DependenceColumn, DependenceTable, screen
+from trivium.dependence import DependenceColumn, DependenceRow, DependenceTable, screen
 from trivium.table import Column, Kind
 
 __all__ = ["as_dependence_column", "depend_stage", "screen_columns"]
@@ -38,7 +39,7 @@ def screen_columns(
         columns: The columns, at the rows of the target.
         target: What they are tested against.
         levels: Names of its classes; none where it has no classes.
-        how: Permutations, correction, seed.
+        how: Members of the null, correction, seed.
         progress: Told of columns done and in all.
     """
     ready = [as_dependence_column(column) for column in columns]
@@ -54,12 +55,11 @@ def screen_columns(
     texts = [column for column in ready if column.kind == "text"]
     aspects = text_aspects(texts, target, how)
     names = {c.name: c.codes()[1] for c in columns if as_category(c)}
+    named = (_named(row, names.get(row.name, ()), levels) for row in found.rows)
+    found = replace(found, rows=tuple(named))
     rows = found.to_dicts()
     for row in rows:
         row["aspects"] = aspects.get(row["column"], [])
-        if row.get("functions"):
-            _name_levels(row["functions"], "x", names.get(row["column"], ()))
-            _name_levels(row["functions"], "y", levels)
     return found, sorted(rows, key=lambda row: (row["p_value"], -row["cka"]))
 
 
@@ -69,12 +69,17 @@ def as_category(column: Column) -> bool:
     return column.kind not in measured
 
 
-def _name_levels(functions: Section, axis: str, levels: Sequence[str]) -> None:
+def _named(row: DependenceRow, own: Sequence[str], levels: Sequence[str]) -> DependenceRow:
     """Write the names of levels where the room of dependence has their codes."""
-    if levels:
-        functions[axis] = [
-            levels[int(code)][:_LEVEL_TEXT] if code >= 0 else None for code in functions[axis]
-        ]
+    if row.functions is None:
+        return row
+    functions = dict(row.functions)
+    for axis, names in (("x", own), ("y", levels)):
+        if names:
+            functions[axis] = [
+                names[int(code)][:_LEVEL_TEXT] if code >= 0 else None for code in functions[axis]
+            ]
+    return replace(row, functions=functions)
 
 
 def _rows(state: AuditState) -> list[Section]:
@@ -91,5 +96,5 @@ def depend_stage(state: AuditState) -> str:
     hits = sum(row["q_value"] < 0.05 for row in rows)
     return (
         f"{hits} of {len(rows)} columns depend on {state.label.name} "
-        f"(false-discovery rate 5 %, {state.options.permutations:,} permutations or more)"
+        f"(false-discovery rate 5 %, {state.options.permutations:,} shifts or more)"
     )

@@ -22,10 +22,10 @@ class Screening:
     """How columns are tested for dependence; the same in the audit and in the verb.
 
     Args:
-        permutations: Permutations of the first stage; at least 19.
+        permutations: Shifts of the target in the first group; at least 19.
         fdr: Expected share of false discoveries.
         correction: `"bh"` (Benjamini-Hochberg) or `"by"` (Benjamini-Yekutieli).
-        seed: Seed of the permutations.
+        seed: Seed of the shifts.
 
     Raises:
         ArgumentError: A value breaks its rule.
@@ -51,7 +51,7 @@ class DependOptions:
         data: The table's file.
         target: The column that the others are tested against; `None` with `pairs` only.
         pairs: Whether every two columns are tested against each other.
-        how: Permutations, false-discovery rate, correction and seed.
+        how: Shifts, false-discovery rate, correction and seed.
         keep: Columns tested although they determine the target.
         read: How the file is read.
 
@@ -94,7 +94,7 @@ class AuditOptions:
         metric: The headline metric, one of `METRICS`.
         seed: Seed of every random choice.
         folds: Number of cross-validation folds; at least 2.
-        permutations: Permutations of the dependence test; at least 19.
+        permutations: Shifts of the label in the dependence test; at least 19.
         text_encoder: `"hashed"` or `"sentence-transformers:NAME"`.
         keep: Columns used although they determine the label.
         read: How the file is read.

@@ -32,8 +32,9 @@ class GridTarget:
     def __init__(self, grid: ColumnGrid, members: Members) -> None:
         self.grid = grid
         self.members = members
-        moves = isinstance(members, Shifts) and len(grid.basis)
-        self._shifted = ShiftedTarget(grid.basis, members) if moves else None
+        self._shifted: ShiftedTarget | None = None
+        if isinstance(members, Shifts) and len(grid.basis):
+            self._shifted = ShiftedTarget(grid.basis, members)
 
     def null(self, column: ColumnGrid) -> Float[Tensor, "g t"]:
         """Statistics of every pair of kernels, those of the target running fastest.

@@ -111,7 +111,7 @@ def screen(
     first = int(check_number("screen", "n_permutations", n_permutations, "positive", integer=True))
     check_choice("screen", "correction", correction, CORRECTIONS)
     if not columns:
-        return DependenceTable(target.name, (), fdr, correction, seed)
+        return DependenceTable(target.name, (), fdr, correction, seed, target.kind)
     rows = _rows(columns, target, max_rows, seed)
     psi = ScreenTarget.of(target.take(rows))
     stages = Stages.plan(len(rows), first, len(columns), fdr=fdr, seed=seed)
@@ -130,7 +130,7 @@ def screen(
     usable = int((~target.missing).sum())
     sample = f", a sample of {len(rows)} of {usable} rows" if usable > len(rows) else ""
     finished = _finish(ordered, scores, largest, stages, correction, sample)
-    return DependenceTable(target.name, finished, fdr, correction, seed)
+    return DependenceTable(target.name, finished, fdr, correction, seed, target.kind)
 
 
 def _rows(

@@ -3,9 +3,7 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import numpy as np
-
-from trivium._core.checks import require
+from trivium.dependence.table_plot import draw_bars, draw_table
 
 __all__ = ["DependenceRow", "DependenceTable"]
 
@@ -22,20 +20,22 @@ class DependenceRow:
         missing: Missing values among them (a level or indicator of their own).
         statistic: Biased HSIC.
         cka: Debiased centred kernel alignment with the target.
-        p_value: Permutation p-value.
+        p_value: Exact p-value: the rank among the members of the group, numbers at five
+            lengthscales.
         q_value: After false-discovery control over the columns.
         p_adjusted: Westfall-Young: probability that the largest of all columns' studentised
             statistics reaches this one under independence.
-        method: The null, the number of permutations and what was special.
-        n_permutations: Permutations behind `p_value`.
-        null_band: 95 % point of the null on the scale of `cka`.
+        method: The null, the number of its members and what was special.
+        n_permutations: Members behind `p_value`, beside the rows as given.
+        null_band: 95 % point of the null of the median kernels, on the scale of `cka`.
         residual: Share of the kernel's trace that its features leave out.
         p_tail: p-value by the saddlepoint, for the kernel as it is: how far in the tail the column
             lies where `p_value` is at its floor. No q-value uses it.
         shape: How it looks: `"rising"`, `"falling"`, `"U"`, `"peak"`, `"wave"`, `"spread"` (of the
             target), `"levels"`, or `""`.
-        functions: The leading pair, `x, f, y, g` and their `correlation`; `None` beyond the 20
-            strongest columns and where p is above the level asked for.
+        functions: The leading pair, `x, f, y, g` and their `correlation`, at the median distance
+            or, where that hardly sees the dependence, at the best lengthscale; `None` beyond the
+            20 strongest columns and where p is above the level asked for.
     """
 
     name: str
@@ -59,13 +59,23 @@ class DependenceRow:
 
 @dataclass(frozen=True)
 class DependenceTable:
-    """The dependence of every column on one target, in the order of the columns."""
+    """The dependence of every column on one target, in the order of the columns.
+
+    Args:
+        target: Name of the target.
+        rows: One for each column.
+        fdr: The level asked for.
+        correction: `"bh"` or `"by"`.
+        seed: The seed.
+        target_kind: Kind of the target.
+    """
 
     target: str
     rows: tuple[DependenceRow, ...]
     fdr: float
     correction: str
     seed: int
+    target_kind: str = ""
 
     @property
     def selected(self) -> tuple[str, ...]:
@@ -96,24 +106,19 @@ class DependenceTable:
         ]
 
     def plot(self, ax: Any = None) -> Any:
-        """Draw the alignments as bars, each with the 95 % point of its null; return the axes.
+        """Draw the alignments as bars over the 95 % band of chance, and the leading functions.
+
+        Args:
+            ax: Draw the bars alone, there; by default a new figure with up to six small multiples
+                of the leading functions below the bars.
+
+        Returns:
+            The axes of the bars; the figure is its `get_figure(root=True)`.
 
         Raises:
             MissingExtraError: matplotlib is not installed.
         """
-        axes = _axes(ax)
-        rows = self.ranked()[::-1]
-        places = np.arange(len(rows))
-        colors = ["C0" if row.q_value <= self.fdr else "0.7" for row in rows]
-        axes.barh(places, [max(0.0, row.cka) for row in rows], color=colors)
-        axes.scatter([row.null_band for row in rows], places, marker="|", color="C3", zorder=3)
-        axes.set_yticks(places, [row.name for row in rows])
-        axes.set_xlabel(f"debiased CKA with {self.target} (red: 95 % point under independence)")
-        return axes
-
-
-def _axes(ax: Any) -> Any:
-    if ax is not None:
+        if ax is None:
+            return draw_table(self)
+        draw_bars(self, ax)
         return ax
-    pyplot = require("matplotlib.pyplot", "plot", "DependenceTable.plot")
-    return pyplot.subplots()[1]

@@ -208,16 +208,43 @@ def test_no_columns(table):
     assert screen([], table[1]).rows == ()
 
 
+def test_a_screen_without_findings_is_bars_alone(rng):
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    columns = [DependenceColumn(f"x{i}", "number", rng.normal(size=30)) for i in range(50)]
+    axes = screen(columns, DependenceColumn("y", "date", np.arange(30.0)), n_permutations=29).plot()
+    assert not axes.get_figure().subfigs
+    assert len(axes.containers[0]) == 40
+    assert axes.get_xlabel().endswith("the first 40 of 50 columns")
+    mpl.pyplot.close("all")
+
+
 def test_plots(table, monkeypatch):
     import matplotlib as mpl
 
     mpl.use("Agg")
     columns, target = table
-    axes = screen(columns, target, **FAST).plot()
-    assert len(axes.patches) == 6
+    table = screen(columns, target, **FAST)
+    axes = table.plot()
+    bands, bars = axes.containers
+    assert [bar.get_width() for bar in bars][::-1] == [max(0, r.cka) for r in table.ranked()]
+    assert [bar.get_width() for bar in bands][::-1] == [r.null_band for r in table.ranked()]
     assert [label.get_text() for label in axes.get_yticklabels()][-1].startswith("y_")
+    filled = [bar.get_facecolor() != (1, 1, 1, 1) for bar in bars][::-1]
+    assert filled == [row.q_value <= 0.05 for row in table.ranked()]
+    cells = axes.get_figure().figure.subfigs[1].subfigs
+    drawn = [cell.get_suptitle() for cell in cells if cell.axes]
+    assert [title.split(":")[0] for title in drawn] == list(table.selected)
+    row = table.row("y_spread")
+    left, right = cells[table.selected.index("y_spread")].axes
+    assert left.lines[-1].get_ydata().tolist() == row.functions["f"]
+    assert [tick.get_text() for tick in right.get_xticklabels()] == ["0", "1", "2"]
+    alone = mpl.pyplot.subplots()[1]
+    assert table.plot(alone) is alone
+    assert not alone.get_figure().subfigs
     result = independence_test(columns[0].values, target.values, **FAST)
-    assert len(result.plot(axes).patches) > 6
+    assert len(result.plot(axes).patches) > 12
     mpl.pyplot.close("all")
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
     with pytest.raises(MissingExtraError, match=r"trivium\[plot\]"):

@@ -64,7 +64,9 @@ def _answer(found: int, tested: int) -> str:
 def _reading(found: int, tested: int) -> str:
     method = (
         "Each column was tested against the label with a kernel test of independence (HSIC), "
-        "which sees dependence of any shape; q-values hold the share of false discoveries "
+        "which sees dependence of any shape. Its p-value is the rank of the table as given among "
+        "those with the label shifted against the rows, exact at every number of rows; "
+        "q-values hold the share of false discoveries "
         f"among the columns named (Benjamini\u2013Hochberg) to {100 * LEVEL:g}\u202f%."
     )
     if found == 0:
@@ -170,12 +172,14 @@ def _columns(rows: Sequence[Record], limits: Limits) -> Table:
 def _caption(methods: set[str], compared: set[str], tails: bool) -> Markup:
     text = Markup(
         "CKA is about 0 for independence (by chance a little below) and 1 at most; the "
-        "shaded band is what chance alone reaches in 95\u202f% of permuted tables, and a hollow "
-        "bar stays inside it."
+        "shaded band is what chance alone reaches in 95\u202f% of the tables with the label "
+        "shifted against the rows, and a hollow bar stays inside it. CKA and band are at the median "
+        "lengthscale; p tries finer and wider ones for numbers, so a fine pattern "
+        "can have a hollow bar and a small p."
     )
     if tails:
         text += Markup(
-            " The exact p cannot be smaller than one in the number of permutations; the tail p "
+            " The exact p cannot be smaller than one in the number of shifts; the tail p "
             "is an approximation that can, and shows how far out the column lies."
         )
     if len(compared) == 1:
