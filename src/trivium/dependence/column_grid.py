@@ -38,13 +38,13 @@ class ColumnGrid:
     """
 
     basis: Float[Tensor, "r n"]
-    maps: tuple[Float[Tensor, "q r"], ...] = ()
+    maps: tuple[Float[Tensor, "_ r"], ...] = ()
 
     def __len__(self) -> int:
         """Number of kernels."""
         return max(1, len(self.maps))
 
-    def features(self) -> list[Float[Tensor, "q n"]]:
+    def features(self) -> list[Float[Tensor, "_ n"]]:
         """Features of each kernel: the long way round, for tests."""
         return [each @ self.basis for each in self.maps] or [self.basis]
 

@@ -59,7 +59,7 @@ class BlockFeatures:
     """Columns of one kind: the leading features of each, centered, and its kernels for the null."""
 
     block: FeatureBlock
-    small: list[Float[Tensor, "r n"]]
+    small: list[Float[Tensor, "_ n"]]
     grids: list[ColumnGrid]
 
     @classmethod

@@ -28,7 +28,7 @@ class HSICScreen(Selector):
         k: Number of columns to select, whatever their p-values, exactly as many when as many vary;
             by default as many as pass.
         fdr: Expected share of false discoveries among the columns selected by `k=None`.
-        n_permutations: Permutations of the first stage.
+        n_permutations: Shifts of the first group, as for `screen`.
         correction: `"bh"` (Benjamini-Hochberg) or `"by"` (any dependence).
         target: `"number"`, `"category"` or `"auto"`: text, booleans and integers with at most 64
             levels that repeat are categories, everything else numbers.
