@@ -96,7 +96,9 @@ class PairTable:
         shown = ax.imshow(self.cka[np.ix_(order, order)].clip(0, 1), cmap="Blues", vmin=0, vmax=1)
         ax.set_xticks(range(len(names)), names, rotation=90)
         ax.set_yticks(range(len(names)), names)
-        ax.get_figure().colorbar(shown, ax=ax, shrink=0.7, label=f"debiased CKA (dot: q ≤ {self.fdr:g})")
+        ax.get_figure().colorbar(
+            shown, ax=ax, shrink=0.7, label=f"debiased CKA (dot: q ≤ {self.fdr:g})"
+        )
         for i, first in enumerate(order):
             for j, second in enumerate(order):
                 if i != j and self.q_value[first, second] <= self.fdr:

@@ -35,11 +35,14 @@ class ShiftedTarget:
         self._still = [each[:, shifts.moved :] for each in moved]
         self._spectra = [self._spectrum(each) for each in moved]
 
-    def products(self, rows: Float[Tensor, "r n"]) -> Iterator[Float[Tensor, "r s t"]]:
+    def products(
+        self, rows: Float[Tensor, "r n"], part: slice = slice(None)
+    ) -> Iterator[Float[Tensor, "r s t"]]:
         r"""Yield $\sum_i (\varphi(x_i) - \bar\varphi)\, \psi(y_{i + t})^\top$, coset by coset.
 
         Args:
             rows: Features of one or more columns.
+            part: Which features of the target.
 
         Cost: O(r s n + r s t log t) time for each coset.
         """
@@ -48,12 +51,12 @@ class ShiftedTarget:
         still = centered[:, self.shifts.moved :]
         for back, rest in zip(self._spectra, self._still, strict=True):
             if self.shifts.stride == 1:
-                both = front[:, None] * back
+                both = front[:, None] * back[part]
             else:
-                both = (front @ back.mT).permute(1, 2, 0).contiguous()
+                both = (front @ back[:, part].mT).permute(1, 2, 0).contiguous()
             series = torch.fft.irfft(both, n=self.shifts.length)
             if rest.shape[1]:
-                series += (still @ rest.mT)[:, :, None]
+                series += (still @ rest[part].mT)[:, :, None]
             yield series
 
     def _spectrum(self, values: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from trivium.dependence import DependenceColumn, screen
+from trivium.dependence import DependenceColumn, grid_null, screen
 from trivium.dependence.aggregate import FACTORS, aggregate_null, penalties
 from trivium.dependence.column_grid import ColumnGrid, number_grids
 from trivium.dependence.columns import feature_blocks
@@ -44,7 +44,9 @@ def long_way(column, target, shifts):
     ids=["one group", "cosets, a row stays", "by blocks"],
 )
 @pytest.mark.parametrize("kinds", ["nn", "nc", "cn", "cc"])
-def test_all_members_equal_the_long_way(shifts, kinds, rng):
+@pytest.mark.parametrize("budget", [grid_null._BYTES, 1])
+def test_all_members_equal_the_long_way(shifts, kinds, budget, rng, monkeypatch):
+    monkeypatch.setattr(grid_null, "_BYTES", budget)
     n = shifts.n_rows
     sides = []
     for kind in kinds:
