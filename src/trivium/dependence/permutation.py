@@ -84,19 +84,13 @@ class Permutations:
             return 2**62
         return math.prod(math.factorial(int(size)) for size in self.sizes)
 
-    def tiles(self, rows: int, start: int = 0) -> Iterator[NDArray[np.int64]]:
+    def tiles(self, rows: int) -> Iterator[NDArray[np.int64]]:
         """Yield the orders as `(b, n_rows)` index arrays of at most `rows` rows.
 
         Args:
             rows: Most orders in one tile.
-            start: Skip this many orders (they are drawn and thrown away).
         """
-        seen = 0
-        for tile in self._listed(rows) if self.enumerated else self._drawn(rows):
-            fresh = tile[max(0, start - seen) :]
-            seen += len(tile)
-            if len(fresh):
-                yield fresh
+        yield from self._listed(rows) if self.enumerated else self._drawn(rows)
 
     def _listed(self, rows: int) -> Iterator[NDArray[np.int64]]:
         labels = np.zeros(self.n_rows, dtype=np.int64) if self.groups is None else self.groups
@@ -172,7 +166,6 @@ def factor_null(
     orders: Permutations,
     *,
     widths: Sequence[int] | None = None,
-    start: int = 0,
 ) -> Float[Tensor, "k b"]:
     """Biased HSIC of several columns with each permuted target, from features.
 
@@ -185,7 +178,6 @@ def factor_null(
         target: The target's features, side by side.
         orders: The permutations; the first is the identity.
         widths: Number of features of each column; one column by default.
-        start: Skip this many orders.
 
     Cost: O(n r s b) time, a fixed budget of memory beside the arguments.
     """
@@ -197,7 +189,7 @@ def factor_null(
     owner = torch.repeat_interleave(torch.arange(len(widths)), torch.tensor(widths))
     per_order = rank * (n + width) * features.element_size() + 8 * n + 1
     found = []
-    for tile in orders.tiles(max(1, _TILE_BYTES // per_order), start):
+    for tile in orders.tiles(max(1, _TILE_BYTES // per_order)):
         index = torch.from_numpy(np.ascontiguousarray(tile.T)).to(values.device)
         moved = values[index.reshape(-1)].reshape(n, len(tile) * rank)
         squares = (centered @ moved).square_().reshape(width, len(tile), rank).sum(-1)
