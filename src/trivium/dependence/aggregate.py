@@ -25,6 +25,7 @@ __all__ = [
     "check_kernels",
     "kernel_grid",
     "penalties",
+    "steps_from",
 ]
 
 FACTORS = (0.125, 0.25, 0.5, 1.0, 2.0)
@@ -112,13 +113,17 @@ class Candidates:
     @property
     def steps(self) -> Float[Tensor, " g"]:
         """Return the steps of each kernel away from the middle, 0 without favor."""
-        away = (torch.arange(len(self)) - self.middle).abs().double()
-        return away if self.favored else away * 0
+        return steps_from(self.middle, len(self)) * self.favored
 
 
-def penalties(x: Candidates, y: Candidates) -> Float[Tensor, "a b"]:
-    """Return what each pair of kernels loses for its distance from the middle, in deviations."""
-    return _STEP * (x.steps[:, None] + y.steps)
+def steps_from(middle: int, count: int) -> Float[Tensor, " g"]:
+    """Return how many steps each of a row of kernels is away from one of them."""
+    return (torch.arange(count) - middle).abs().double()
+
+
+def penalties(x: Float[Tensor, " a"], y: Float[Tensor, " b"]) -> Float[Tensor, "a b"]:
+    """Return what each pair of kernels loses for its steps from the middle, in deviations."""
+    return _STEP * (x[:, None] + y)
 
 
 def aggregate_null(

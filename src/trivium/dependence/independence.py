@@ -206,7 +206,7 @@ def _ranked(
     band = float(torch.quantile(middle[1:], 0.95) - middle[1:].mean())
     scores, words = middle, "HSIC"
     if len(first) * len(second) > 1:
-        weights = penalties(first, second).flatten()
+        weights = penalties(first.steps, second.steps).flatten()
         scores = aggregate_null(found.values.flatten(0, 1), weights)
         words = f"HSIC, largest of {len(first)} × {len(second)} kernels"
     count = int(exceedances(scores[1:], scores[0], found.slack))

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from trivium._core.errors import DataError
-from trivium.dependence.aggregate import FACTORS, aggregate_null, penalties
+from trivium.dependence.aggregate import FACTORS, aggregate_null, penalties, steps_from
 from trivium.dependence.column_grid import ColumnGrid, number_grids
 from trivium.dependence.columns import DependenceColumn, FeatureBlock, feature_blocks
 from trivium.dependence.compression import compress
@@ -137,13 +137,17 @@ def block_nulls(
 
 
 def _scores(values: Float[Tensor, "g t"], column: ColumnGrid, target: ColumnGrid) -> Tensor:
-    return aggregate_null(values, penalties(len(column), len(target)).flatten())
+    first, second = (steps_from(_median(len(each)), len(each)) for each in (column, target))
+    return aggregate_null(values, penalties(first, second).flatten())
 
 
 def _middle(column: ColumnGrid, target: ColumnGrid) -> int:
     """Number of the pair of median kernels."""
-    first, second = (FACTORS.index(1.0) if len(each) > 1 else 0 for each in (column, target))
-    return first * len(target) + second
+    return _median(len(column)) * len(target) + _median(len(target))
+
+
+def _median(count: int) -> int:
+    return FACTORS.index(1.0) if count > 1 else 0
 
 
 def _finer(values: Float[Tensor, "g t"], middle: int) -> int | None:

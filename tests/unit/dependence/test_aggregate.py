@@ -28,15 +28,15 @@ def test_grid_is_around_the_median():
 
 def test_penalty_grows_from_the_median():
     grid = Candidates.of(Gaussian(1.0), adaptive=True)
-    found = penalties(grid, grid)
+    found = penalties(grid.steps, grid.steps)
     middle = FACTORS.index(1.0)
     assert (grid.middle, len(grid)) == (middle, 5)
     assert found[middle, middle] == 0
     assert float(found[0, 4]) == pytest.approx(0.3 * 4)
     even = Candidates.of(Gaussian(1.0), adaptive=True, favored=False)
-    assert not penalties(even, even).any()
+    assert not penalties(even.steps, even.steps).any()
     alone = Candidates.of(Delta(), adaptive=True)
-    assert (alone.middle, penalties(alone, grid).shape) == (0, (1, 5))
+    assert (alone.middle, penalties(alone.steps, grid.steps).shape) == (0, (1, 5))
 
 
 def test_several_kernels_are_a_grid():
