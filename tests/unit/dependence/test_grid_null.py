@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from trivium.dependence import DependenceColumn, grid_null, screen
-from trivium.dependence.aggregate import FACTORS, aggregate_null, penalties
+from trivium.dependence.aggregate import FACTORS, aggregate_null, penalties, steps_from
 from trivium.dependence.column_grid import ColumnGrid, number_grids
 from trivium.dependence.columns import feature_blocks
 from trivium.dependence.grid_null import GridTarget
@@ -15,6 +15,8 @@ from trivium.dependence.shift import Shifts
 from trivium.dependence.stages import Rank, Stages, members_of
 
 EXACT = {"tol": 1e-12, "dtype": torch.float64}
+
+STEPS = steps_from(FACTORS.index(1.0), 5)
 
 
 def numbers(*columns, **options):
@@ -82,7 +84,14 @@ def test_a_screen_ranks_among_all_members(rng):
     for column in columns:
         mine = BlockFeatures.of(next(feature_blocks([column]))[1]).grids[0]
         values = long_way(mine, grid, shifts)
-        scores.append(aggregate_null(values, penalties(len(mine), 5).flatten()))
+        scores.append(
+            aggregate_null(
+                values,
+                penalties(
+                    steps_from(FACTORS.index(1.0) if len(mine) > 1 else 0, len(mine)), STEPS
+                ).flatten(),
+            )
+        )
     even = [(each - each.mean()) / each.std(correction=0) for each in scores]
     largest = torch.maximum(*even)
     for row, score, mine in zip(rows, scores, even, strict=True):
@@ -128,7 +137,7 @@ def test_a_constant_side_has_no_evidence():
         values = GridTarget(second, Shifts(20, 20)).null(first)
         assert values.shape == (25, 20)
         assert not values.any()
-        assert Rank.of(aggregate_null(values, penalties(5, 5).flatten())).p_value == 1.0
+        assert Rank.of(aggregate_null(values, penalties(STEPS, STEPS).flatten())).p_value == 1.0
 
 
 def test_ranks_and_groups():

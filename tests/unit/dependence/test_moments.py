@@ -267,7 +267,7 @@ def test_damaged_and_foreign_files_are_refused(tmp_path):
         HSICMoments.load(bad)
     for content in (b"", b"text", good.read_bytes()[:-100]):
         bad.write_bytes(content)
-        with pytest.raises(ModelError, match="must (hold|be an intact)"):
+        with pytest.raises(ModelError, match=r"must (hold|be an intact)"):
             HSICMoments.load(bad)
     write_tensors("test", bad, "trivium.other/1", tensors, about)
     with pytest.raises(ModelError, match="other/1"):

@@ -68,8 +68,7 @@ def test_agrees_with_the_single_test(table):
     columns, target = table
     x, y = columns[4].values, target.values
     row = screen(columns[4:5], target, n_permutations=2000).rows[0]
-    options = {"null": "permutation", "aggregate": False, "n_permutations": 2000}
-    alone = independence_test(x, y, Gaussian(), Delta(), **options)
+    alone = independence_test(x, y, Gaussian(), Delta(), n_permutations=2000)
     assert row.statistic == pytest.approx(alone.statistic, rel=1e-2)
     assert row.cka == pytest.approx(alone.cka, abs=1e-4)
     assert row.p_value == pytest.approx(alone.p_value, abs=0.05)

@@ -173,8 +173,8 @@ def _caption(methods: set[str], compared: set[str], tails: bool) -> Markup:
     text = Markup(
         "CKA is about 0 for independence (by chance a little below) and 1 at most; the "
         "shaded band is what chance alone reaches in 95\u202f% of the tables with the label "
-        "shifted against the rows, and a hollow bar stays inside it. CKA and band are at the median "
-        "lengthscale; p tries finer and wider ones for numbers, so a fine pattern "
+        "shifted against the rows, and a hollow bar stays inside it. CKA and band are at the "
+        "median lengthscale; p tries finer and wider ones for numbers, so a fine pattern "
         "can have a hollow bar and a small p."
     )
     if tails:
