@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from trivium.dependence.columns import DependenceColumn
 from trivium.dependence.false_discovery import benjamini_hochberg, benjamini_yekutieli
 from trivium.dependence.independence import independence_test
+from trivium.dependence.joint import JointResult, joint_test
 from trivium.dependence.pair_screen import PairRow, PairTable, screen_pairs
 from trivium.dependence.result import TestResult
 from trivium.dependence.screen import screen
@@ -27,6 +28,7 @@ __all__ = [
     "HSICLasso",
     "HSICScreen",
     "HSICmRMR",
+    "JointResult",
     "PairRow",
     "PairTable",
     "SequenceTests",
@@ -35,6 +37,7 @@ __all__ = [
     "benjamini_yekutieli",
     "hsic",
     "independence_test",
+    "joint_test",
     "screen",
     "screen_pairs",
     "sequence_tests",

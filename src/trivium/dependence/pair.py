@@ -12,7 +12,7 @@ from trivium._core.checks import check_finite
 from trivium._core.errors import ArgumentError, DataError, ShapeError, TriviumWarning
 from trivium.kernel import Delta, Gaussian, Kernel
 
-__all__ = ["LEAST_ROWS", "Pair", "as_pair"]
+__all__ = ["LEAST_ROWS", "Pair", "as_pair", "checked_rows", "common_dtype", "prepared"]
 
 LEAST_ROWS = 4
 _FEW_LEVELS = 64
@@ -80,7 +80,7 @@ def as_pair(caller: str, x: Any, y: Any, kernel_x: Kernel | str, kernel_y: Kerne
         ShapeError: Rows that do not match, or wrong axes.
         DataError: Fewer than 4 rows, or a value that is not finite.
     """
-    left, right = _rows(caller, "x", x), _rows(caller, "y", y)
+    left, right = checked_rows(caller, "x", x), checked_rows(caller, "y", y)
     if len(left) != len(right):
         raise ShapeError(
             f"{caller}: axis n is {len(left)} in x but {len(right)} in y "
@@ -88,15 +88,21 @@ def as_pair(caller: str, x: Any, y: Any, kernel_x: Kernel | str, kernel_y: Kerne
         )
     if len(left) < LEAST_ROWS:
         raise DataError(f"{caller}: x and y must have at least 4 rows; got {len(left)}")
-    floats = [each.dtype for each in (left, right) if each.is_floating_point()]
-    dtype = max(floats, key=lambda each: each.itemsize, default=torch.get_default_dtype())
-    left, first, still_x = _prepared(caller, "x", left, kernel_x, dtype)
-    right, second, still_y = _prepared(caller, "y", right, kernel_y, dtype)
+    dtype = common_dtype(left, right)
+    left, first, still_x = prepared(caller, "x", left, kernel_x, dtype)
+    right, second, still_y = prepared(caller, "y", right, kernel_y, dtype)
     constant = tuple(name for name, still in (("x", still_x), ("y", still_y)) if still)
     return Pair(left, right, first, second, dtype, constant)
 
 
-def _rows(caller: str, name: str, value: Any) -> Tensor:
+def common_dtype(*rows: Tensor) -> torch.dtype:
+    """Return the widest floating dtype among the variables; torch's default where there is none."""
+    floats = [each.dtype for each in rows if each.is_floating_point()]
+    return max(floats, key=lambda each: each.itemsize, default=torch.get_default_dtype())
+
+
+def checked_rows(caller: str, name: str, value: Any) -> Tensor:
+    """Return a variable as a finite tensor `(n, d)` of a dtype that kernels serve."""
     if not isinstance(value, Tensor):
         array = np.asarray(value)
         if array.dtype.kind not in "biuf":
@@ -121,9 +127,10 @@ def _rows(caller: str, name: str, value: Any) -> Tensor:
     return rows
 
 
-def _prepared(
+def prepared(
     caller: str, name: str, rows: Tensor, kernel: Kernel | str, dtype: torch.dtype
 ) -> tuple[Tensor, Kernel, bool]:
+    """Return the rows as the kernel wants them, the kernel resolved, and whether no row differs."""
     if kernel == "auto":
         kernel = _automatic(rows)
     if not isinstance(kernel, Kernel):

@@ -23,7 +23,7 @@ _BAND = 128
 class WrappedGrams:
     """Several kernels on one variable, their first `moved` rows read along wrapped diagonals.
 
-    A constant is taken off each kernel: no statistic of dependence feels it, and it keeps sums
+    A constant is taken off each kernel: no statistic of two variables feels it, and it keeps sums
     of single precision small.
 
     Args:
@@ -31,12 +31,14 @@ class WrappedGrams:
         kernels: Kernels, resolved.
         moved: Rows that take part in the shifts.
         dtype: Of the values.
+        offset: Whether the constant is taken off; products of three kernels and more feel it.
     """
 
     rows: Shaped[Tensor, "n d"]
     kernels: Sequence[Kernel]
     moved: int
     dtype: torch.dtype
+    offset: bool = True
     offsets: tuple[float, ...] = field(init=False)
     _twice: Tensor = field(init=False)
 
@@ -44,6 +46,8 @@ class WrappedGrams:
         moving = self.rows[: self.moved]
         object.__setattr__(self, "_twice", torch.cat([moving, moving]))
         object.__setattr__(self, "offsets", (0.0,) * len(self.kernels))
+        if not self.offset:
+            return
         means = self.diagonals(1, 2).double().mean((1, 2))
         object.__setattr__(self, "offsets", tuple(means.tolist()))
 
