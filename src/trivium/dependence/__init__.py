@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from trivium.dependence.columns import DependenceColumn
+from trivium.dependence.conditional import ConditionalResult, conditional_test
 from trivium.dependence.false_discovery import benjamini_hochberg, benjamini_yekutieli
 from trivium.dependence.independence import independence_test
 from trivium.dependence.joint import JointResult, joint_test
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AspectTest",
+    "ConditionalResult",
     "DependenceColumn",
     "DependenceRow",
     "DependenceTable",
@@ -35,6 +37,7 @@ __all__ = [
     "TestResult",
     "benjamini_hochberg",
     "benjamini_yekutieli",
+    "conditional_test",
     "hsic",
     "independence_test",
     "joint_test",

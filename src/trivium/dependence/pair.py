@@ -12,7 +12,15 @@ from trivium._core.checks import check_finite
 from trivium._core.errors import ArgumentError, DataError, ShapeError, TriviumWarning
 from trivium.kernel import Delta, Gaussian, Kernel
 
-__all__ = ["LEAST_ROWS", "Pair", "as_pair", "checked_rows", "common_dtype", "prepared"]
+__all__ = [
+    "LEAST_ROWS",
+    "Pair",
+    "as_pair",
+    "automatic_kernel",
+    "checked_rows",
+    "common_dtype",
+    "prepared",
+]
 
 LEAST_ROWS = 4
 _FEW_LEVELS = 64
@@ -132,7 +140,7 @@ def prepared(
 ) -> tuple[Tensor, Kernel, bool]:
     """Return the rows as the kernel wants them, the kernel resolved, and whether no row differs."""
     if kernel == "auto":
-        kernel = _automatic(rows)
+        kernel = automatic_kernel(rows)
     if not isinstance(kernel, Kernel):
         raise ArgumentError(
             f"{caller}: kernel_{name} must be 'auto' or a kernel of trivium.kernel; got {kernel!r}"
@@ -160,7 +168,8 @@ def _serve(caller: str, name: str, rows: Tensor, kernel: Kernel) -> None:
         raise type(error)(f"{caller}: kernel_{name} cannot serve {name}: {error}") from error
 
 
-def _automatic(rows: Tensor) -> Kernel:
+def automatic_kernel(rows: Tensor) -> Kernel:
+    """Return what `"auto"` stands for: see `as_pair`."""
     if rows.dtype == torch.bool:
         return Delta()
     if rows.is_floating_point():
