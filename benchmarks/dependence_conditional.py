@@ -6,9 +6,11 @@ Every contestant gets the same data sets. `joint`: levels, power and time of the
 independence.
 """
 
+import itertools
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 import numpy as np
 from harness import Board, fingerprint, markdown, one_thread, options, provenance, publish
@@ -18,7 +20,7 @@ SEED = 20261124
 NOISES = ("normal", "cauchy", "size by z")
 ALTERNATIVES = ("additive", "post-nonlinear", "sign by z", "size")
 DIMENSIONS = (1, 3, 10)
-LEVEL_SIMULATIONS = {200: 400, 500: 100}
+LEVEL_SIMULATIONS = {200: 250, 500: 60}
 POWER_SIMULATIONS = {200: 60}
 JOINT_SIMULATIONS = 2000
 LEVELS = (0.05, 0.01)
@@ -133,35 +135,51 @@ def joint_time(n: int, d: int) -> dict:
     return {"cpu": result.seconds, "members": result.n_permutations, "method": result.method}
 
 
+def cases(ns: Iterable[int], alternatives: tuple) -> Iterator[tuple]:
+    """Yield rows, columns of z, noise and alternative; other noises for the level only."""
+    kinds = NOISES if alternatives == (None,) else NOISES[:1]
+    yield from itertools.product(ns, DIMENSIONS, kinds, alternatives)
+
+
+def cell_name(name: str, case: tuple) -> str:
+    """Return the key of one contestant and case."""
+    n, d, kind, alternative = case
+    return f"{name}/{n}/{d}/{kind}/{alternative or 'none'}"
+
+
+def run_conditional(
+    board: Board, simulations: dict[int, int], alternatives: tuple, code: str, less: int
+) -> None:
+    """Measure levels or powers; contestants take turns on one case."""
+    for case in cases(simulations, alternatives):
+        for name in CONTESTANTS:
+            task = partial(rates, name, simulations[case[0]] // less, *case)
+            board.cell(cell_name(name, case), task, "" if name.startswith("causal") else code)
+
+
+def run_joint(board: Board, code: str, less: int) -> None:
+    """Measure the joint test."""
+    for d, n in ((3, 20), (3, 60), (5, 40)):
+        board.cell(f"joint/{d}/{n}", partial(joint_level, d, n, JOINT_SIMULATIONS // less), code)
+    for n, d in ((100, 3), (1000, 3), (1000, 4), (5000, 3)):
+        board.cell(f"joint time/{n}/{d}", partial(joint_time, n, d), code)
+        board.cell(f"plain time/{n}/{d}", partial(dhsic_plainly, n, d, 5 if n > 1000 else 100))
+
+
 def run(board: Board, sections: list[str], *, quick: bool) -> None:
-    """Measure every cell; contestants take turns on one case."""
+    """Measure every cell of the sections, the slowest last."""
     code = fingerprint("dependence", "kernel", "_core")
     wanted = set(sections or ("level", "power", "joint"))
     less = 20 if quick else 1
-
-    def cases(table: dict[int, int], alternatives: tuple) -> None:
-        for n, simulations in table.items():
-            for d in DIMENSIONS:
-                for kind in NOISES if alternatives == (None,) else NOISES[:1]:
-                    for alternative in alternatives:
-                        for name in CONTESTANTS:
-                            key = f"{name}/{n}/{d}/{kind}/{alternative or 'none'}"
-                            task = (name, simulations // less, n, d, kind, alternative)
-                            mine = "" if name.startswith("causal") else code
-                            board.cell(key, lambda task=task: rates(*task), mine)
-
+    first, *later = LEVEL_SIMULATIONS
     if "level" in wanted:
-        cases(LEVEL_SIMULATIONS, (None,))
-    if "power" in wanted:
-        cases(POWER_SIMULATIONS, ALTERNATIVES)
+        run_conditional(board, {first: LEVEL_SIMULATIONS[first]}, (None,), code, less)
     if "joint" in wanted:
-        for d, n in ((3, 20), (3, 60), (5, 40)):
-            count = JOINT_SIMULATIONS // less
-            board.cell(f"joint/{d}/{n}", lambda d=d, n=n: joint_level(d, n, count), code)
-        for n, d in ((100, 3), (1000, 3), (1000, 4), (5000, 3)):
-            board.cell(f"joint time/{n}/{d}", lambda n=n, d=d: joint_time(n, d), code)
-            count = 20 if n > 1000 else 100
-            board.cell(f"plain time/{n}/{d}", lambda n=n, d=d: dhsic_plainly(n, d, count))
+        run_joint(board, code, less)
+    if "power" in wanted:
+        run_conditional(board, POWER_SIMULATIONS, ALTERNATIVES, code, less)
+    if "level" in wanted:
+        run_conditional(board, {n: LEVEL_SIMULATIONS[n] for n in later}, (None,), code, less)
 
 
 def _share(cell: dict | None, level: float) -> str:
@@ -173,19 +191,14 @@ def _share(cell: dict | None, level: float) -> str:
 def _conditional(cells: dict, table: dict, alternatives: tuple) -> str:
     header = ["case", "data sets", *(f"{name}, {a}" for name in CONTESTANTS for a in LEVELS)]
     rows = []
-    for n in table:
-        for d in DIMENSIONS:
-            for kind in NOISES if alternatives == (None,) else NOISES[:1]:
-                for alternative in alternatives:
-                    found = [
-                        cells.get(f"{name}/{n}/{d}/{kind}/{alternative or 'none'}")
-                        for name in CONTESTANTS
-                    ]
-                    if found[0] is None:
-                        continue
-                    title = f"n = {n}, z of {d}, {alternative or kind}"
-                    shares = [_share(cell, level) for cell in found for level in LEVELS]
-                    rows.append([title, found[0].get("simulations", 0), *shares])
+    for case in cases(table, alternatives):
+        found = [cells.get(cell_name(name, case)) for name in CONTESTANTS]
+        if found[0] is None:
+            continue
+        n, d, kind, alternative = case
+        shares = [_share(cell, level) for cell in found for level in LEVELS]
+        title = f"n = {n}, z of {d}, {alternative or kind}"
+        rows.append([title, found[0].get("simulations", 0), *shares])
     return markdown(header, rows)
 
 
@@ -193,10 +206,10 @@ def _times(cells: dict) -> str:
     rows = []
     for n in LEVEL_SIMULATIONS:
         for d in DIMENSIONS:
-            found = [cells.get(f"{name}/{n}/{d}/normal/none", {}) for name in CONTESTANTS]
-            rows.append(
-                [f"n = {n}, z of {d}", *(f"{c['cpu']:.3f}" if "cpu" in c else "–" for c in found)]
-            )
+            case = (n, d, NOISES[0], None)
+            found = [cells.get(cell_name(name, case), {}) for name in CONTESTANTS]
+            times = (f"{cell['cpu']:.3f}" if "cpu" in cell else "–" for cell in found)
+            rows.append([f"n = {n}, z of {d}", *times])
     return markdown(["CPU seconds a test", *CONTESTANTS], rows)
 
 
@@ -219,7 +232,7 @@ def _joint(cells: dict) -> str:
     )
 
 
-def table(board: Board) -> str:
+def report(board: Board) -> str:
     """Return the tables."""
     cells = board.cells
     parts = [
@@ -245,7 +258,7 @@ def main() -> None:
         one_thread()
         warnings.simplefilter("ignore")
         run(board, chosen.only, quick=chosen.quick)
-    publish(NAME, table(board), quick=chosen.quick)
+    publish(NAME, report(board), quick=chosen.quick)
 
 
 if __name__ == "__main__":

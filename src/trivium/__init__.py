@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         TriviumWarning,
     )
     from trivium.closedform import ClosedFormClassifier, ClosedFormRegressor, label_flags
-    from trivium.dependence import hsic, independence_test, screen
+    from trivium.dependence import conditional_test, hsic, independence_test, joint_test, screen
     from trivium.moment import CrossMoments, Moments
     from trivium.table import read_table
 
@@ -45,8 +45,10 @@ _HOME = dict.fromkeys(_ERRORS, "_core.errors") | {
     "ClosedFormRegressor": "closedform",
     "CrossMoments": "moment",
     "Moments": "moment",
+    "conditional_test": "dependence",
     "hsic": "dependence",
     "independence_test": "dependence",
+    "joint_test": "dependence",
     "label_flags": "closedform",
     "read_table": "table",
     "screen": "dependence",
@@ -69,9 +71,11 @@ __all__ = [
     "TriviumWarning",
     "audit",
     "closedform",
+    "conditional_test",
     "dependence",
     "hsic",
     "independence_test",
+    "joint_test",
     "kernel",
     "label_flags",
     "moment",

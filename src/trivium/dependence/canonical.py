@@ -93,5 +93,5 @@ def _comes_first(one: tuple[NDArray[np.int64], ...], other: tuple[NDArray[np.int
         apart = np.flatnonzero((left != right).any(1))
         if len(apart):
             row = apart[0]
-            return tuple(left[row]) < tuple(right[row])
+            return bool(tuple(left[row]) < tuple(right[row]))
     return False
