@@ -26,6 +26,7 @@ from trivium.dependence.conditioning import (
     residual_of,
     share_left,
     standardized,
+    unit_share,
 )
 from trivium.dependence.pair import automatic_kernel, checked_rows, common_dtype, prepared
 from trivium.dependence.permutation import exceedances, permutation_p_value
@@ -100,7 +101,7 @@ def conditional_test(
 
     $T = \lVert \frac1n \sum_i (\varphi(x_i) - \hat E[\varphi(x_i) | z_i]) \otimes (\psi(y_i) -
     \hat E[\psi(y_i) | z_i]) \otimes \chi(z_i) \rVert^2$ with kernel features φ and ψ, and χ the
-    constant together with features of z: a dependence whose sign changes with z counts.
+    constant and, with as much weight, features of z: a dependence whose sign changes with z counts.
 
     **No exact level exists here**: a test of conditional independence that keeps its level for
     every distribution has no power against any (Shah and Peters 2020). This one needs good
@@ -245,9 +246,8 @@ def _tested(variables: list[_Variable], null: str, count: int, seed: int) -> Con
 
 
 def _road(null: str, count: int) -> str:
-    if null == "sign":
-        return f"{count} draws of a sign for each row"
-    return "saddlepoint tail of the weighted chi-square"
+    signs = f"{count} draws of a sign for each row"
+    return signs if null == "sign" else "saddlepoint tail of the weighted chi-square"
 
 
 def _tell(message: str) -> None:
@@ -261,10 +261,10 @@ def _given(z: _Variable) -> tuple[list[Basis], Float[Tensor, "n r"], list[Basis]
         return [], one, []
     if z.kernel is not None:
         basis = [kernel_basis(repr(z.kernel), z.rows, z.kernel)]
-        return basis, torch.cat([one, _factor(z.kernel, z.rows)], 1), basis
+        return basis, torch.cat([one, unit_share(_factor(z.kernel, z.rows))], 1), basis
     varying = z.rows[:, (z.rows != z.rows[:1]).any(0)]
     scores = normal_scores(varying)
-    weight = _factor(Gaussian().resolve(scores), scores)
+    weight = unit_share(_factor(Gaussian().resolve(scores), scores))
     unit = (varying - varying.mean(0)) / varying.std(0)
     plain = [Basis.of("linear", unit), kernel_basis("Gaussian", unit, Gaussian().resolve(unit))]
     return bases_of(scores), torch.cat([one, weight], 1), plain
@@ -285,8 +285,7 @@ def _features_left(variable: _Variable, bases: list[Basis]) -> Residual:
     if variable.kernel is not None:
         return residual_of(_factor(variable.kernel, variable.rows), bases)
     left = standardized(normal_scores(variable.rows), bases)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", TriviumWarning)  # a median of zero: of ties, not a fault
+    with warnings.catch_warnings(action="ignore", category=TriviumWarning):  # ties, not a fault
         kernel = Gaussian().resolve(left)
     return residual_of(_factor(kernel, left), bases)
 

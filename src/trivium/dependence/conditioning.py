@@ -1,5 +1,6 @@
 """What z explains of a variable's features, taken away by ridge regressions."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,6 +21,7 @@ __all__ = [
     "residual_of",
     "share_left",
     "standardized",
+    "unit_share",
 ]
 
 _RANK = 250
@@ -31,6 +33,7 @@ _ADDITIVE = (0.5, 1.0, 2.0)  # of a column's standard deviation
 _RIDGES = (1e-10, 1e-8, 1e-6, *(10.0 ** (k / 2) for k in range(-10, 3)))  # of the trace
 _LEAST_GAP = 1e-9  # of 1 - h, where a row is fitted by itself alone
 _SMALL = 1e-3  # of a standard deviation: below it a residual's size is taken as this
+_ROUNDING = 1e-20  # share of a sum of squares that is rounding
 _PARAMETERS = 4  # rows for each direction of a fit that is not cross-validated
 
 
@@ -189,8 +192,19 @@ def share_left(columns: Float[Tensor, "n d"], bases: Sequence[Basis]) -> float:
     n = len(columns)
     centered = columns - columns.mean(0)
     total, least = float(centered.square().sum()), 1.0
+    if total <= _ROUNDING * float(columns.square().sum()):
+        return 0.0
     for basis in bases:
         directions = basis.directions[:, : max(1, n // _PARAMETERS)]
         left = centered - directions @ (directions.mT @ centered)
         least = min(least, float(left.square().sum()) / total)
     return least
+
+
+def unit_share(features: Float[Tensor, "n r"]) -> Float[Tensor, "n r"]:
+    """Center features and give them a mean square of 1 in all; zero where they do not vary."""
+    centered = features - features.mean(0)
+    energy = float(centered.square().sum())
+    if energy <= _ROUNDING * float(features.square().sum()):
+        return torch.zeros_like(centered)
+    return centered * math.sqrt(len(features) / energy)

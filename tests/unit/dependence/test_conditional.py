@@ -236,3 +236,13 @@ def test_bad_input(rng):
         conditional_test(x, y, z, ("auto", "auto"))
     with pytest.raises(ArgumentError, match="must be 'auto' or a kernel"):
         conditional_test(x, y, z, "gauss")
+
+
+def test_kernels_that_find_all_rows_alike_stay_finite(rng):
+    x, y, z = rng.normal(size=(3, 40))
+    flat = Gaussian(1e12)
+    with pytest.warns(TriviumWarning, match="x must vary given z"):
+        assert conditional_test(x, y, z, (flat, "auto", "auto")).p_value == 1.0
+    result = conditional_test(x, y, z, ("auto", "auto", flat))
+    assert 0 < result.p_value <= 1
+    assert np.isfinite([result.statistic, *result.left]).all()
