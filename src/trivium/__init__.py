@@ -26,7 +26,14 @@ if TYPE_CHECKING:
         TriviumWarning,
     )
     from trivium.closedform import ClosedFormClassifier, ClosedFormRegressor, label_flags
-    from trivium.dependence import HSICBottleneck, hsic, independence_test, screen
+    from trivium.dependence import (
+        HSICBottleneck,
+        conditional_test,
+        hsic,
+        independence_test,
+        joint_test,
+        screen,
+    )
     from trivium.moment import CrossMoments, Moments
     from trivium.table import read_table
 
@@ -46,8 +53,10 @@ _HOME = dict.fromkeys(_ERRORS, "_core.errors") | {
     "CrossMoments": "moment",
     "HSICBottleneck": "dependence",
     "Moments": "moment",
+    "conditional_test": "dependence",
     "hsic": "dependence",
     "independence_test": "dependence",
+    "joint_test": "dependence",
     "label_flags": "closedform",
     "read_table": "table",
     "screen": "dependence",
@@ -71,9 +80,11 @@ __all__ = [
     "TriviumWarning",
     "audit",
     "closedform",
+    "conditional_test",
     "dependence",
     "hsic",
     "independence_test",
+    "joint_test",
     "kernel",
     "label_flags",
     "moment",

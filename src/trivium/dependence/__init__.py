@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 from trivium.dependence.bottleneck import HSICBottleneck
 from trivium.dependence.bottleneck_report import BottleneckReport
 from trivium.dependence.columns import DependenceColumn
+from trivium.dependence.conditional import ConditionalResult, conditional_test
 from trivium.dependence.false_discovery import benjamini_hochberg, benjamini_yekutieli
 from trivium.dependence.independence import independence_test
+from trivium.dependence.joint import JointResult, joint_test
 from trivium.dependence.loss import CKALoss, HSICLoss
 from trivium.dependence.moments import HSICMoments
 from trivium.dependence.pair_screen import PairRow, PairTable, screen_pairs
@@ -28,6 +30,7 @@ __all__ = [
     "AspectTest",
     "BottleneckReport",
     "CKALoss",
+    "ConditionalResult",
     "DependenceColumn",
     "DependenceRow",
     "DependenceTable",
@@ -37,14 +40,17 @@ __all__ = [
     "HSICMoments",
     "HSICScreen",
     "HSICmRMR",
+    "JointResult",
     "PairRow",
     "PairTable",
     "SequenceTests",
     "TestResult",
     "benjamini_hochberg",
     "benjamini_yekutieli",
+    "conditional_test",
     "hsic",
     "independence_test",
+    "joint_test",
     "screen",
     "screen_pairs",
     "sequence_tests",

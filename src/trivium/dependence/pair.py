@@ -13,7 +13,14 @@ from trivium._core.checks import check_finite
 from trivium._core.errors import ArgumentError, DataError, ShapeError, TriviumWarning
 from trivium.kernel import Delta, Gaussian, Kernel, String
 
-__all__ = ["LEAST_ROWS", "Pair", "as_pair"]
+__all__ = [
+    "LEAST_ROWS",
+    "Pair",
+    "as_pair",
+    "common_dtype",
+    "opened",
+    "prepared",
+]
 
 LEAST_ROWS = 4
 _FEW_LEVELS = 64
@@ -81,8 +88,8 @@ def as_pair(caller: str, x: Any, y: Any, kernel_x: Kernel | str, kernel_y: Kerne
         ShapeError: Rows that do not match, or wrong axes.
         DataError: Fewer than 4 rows, a value that is not finite, or a text that is missing.
     """
-    left, kernel_x = _opened(caller, "x", x, kernel_x)
-    right, kernel_y = _opened(caller, "y", y, kernel_y)
+    left, kernel_x = opened(caller, "x", x, kernel_x)
+    right, kernel_y = opened(caller, "y", y, kernel_y)
     if len(left) != len(right):
         raise ShapeError(
             f"{caller}: axis n is {len(left)} in x but {len(right)} in y "
@@ -90,17 +97,20 @@ def as_pair(caller: str, x: Any, y: Any, kernel_x: Kernel | str, kernel_y: Kerne
         )
     if len(left) < LEAST_ROWS:
         raise DataError(f"{caller}: x and y must have at least 4 rows; got {len(left)}")
-    floats = [each.dtype for each in (left, right) if each.is_floating_point()]
-    dtype = max(floats, key=lambda each: each.itemsize, default=torch.get_default_dtype())
-    left, first, still_x = _prepared(caller, "x", left, kernel_x, dtype)
-    right, second, still_y = _prepared(caller, "y", right, kernel_y, dtype)
+    dtype = common_dtype(left, right)
+    left, first, still_x = prepared(caller, "x", left, kernel_x, dtype)
+    right, second, still_y = prepared(caller, "y", right, kernel_y, dtype)
     constant = tuple(name for name, still in (("x", still_x), ("y", still_y)) if still)
     return Pair(left, right, first, second, dtype, constant)
 
 
-def _opened(
-    caller: str, name: str, value: Any, kernel: Kernel | str
-) -> tuple[Tensor, Kernel | str]:
+def common_dtype(*rows: Tensor) -> torch.dtype:
+    """Return the widest floating dtype among the variables; torch's default where there is none."""
+    floats = [each.dtype for each in rows if each.is_floating_point()]
+    return max(floats, key=lambda each: each.itemsize, default=torch.get_default_dtype())
+
+
+def opened(caller: str, name: str, value: Any, kernel: Kernel | str) -> tuple[Tensor, Kernel | str]:
     """Return rows, encoded if they are texts, with the kernel that `"auto"` stands for."""
     array = None if isinstance(value, Tensor) else np.asarray(value)
     if array is None or not _is_text(array):
@@ -130,7 +140,9 @@ def _is_text(array: NDArray[Any]) -> bool:
 
 
 def _rows(caller: str, name: str, value: Any) -> Tensor:
+    """Return a variable as a finite tensor `(n, d)` of a dtype that kernels serve."""
     if not isinstance(value, Tensor):
+        value = np.asarray(value)
         if value.dtype.kind not in "biuf":
             raise ArgumentError(
                 f"{caller}: {name} must be numbers or texts; got {value.dtype}",
@@ -153,9 +165,10 @@ def _rows(caller: str, name: str, value: Any) -> Tensor:
     return rows
 
 
-def _prepared(
+def prepared(
     caller: str, name: str, rows: Tensor, kernel: Kernel | str, dtype: torch.dtype
 ) -> tuple[Tensor, Kernel, bool]:
+    """Return the rows as the kernel wants them, the kernel resolved, and whether no row differs."""
     if not isinstance(kernel, Kernel):
         raise ArgumentError(
             f"{caller}: kernel_{name} must be 'auto' or a kernel of trivium.kernel; got {kernel!r}"
@@ -184,6 +197,7 @@ def _serve(caller: str, name: str, rows: Tensor, kernel: Kernel) -> None:
 
 
 def _automatic(rows: Tensor) -> Kernel:
+    """Return what `"auto"` stands for: see `as_pair`."""
     if rows.dtype == torch.bool:
         return Delta()
     if rows.is_floating_point():

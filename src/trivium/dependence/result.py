@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from trivium._core.checks import require
 
-__all__ = ["TestResult"]
+__all__ = ["TestResult", "draw_null"]
 
 
 @dataclass(frozen=True)
@@ -70,14 +70,26 @@ class TestResult:
         Raises:
             MissingExtraError: matplotlib is not installed.
         """
-        axes = _axes(ax)
-        axes.hist(self.null, bins=30, color="0.8", label="permuted")
         observed = self.statistic if self.score is None else self.score
-        axes.axvline(observed, color="C3", label=f"observed, p = {self.p_value:.3g}")
-        axes.set_xlabel(self.method.split(",")[0] if self.score is None else "statistic ranked")
-        axes.set_ylabel("reorderings")
-        axes.legend()
-        return axes
+        label = self.method.split(",")[0] if self.score is None else "statistic ranked"
+        return draw_null(ax, self.null, observed, self.p_value, label)
+
+
+def draw_null(
+    ax: Any, null: NDArray[np.float64], observed: float, p_value: float, label: str
+) -> Any:
+    """Draw a null as a histogram with what was observed as a line; return the axes.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    axes = _axes(ax)
+    axes.hist(null, bins=30, color="0.8", label="permuted")
+    axes.axvline(observed, color="C3", label=f"observed, p = {p_value:.3g}")
+    axes.set_xlabel(label)
+    axes.set_ylabel("reorderings")
+    axes.legend()
+    return axes
 
 
 def _axes(ax: Any) -> Any:

@@ -24,7 +24,7 @@ _WHOLE_ROWS = 512
 class WrappedGrams:
     """Several kernels on one variable, their first `moved` rows read along wrapped diagonals.
 
-    A constant is taken off each kernel: no statistic of dependence feels it, and it keeps sums
+    A constant is taken off each kernel: no statistic of two variables feels it, and it keeps sums
     of single precision small.
 
     Args:
@@ -33,6 +33,7 @@ class WrappedGrams:
         moved: Rows that take part in the shifts.
         dtype: Of the values.
         whole: The complete matrices, kept up to 512 rows: there calls cost more than memory.
+        offset: Whether the constant is taken off; products of three kernels and more feel it.
     """
 
     rows: Shaped[Tensor, "n d"]
@@ -40,6 +41,7 @@ class WrappedGrams:
     moved: int
     dtype: torch.dtype
     whole: Float[Tensor, "k n n"] | None = None
+    offset: bool = True
     offsets: tuple[float, ...] = field(init=False)
     _twice: Tensor = field(init=False)
     _blocks: tuple[Block, ...] = field(init=False)
@@ -57,6 +59,8 @@ class WrappedGrams:
             moving = self.whole[:, : self.moved, : self.moved]
             object.__setattr__(self, "_twice", torch.cat([moving, moving], 2))
         object.__setattr__(self, "offsets", (0.0,) * len(self.kernels))
+        if not self.offset:
+            return
         means = self.diagonals(1, 2).double().mean((1, 2))
         object.__setattr__(self, "offsets", tuple(means.tolist()))
 
