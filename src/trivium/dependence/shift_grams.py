@@ -13,7 +13,7 @@ from trivium.kernel import Kernel
 
 __all__ = ["gram_shifts"]
 
-_BUDGET = 32 * 2**20
+_BUDGET = 8 * 2**20  # near the caches: a larger one is slower
 _SINGLE_ROWS = 2_000  # from here on single precision: rounding is far below the null's spread
 _SMALL_ROWS = 512  # up to here calls cost more than the layout of one product
 _BUFFERS = 4

@@ -6,6 +6,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from jaxtyping import Shaped
+from numpy.typing import NDArray
 from torch import Tensor
 
 from trivium._core.checks import check_choice, check_finite, check_number
@@ -16,6 +17,8 @@ __all__ = ["Lengthscale", "check_lengthscale", "median_lengthscale"]
 
 Lengthscale = float | Literal["median"]
 _MAX_ROWS = 4096
+_FEW_ROWS = 64
+_LISTED = 4  # distances for each row that are sorted in the end
 
 
 def check_lengthscale(caller: str, value: Any) -> Lengthscale:
@@ -52,6 +55,43 @@ def _middle(values: Tensor) -> float:
     low = high if len(values) % 2 else float(ordered[:half].max())
     # Halved before they are added, so that the largest float does not overflow.
     return low / 2 + high / 2
+
+
+def _column_middle(values: NDArray[np.float64]) -> float:
+    """The median distance in one column without all distances: bisection, then a short list."""
+    x = np.sort(values)
+    pairs = len(x) * (len(x) - 1) // 2
+    ranks = (pairs - 1) // 2, pairs // 2
+    low, high = 0.0, float(x[-1] - x[0])
+    before, until = _places(x, low), _places(x, high)
+    while (until - before).sum() > _LISTED * len(x):
+        middle = low + (high - low) / 2
+        if not low < middle < high:
+            break  # ties: all that is listed is one distance
+        between = _places(x, middle)
+        if _count(between) > ranks[1]:
+            high, until = middle, between
+        elif _count(between) <= ranks[0]:
+            low, before = middle, between
+        else:
+            break  # the two middle ranks part here
+    counts = until - before
+    first = np.repeat(before - np.concatenate([[0], counts[:-1].cumsum()]), counts)
+    listed = x[first + np.arange(counts.sum())] - np.repeat(x, counts)
+    listed.sort()
+    lower, upper = (listed[rank - _count(before)] for rank in ranks)
+    return float(lower / 2 + upper / 2)
+
+
+def _places(x: NDArray[np.float64], distance: float) -> NDArray[np.int64]:
+    """For each value, the end of the later ones within the distance."""
+    found = np.searchsorted(x, x + distance, side="right")
+    return np.maximum(found, np.arange(1, len(x) + 1))
+
+
+def _count(places: NDArray[np.int64]) -> int:
+    """Number of pairs within the distance."""
+    return int(places.sum()) - len(places) * (len(places) + 1) // 2
 
 
 def median_lengthscale(
@@ -102,6 +142,10 @@ def median_lengthscale(
     check_finite(caller, "x", x)
     with torch.no_grad():
         sample = _sample(x.detach().reshape(len(x), -1), rows, random_state).double()
+        if sample.shape[1] == 1 and len(sample) > _FEW_ROWS:
+            middle = _column_middle(sample[:, 0].cpu().numpy())
+            if middle > 0:
+                return middle
         pairs = torch.pdist(sample, p=1.0 if norm == "l1" else 2.0)
     middle = _middle(pairs) if len(pairs) else 0.0
     if middle > 0:

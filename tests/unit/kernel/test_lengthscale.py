@@ -70,3 +70,21 @@ def test_what_is_wrong_is_refused():
         median_lengthscale(torch.ones(0))
     with pytest.raises(DataError, match="must be finite"):
         median_lengthscale(torch.tensor([1.0, float("nan")]))
+
+
+COLUMNS = {
+    "normal": lambda rng, n: rng.normal(size=n),
+    "heavy": lambda rng, n: rng.standard_cauchy(n),
+    "ties": lambda rng, n: rng.integers(0, 9, n).astype(float),
+    "tenths": lambda rng, n: 0.1 * rng.poisson(3, n),
+    "far": lambda rng, n: np.r_[rng.normal(size=n - 5), 1e6 * rng.normal(size=5)],
+}
+
+
+@pytest.mark.parametrize("kind", COLUMNS)
+def test_one_column_is_selected_without_all_distances(rng, kind):
+    """Odd and even numbers of pairs, ties at the middle, outliers: as if all were sorted."""
+    for n in (65, 66, 67, 68, 200, 501):
+        x = COLUMNS[kind](rng, n)
+        expected = np.median(pdist(x[:, None]))
+        assert median_lengthscale(torch.from_numpy(x)) == pytest.approx(expected, rel=1e-12)
