@@ -41,7 +41,7 @@ class CostMatrix(LabelMetric):
     """
 
     costs: Any
-    labels: tuple[Any, ...] | None = None
+    labels: Sequence[Any] | None = None
 
     def __post_init__(self) -> None:
         try:

@@ -43,7 +43,7 @@ def local_expectation(
         blocks = drawn.split(step)
         slopes = sum(swaps(block).sum(0) for block in blocks) / len(drawn)
         value = torch.cat([values(block) for block in blocks]).mean()
-    return _Local.apply(p, value, slopes)
+    return _Local.apply(p, value, slopes)  # type: ignore[no-untyped-call]
 
 
 class _Local(torch.autograd.Function):
@@ -62,7 +62,7 @@ class _Local(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None, None]:
         p, slopes = ctx.saved_tensors
-        return _Once.apply(slope * slopes, p), None, None
+        return _Once.apply(slope * slopes, p), None, None  # type: ignore[no-untyped-call]
 
 
 class _Once(torch.autograd.Function):

@@ -64,11 +64,11 @@ def grid_mean(
 
     Cost: O(a b) time, O(a + b) memory beside one block.
     """
-    return rows @ _GridProduct.apply(columns, grid, len(rows), False)
+    return rows @ _GridProduct.apply(columns, grid, len(rows), False)  # type: ignore[no-untyped-call]
 
 
 def _convolve(a: Float[Tensor, "m la"], b: Float[Tensor, "m lb"]) -> Float[Tensor, "m l"]:
-    return _Convolution.apply(a, b)
+    return _Convolution.apply(a, b)  # type: ignore[no-untyped-call]
 
 
 class _Convolution(torch.autograd.Function):
@@ -130,4 +130,5 @@ class _GridProduct(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None, None, None]:
-        return _GridProduct.apply(slope, ctx.grid, ctx.size, not ctx.turned), None, None, None
+        back = _GridProduct.apply(slope, ctx.grid, ctx.size, not ctx.turned)  # type: ignore[no-untyped-call]
+        return back, None, None, None

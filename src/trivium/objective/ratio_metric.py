@@ -41,7 +41,7 @@ class RatioMetric(ClassMetric):
 
     average: str = "binary"
     pos_label: Hashable = 1
-    labels: tuple[Any, ...] | None = None
+    labels: Sequence[Any] | None = None
     zero_division: float = 0.0
 
     def __post_init__(self) -> None:
