@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -30,7 +30,7 @@ class Accuracy(ClassMetric):
         """Return an instance."""
         return (cls(),)
 
-    def parts(self, counts: Counts, classes: np.ndarray) -> Float[Tensor, "*draws c m"]:
+    def parts(self, counts: Counts, classes: Sequence[Any]) -> Float[Tensor, "*draws c m"]:
         """Return hits and items of each class."""
         return torch.stack((counts.tp, counts.support), -1)
 
@@ -38,7 +38,7 @@ class Accuracy(ClassMetric):
         """Return hits over items."""
         return total[..., 0] / total[..., 1]
 
-    def obstacle(self, target: Int[Tensor, "n"], classes: np.ndarray) -> str:
+    def obstacle(self, target: Int[Tensor, "n"], classes: Sequence[Any]) -> str:
         """Return nothing: a linear metric has an exact form."""
         return ""
 
@@ -47,7 +47,7 @@ class Accuracy(ClassMetric):
         return float(n)
 
     def coded_expected(
-        self, p: Float[Tensor, "n c"], target: Int[Tensor, "n"], classes: np.ndarray
+        self, p: Float[Tensor, "n c"], target: Int[Tensor, "n"], classes: Sequence[Any]
     ) -> Float[Tensor, ""]:
         """Return the mean probability of the right label."""
         return p.gather(1, target[:, None]).mean()

@@ -7,10 +7,10 @@ class gives the metric of every change of every item.
 """
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -27,25 +27,25 @@ class ClassMetric(LabelMetric):
     """Base of metrics that are a function of a sum over classes."""
 
     @abstractmethod
-    def parts(self, counts: Counts, classes: np.ndarray) -> Float[Tensor, "*draws c m"]:
+    def parts(self, counts: Counts, classes: Sequence[Any]) -> Float[Tensor, "*draws c m"]:
         """Return phi: what each class adds to the sum, m numbers."""
 
     @abstractmethod
     def whole(self, total: Float[Tensor, "*draws m"]) -> Float[Tensor, "*draws"]:
         """Return h: the metric of the sum."""
 
-    def score(self, counts: Counts, classes: np.ndarray) -> Float[Tensor, "*draws"]:
+    def score(self, counts: Counts, classes: Sequence[Any]) -> Float[Tensor, "*draws"]:
         """Return the metric of counts, which may have been added up from parts of the data."""
         return self.whole(self.parts(counts, classes).sum(-2))
 
     def coded_values(
-        self, target: Int[Tensor, "n"], drawn: Int[Tensor, "s n"], classes: np.ndarray
+        self, target: Int[Tensor, "n"], drawn: Int[Tensor, "s n"], classes: Sequence[Any]
     ) -> Float[Tensor, "s"]:
         """Return the metric of each draw; see `LabelMetric.coded_values`."""
         return self.score(Counts.of(target, drawn, len(classes)), classes)
 
     def coded_swaps(
-        self, target: Int[Tensor, "n"], drawn: Int[Tensor, "s n"], classes: np.ndarray
+        self, target: Int[Tensor, "n"], drawn: Int[Tensor, "s n"], classes: Sequence[Any]
     ) -> Float[Tensor, "s n c"]:
         """Return the metric of each change; see `LabelMetric.coded_swaps`."""
         counts = Counts.of(target, drawn, len(classes))

@@ -73,15 +73,15 @@ class CostMatrix(LabelMetric):
         """Return the labels of the matrix."""
         return class_values("CostMatrix", len(self.costs) if self.labels is None else self.labels)
 
-    def check_classes(self, classes: np.ndarray) -> None:
+    def check_classes(self, classes: Sequence[Any]) -> None:
         """Refuse classes other than those of the matrix.
 
         Raises:
             ArgumentError: They are others.
         """
         mine = self.classes_of(None, None).tolist()
-        if classes.tolist() != mine:
-            raise ArgumentError(f"CostMatrix: classes must be {mine}; got {classes.tolist()}")
+        if list(classes) != mine:
+            raise ArgumentError(f"CostMatrix: classes must be {mine}; got {list(classes)}")
 
     def decide(self, probabilities: Any) -> np.ndarray:
         r"""Return for each item the label of least expected cost, $\arg\min_j \sum_k p_k C_{kj}$.
@@ -105,20 +105,20 @@ class CostMatrix(LabelMetric):
         return self.classes_of(None, None)[best.cpu().numpy()]
 
     def coded_values(
-        self, target: Int[Tensor, "n"], drawn: Int[Tensor, "s n"], classes: np.ndarray
+        self, target: Int[Tensor, "n"], drawn: Int[Tensor, "s n"], classes: Sequence[Any]
     ) -> Float[Tensor, "s"]:
         """Return minus the mean cost of each draw."""
         return -self._table(target)[target.expand_as(drawn), drawn].mean(1)
 
     def coded_swaps(
-        self, target: Int[Tensor, "n"], drawn: Int[Tensor, "s n"], classes: np.ndarray
+        self, target: Int[Tensor, "n"], drawn: Int[Tensor, "s n"], classes: Sequence[Any]
     ) -> Float[Tensor, "s n c"]:
         """Return minus the mean cost with one item changed."""
         each = self._table(target)[target]
         now = each.expand(len(drawn), *each.shape).gather(2, drawn[..., None])
         return self.coded_values(target, drawn, classes)[:, None, None] + (now - each) / len(target)
 
-    def obstacle(self, target: Int[Tensor, "n"], classes: np.ndarray) -> str:
+    def obstacle(self, target: Int[Tensor, "n"], classes: Sequence[Any]) -> str:
         """Return nothing: a linear metric has an exact form."""
         return ""
 
@@ -127,7 +127,7 @@ class CostMatrix(LabelMetric):
         return float(n) * n_classes
 
     def coded_expected(
-        self, p: Float[Tensor, "n c"], target: Int[Tensor, "n"], classes: np.ndarray
+        self, p: Float[Tensor, "n c"], target: Int[Tensor, "n"], classes: Sequence[Any]
     ) -> Float[Tensor, ""]:
         """Return minus the mean expected cost."""
         return -(p * self._table(target)[target]).sum() / len(target)

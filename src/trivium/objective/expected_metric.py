@@ -75,7 +75,7 @@ def expected_metric(
     if not isinstance(metric, LabelMetric):
         found = _of_any(task, metric, estimator, count)
     else:
-        metric.check_classes(task.classes)
+        metric.check_classes(task.known)
         found = _of_counts(task, metric, estimator, count)
     return found.to(logits.dtype)
 
@@ -87,6 +87,10 @@ class _Task:
     logits: Float[Tensor, "n *c"]
     target: Int[Tensor, "n"]
     classes: np.ndarray
+
+    @property
+    def known(self) -> list[Any]:
+        return self.classes.tolist()
 
     @property
     def distribution(self) -> Distribution:
@@ -111,9 +115,7 @@ def _task(logits: Tensor, target: Any, classes: Any) -> _Task:
             f"{caller}: logits must have shape (n,) or (n, c), n and c at least 1; "
             f"got {tuple(logits.shape)}"
         )
-    if bool(torch.isnan(logits).any()) or (
-        logits.ndim == 2 and not bool(torch.isfinite(logits.detach().amax(1)).all())
-    ):
+    if _unusable(logits):
         check_finite(caller, "logits", logits)
     n_classes = 2 if logits.ndim == 1 else logits.shape[1]
     kinds = class_values(caller, n_classes if classes is None else classes)
@@ -127,28 +129,39 @@ def _task(logits: Tensor, target: Any, classes: Any) -> _Task:
     return _Task(logits, codes, kinds)
 
 
+def _unusable(logits: Tensor) -> bool:
+    """Whether there is NaN, or a row that cannot be normalised; -inf alone excludes a class."""
+    if torch.compiler.is_compiling():
+        return False
+    try:
+        rows = logits.detach().amax(1) if logits.ndim == 2 else logits.new_zeros(1)
+        return bool(torch.isnan(logits).any() | ~torch.isfinite(rows).all())
+    except RuntimeError:  # vmap lets nobody look at values; NaN stays NaN
+        return False
+
+
 def _of_counts(
     task: _Task, metric: LabelMetric, estimator: GradientEstimator | str, samples: int
 ) -> Tensor:
     if estimator == "exact":
-        metric.check_exact(task.target, task.classes)
+        metric.check_exact(task.target, task.known)
     elif estimator == "auto":
-        work = metric.exact_work(len(task.target), len(task.classes))
-        fits = work <= _MOST and not metric.obstacle(task.target, task.classes)
+        work = metric.exact_work(len(task.target), len(task.known))
+        fits = work <= _MOST and not metric.obstacle(task.target, task.known)
         estimator = "exact" if fits else "counterfactual"
     if estimator == "exact":
-        return metric.coded_expected(task.p, task.target, task.classes)
+        return metric.coded_expected(task.p, task.target, task.known)
     if estimator == "counterfactual":
         drawn = task.distribution.sample((samples,)).long()
         return local_expectation(
             task.p,
             drawn,
-            lambda z: metric.coded_values(task.target, z, task.classes),
-            lambda z: metric.coded_swaps(task.target, z, task.classes),
+            lambda z: metric.coded_values(task.target, z, task.known),
+            lambda z: metric.coded_swaps(task.target, z, task.known),
         )
 
     def f(z: Tensor) -> Tensor:
-        return metric.coded_values(task.target, z.long(), task.classes)
+        return metric.coded_values(task.target, z.long(), task.known)
 
     return expect(f, task.distribution, _checked(estimator), samples)
 

@@ -45,7 +45,16 @@ def label_codes(caller: str, name: str, labels: Any, classes: np.ndarray) -> Int
     Raises:
         ArgumentError: A label is none of the classes.
     """
-    device = labels.device if isinstance(labels, Tensor) else None
+    device = None
+    if isinstance(labels, Tensor):
+        device = labels.device
+        # Codes already: they stay where they are, also inside a functional transform.
+        if not labels.dtype.is_floating_point and np.array_equal(classes, np.arange(len(classes))):
+            codes = labels.long()
+            if torch.compiler.is_compiling() or not bool(
+                ((codes < 0) | (codes >= len(classes))).any()
+            ):
+                return codes
     values = _array(caller, name, labels)
     order = np.argsort(classes, kind="stable")
     if (values.dtype.kind == "U") == (classes.dtype.kind == "U"):

@@ -1,6 +1,7 @@
 """Metrics of one label for each item: their common doors, which turn labels into codes."""
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,24 +48,24 @@ class LabelMetric(CountMetric):
 
     @abstractmethod
     def coded_values(
-        self, target: Int[Tensor, "n"], drawn: Int[Tensor, "s n"], classes: np.ndarray
+        self, target: Int[Tensor, "n"], drawn: Int[Tensor, "s n"], classes: Sequence[Any]
     ) -> Float[Tensor, "s"]:
         """Return the metric of each draw."""
 
     @abstractmethod
     def coded_swaps(
-        self, target: Int[Tensor, "n"], drawn: Int[Tensor, "s n"], classes: np.ndarray
+        self, target: Int[Tensor, "n"], drawn: Int[Tensor, "s n"], classes: Sequence[Any]
     ) -> Float[Tensor, "s n c"]:
         """Return the metric of each draw with item i changed to class j, for all i and j."""
 
     @abstractmethod
     def coded_expected(
-        self, p: Float[Tensor, "n c"], target: Int[Tensor, "n"], classes: np.ndarray
+        self, p: Float[Tensor, "n c"], target: Int[Tensor, "n"], classes: Sequence[Any]
     ) -> Float[Tensor, ""]:
         """Return the exact expectation, where `obstacle` has no objection."""
 
     @abstractmethod
-    def obstacle(self, target: Int[Tensor, "n"], classes: np.ndarray) -> str:
+    def obstacle(self, target: Int[Tensor, "n"], classes: Sequence[Any]) -> str:
         """Return why there is no exact expectation and the way out; empty where there is one."""
 
     @abstractmethod
@@ -75,7 +76,7 @@ class LabelMetric(CountMetric):
         """Return the classes of a prediction: the sorted values seen."""
         return class_values(type(self).__name__, None, target, predictions)
 
-    def check_classes(self, classes: np.ndarray) -> None:
+    def check_classes(self, classes: Sequence[Any]) -> None:
         """Refuse classes that the options do not fit.
 
         Raises:
@@ -85,7 +86,7 @@ class LabelMetric(CountMetric):
     def values(self, target: Any, predictions: Any) -> Float[Tensor, "s"]:
         """Return the metric of each of s predictions; see `CountMetric.values`."""
         classes = self.classes_of(target, predictions)
-        return self.coded_values(*self._coded(target, predictions, classes), classes)
+        return self.coded_values(*self._coded(target, predictions, classes), classes.tolist())
 
     def expected(self, probabilities: Any, target: Any, classes: Any = None) -> Float[Tensor, ""]:
         """Return the exact mean of the metric under independent labels; differentiable.
@@ -108,17 +109,18 @@ class LabelMetric(CountMetric):
         kinds = class_values(caller, p.shape[1] if classes is None else classes)
         if len(kinds) != p.shape[1]:
             raise ShapeError(f"{caller}: {p.shape[1]} columns must have as many classes: {kinds}")
-        self.check_classes(kinds)
+        known = kinds.tolist()
+        self.check_classes(known)
         codes = label_codes(caller, "target", target, kinds).to(p.device)
         if codes.shape != p.shape[:1]:
             raise ShapeError(
                 f"{caller}: axis n is {len(p)} in probabilities but target has shape "
                 f"{tuple(codes.shape)}"
             )
-        self.check_exact(codes, kinds)
-        return self.coded_expected(p, codes, kinds).to(given.dtype)
+        self.check_exact(codes, known)
+        return self.coded_expected(p, codes, known).to(given.dtype)
 
-    def check_exact(self, target: Int[Tensor, "n"], classes: np.ndarray) -> None:
+    def check_exact(self, target: Int[Tensor, "n"], classes: Sequence[Any]) -> None:
         """Refuse to expect without an exact form.
 
         Raises:
@@ -151,7 +153,7 @@ class LabelMetric(CountMetric):
         kinds = self.classes_of(target, prediction)
         if classes is not None:
             kinds = class_values(type(self).__name__, classes)
-            self.check_classes(kinds)
+            self.check_classes(kinds.tolist())
         one = np.ndim(prediction) == 1
         rows = (
             (prediction[None] if isinstance(prediction, Tensor) else [prediction])
@@ -159,8 +161,9 @@ class LabelMetric(CountMetric):
             else (prediction)
         )
         codes, drawn = self._coded(target, rows, kinds)
-        now = self.coded_values(codes, drawn, kinds)[:, None, None]
-        found = now - self.coded_swaps(codes, drawn, kinds)
+        known = kinds.tolist()
+        now = self.coded_values(codes, drawn, known)[:, None, None]
+        found = now - self.coded_swaps(codes, drawn, known)
         return found[0] if one else found
 
     def _coded(

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -36,7 +36,7 @@ class MatthewsCorrelation(ClassMetric):
         """Return an instance."""
         return (cls(),)
 
-    def parts(self, counts: Counts, classes: np.ndarray) -> Float[Tensor, "*draws c m"]:
+    def parts(self, counts: Counts, classes: Sequence[Any]) -> Float[Tensor, "*draws c m"]:
         """Return hits, true and predicted items, and the products of these margins."""
         true, told = counts.support, counts.predicted
         return torch.stack((counts.tp, true, true * told, told**2, true**2), -1)
@@ -49,7 +49,7 @@ class MatthewsCorrelation(ClassMetric):
         flat = spread <= 0
         return torch.where(flat, 0.0, (n * hits - both) / torch.where(flat, 1.0, spread).sqrt())
 
-    def obstacle(self, target: Int[Tensor, "n"], classes: np.ndarray) -> str:
+    def obstacle(self, target: Int[Tensor, "n"], classes: Sequence[Any]) -> str:
         """Say that it has an exact expectation for two classes only."""
         if len(classes) == 2:
             return ""
@@ -60,7 +60,7 @@ class MatthewsCorrelation(ClassMetric):
         return float(n) ** 2
 
     def coded_expected(
-        self, p: Float[Tensor, "n c"], target: Int[Tensor, "n"], classes: np.ndarray
+        self, p: Float[Tensor, "n c"], target: Int[Tensor, "n"], classes: Sequence[Any]
     ) -> Float[Tensor, ""]:
         """Return the mean over the grid of hits and false alarms of the second class."""
 

@@ -111,9 +111,10 @@ def _against(slope: Tensor, other: Tensor) -> Tensor:
 class _GridProduct(torch.autograd.Function):
     """A matrix that is made block by block, times a vector; its backward is its transpose."""
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, vector: Tensor, grid: Grid, size: int, turned: bool) -> Tensor:
-        ctx.grid, ctx.turned, ctx.size = grid, turned, len(vector)
+    def forward(vector: Tensor, grid: Grid, size: int, turned: bool) -> Tensor:
         height, width = (len(vector), size) if turned else (size, len(vector))
         across = torch.arange(width, dtype=vector.dtype, device=vector.device)[None]
         found = vector.new_zeros(size)
@@ -127,6 +128,11 @@ class _GridProduct(torch.autograd.Function):
             else:
                 found[start:stop] = block @ vector
         return found
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Grid, int, bool], output: Tensor) -> None:
+        vector, ctx.grid, _, ctx.turned = inputs
+        ctx.size = len(vector)
 
     @staticmethod
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None, None, None]:

@@ -77,12 +77,12 @@ class RatioMetric(ClassMetric):
             return seen
         if self.pos_label not in seen.tolist() and len(seen) == 1:
             return class_values(caller, None, seen, np.asarray([self.pos_label]))
-        self.check_classes(seen)
+        self.check_classes(seen.tolist())
         return seen
 
-    def check_classes(self, classes: np.ndarray) -> None:
+    def check_classes(self, classes: Sequence[Any]) -> None:
         """Refuse classes that the options do not fit; see `LabelMetric.check_classes`."""
-        known, caller = classes.tolist(), type(self).__name__
+        known, caller = list(classes), type(self).__name__
         missing = [label for label in self.labels or () if label not in known]
         if missing:
             raise ArgumentError(f"{caller}: labels must be among {known}; got {missing[0]!r}")
@@ -93,17 +93,15 @@ class RatioMetric(ClassMetric):
                 remedy="Choose average='macro', 'micro' or 'weighted', or labels=[...] with one.",
             )
 
-    def chosen(self, classes: np.ndarray) -> np.ndarray:
+    def chosen(self, classes: Sequence[Any]) -> list[bool]:
         """Return which classes the average is over."""
         if self.average == "binary":
-            return np.array([value == self.pos_label for value in classes.tolist()])
-        if self.labels is None:
-            return np.ones(len(classes), dtype=bool)
-        return np.array([value in self.labels for value in classes.tolist()])
+            return [value == self.pos_label for value in classes]
+        return [self.labels is None or value in self.labels for value in classes]
 
-    def weights(self, counts: Counts, classes: np.ndarray) -> Float[Tensor, "*draws c"]:
+    def weights(self, counts: Counts, classes: Sequence[Any]) -> Float[Tensor, "*draws c"]:
         """Return the weight of each class in the mean."""
-        chosen = torch.as_tensor(self.chosen(classes), device=counts.tp.device)
+        chosen = torch.tensor(self.chosen(classes), device=counts.tp.device)
         if self.average == "weighted":
             support = counts.support * chosen
             none = support.sum(-1, keepdim=True) == 0
@@ -112,7 +110,7 @@ class RatioMetric(ClassMetric):
             return (counts.tp + counts.fp + counts.fn > 0).to(counts.tp.dtype)
         return chosen.to(counts.tp.dtype).expand_as(counts.tp)
 
-    def parts(self, counts: Counts, classes: np.ndarray) -> Float[Tensor, "*draws c m"]:
+    def parts(self, counts: Counts, classes: Sequence[Any]) -> Float[Tensor, "*draws c m"]:
         """Return weighted ratio and weight, or for micro the counts."""
         weight = self.weights(counts, classes)
         if self.average == "micro":
@@ -126,10 +124,10 @@ class RatioMetric(ClassMetric):
             return self.ratio(Counts(*total.unbind(-1)))
         return total[..., 0] / total[..., 1]
 
-    def obstacle(self, target: Int[Tensor, "n"], classes: np.ndarray) -> str:
+    def obstacle(self, target: Int[Tensor, "n"], classes: Sequence[Any]) -> str:
         """Say where no exact expectation exists; see `LabelMetric.obstacle`."""
         chosen = self.chosen(classes)
-        if self.average == "micro" and 1 < chosen.sum() < len(classes):
+        if self.average == "micro" and 1 < sum(chosen) < len(classes):
             return (
                 "average='micro' over some of the classes couples hits and false alarms of one "
                 "item: average over all classes, or take average='macro'"
@@ -138,7 +136,7 @@ class RatioMetric(ClassMetric):
             absent = sorted(set(range(len(classes))) - set(target.tolist()))
             if absent:
                 return (
-                    f"class {classes.tolist()[absent[0]]!r} is not in target, so that the number "
+                    f"class {classes[absent[0]]!r} is not in target, so that the number "
                     "of classes averaged over is random: name all with labels="
                 )
         return ""
@@ -150,10 +148,10 @@ class RatioMetric(ClassMetric):
         return float(n) ** 2 * (n_classes if self.labels is None else len(self.labels))
 
     def coded_expected(
-        self, p: Float[Tensor, "n c"], target: Int[Tensor, "n"], classes: np.ndarray
+        self, p: Float[Tensor, "n c"], target: Int[Tensor, "n"], classes: Sequence[Any]
     ) -> Float[Tensor, ""]:
         """Return the sum of the exact means of its terms; see `LabelMetric.coded_expected`."""
-        chosen = np.flatnonzero(self.chosen(classes))
+        chosen = [k for k, taken in enumerate(self.chosen(classes)) if taken]
         n = len(target)
         if self.average == "micro" and len(chosen) == len(classes):
             # Each miss of one class is a false alarm of another: the hits say all.
@@ -163,7 +161,7 @@ class RatioMetric(ClassMetric):
         counts = Counts.of(target, target[None], len(classes))
         weight = self.weights(counts, classes)[0]
         total = p.new_zeros(())
-        for k in chosen.tolist():
+        for k in chosen:
             if weight[k] > 0:
                 total = total + weight[k] * class_mean(p[:, k], target == k, self.ratio)
         return total / weight.sum()
@@ -222,6 +220,7 @@ class Recall(RatioMetric):
 
     def fraction(self, counts: Counts) -> tuple[Tensor, Tensor]:
         """Return tp and tp + fn."""
+        # As wide as a grid of hits and false alarms.
         return counts.tp, counts.support + 0 * counts.predicted
 
 

@@ -47,7 +47,7 @@ def brute_force(metric, p, target):
     n, c = p.shape
     drawn = torch.tensor(list(itertools.product(range(c), repeat=n)))
     weight = p[torch.arange(n), drawn].prod(1)
-    return weight @ metric.coded_values(target, drawn, np.arange(c))
+    return weight @ metric.coded_values(target, drawn, range(c))
 
 
 def plug_in(metric, p, target):
@@ -56,7 +56,7 @@ def plug_in(metric, p, target):
 
     hot = torch.eye(p.shape[1], dtype=p.dtype)[target]
     tp, told, true = (hot * p).sum(0), p.sum(0), hot.sum(0)
-    return metric.score(Counts(tp, told - tp, true - tp, len(p) - told - true + tp), np.arange(2))
+    return metric.score(Counts(tp, told - tp, true - tp, len(p) - told - true + tp), range(2))
 
 
 @pytest.mark.parametrize("metric", BINARY, ids=repr)
@@ -117,7 +117,7 @@ def test_rows_by_the_thousand():
     p = logits.sigmoid().requires_grad_()
     value = FBeta().expected(p, target)
     drawn = (torch.rand(4000, 4096, generator=rng) < p.detach()).long()
-    sampled = FBeta().coded_values(target, drawn, np.arange(2))
+    sampled = FBeta().coded_values(target, drawn, range(2))
     error = sampled.std() / 4000**0.5
     assert abs(sampled.mean() - value) < 4 * error
     assert error < 2e-4

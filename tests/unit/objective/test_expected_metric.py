@@ -11,6 +11,7 @@ from torch.distributions import Bernoulli, Categorical
 
 from trivium._core.errors import ArgumentError, DataError, ShapeError
 from trivium.expectation import Score
+from trivium.expectation.expect import expect
 from trivium.objective import (
     CorpusBLEU,
     CostMatrix,
@@ -32,7 +33,7 @@ def enumerated(metric, logits, target):
     p = torch.stack((1 - leaf.sigmoid(), leaf.sigmoid()), 1) if leaf.ndim == 1 else leaf.softmax(1)
     n, c = p.shape
     drawn = torch.tensor(list(itertools.product(range(c), repeat=n)))
-    values = metric.coded_values(target, drawn, np.arange(c))
+    values = metric.coded_values(target, drawn, range(c))
     weight = p[torch.arange(n), drawn].prod(1)
     return torch.autograd.grad(weight @ values, leaf)[0], drawn, weight.detach(), weight @ values
 
@@ -70,7 +71,7 @@ def test_the_check_can_fail():
     exact, *_ = enumerated(metric, LOGITS, target)
     leaf = LOGITS.clone().requires_grad_()
     p = torch.stack((1 - leaf.sigmoid(), leaf.sigmoid()), 1)
-    kinds = np.arange(2)
+    kinds = range(2)
     wrong = local_expectation(
         p,
         (LOGITS > 0).long()[None],
@@ -208,3 +209,57 @@ def test_bad_input_is_named(arguments, error, message):
 def test_classes_must_be_as_many_as_logits():
     with pytest.raises(ShapeError, match="classes must be 2, as the logits; got 3"):
         expected_metric(torch.zeros(1), [0], FBeta(), classes=3)
+
+
+def test_functional_gradients_are_those_of_autograd():
+    target = torch.tensor([1, 0, 1, 0, 1])
+    for estimator in ("exact", "counterfactual"):
+        torch.manual_seed(0)
+        plain = gradient(LOGITS, target, FBeta(), estimator)
+        torch.manual_seed(0)
+
+        def f(logits, estimator=estimator):
+            return expected_metric(logits, target, FBeta(), estimator)
+
+        assert torch.allclose(torch.func.grad(f)(LOGITS), plain, rtol=1e-13)
+
+    def exact(x):
+        return expected_metric(x, target, FBeta(), "exact")
+
+    hessian = torch.func.jacrev(torch.func.grad(exact))(LOGITS)
+    again = torch.autograd.functional.hessian(exact, LOGITS)
+    assert torch.allclose(hessian, again, rtol=1e-12)
+
+
+@pytest.mark.parametrize("metric", [FBeta(), MatthewsCorrelation(), FBeta(average="micro")])
+def test_gradients_map_over_batches(metric):
+    target = torch.tensor([1, 0, 1, 0, 1])
+    batch = torch.stack((LOGITS, LOGITS.flip(0), 0 * LOGITS))
+    for estimator, close in (("exact", 1e-13), ("counterfactual", 0.03)):
+
+        def f(logits, estimator=estimator):
+            return expected_metric(logits, target, metric, estimator, samples=400)
+
+        found = torch.func.vmap(torch.func.grad(f), randomness="different")(batch)
+        each = torch.stack([gradient(row, target, metric, "exact") for row in batch])
+        assert torch.allclose(found, each, rtol=0, atol=close)
+
+
+def test_a_metric_compiles_as_part_of_an_expectation():
+    """No graph break; the value is a mean of F1 and the slope one of its estimates."""
+    target = torch.tensor([1, 0, 1, 0, 1])
+
+    def f(logits):
+        labels = Bernoulli(logits=logits, validate_args=False)
+        return expect(
+            lambda z: FBeta().coded_values(target, z.long(), (0, 1)), labels, Score(), 900
+        )
+
+    torch.manual_seed(0)
+    leaf = LOGITS.clone().requires_grad_()
+    value = torch.compile(f, fullgraph=True, backend="aot_eager")(leaf)
+    slope = torch.autograd.grad(value, leaf)[0]
+    exact = expected_metric(LOGITS, target, FBeta(), "exact")
+    assert value.item() == pytest.approx(exact.item(), abs=0.03)
+    truth = gradient(LOGITS, target, FBeta(), "exact")
+    assert torch.allclose(slope, truth, rtol=0, atol=0.03)
