@@ -65,7 +65,7 @@ def noise_of_f1(model: str, estimator: str, repeats: int) -> dict:
     found, cost = measure(lambda: torch.stack([slope(chosen) for _ in range(repeats)]))
     out = {
         "cpu_per_call": cost["cpu"] / repeats,
-        "f1": float(FBeta().expected(logits.sigmoid(), target)),
+        "f1": float(FBeta().expected(logits.detach().sigmoid(), target)),
     }
     for name, each, truth in (("logits", found, exact), ("weights", found @ x, exact @ x)):
         bias = (each.mean(0) - truth).square().sum() / (each.var(0).sum() / repeats)

@@ -21,7 +21,7 @@ def poisson_binomial(p: Float[Tensor, "n"]) -> Float[Tensor, "counts"]:
     r"""Return the probability of 0, 1, ..., n events: the coefficients of $\prod (1-p_i+p_i x)$.
 
     The product is taken pairwise, by direct convolution in float64. All terms are at least 0, so
-    nothing cancels: every coefficient, however small, is right to about n units of the last place.
+    nothing cancels: every coefficient down to 1e-308 is right to about n units of the last place.
     A fast Fourier transform would leave noise of 1e-16, of either sign, on tails far below it.
 
     Args:
