@@ -47,7 +47,7 @@ def gap(ours, theirs, target, told, **rest):
 def test_averages(pair, zero_division, average):
     make, theirs, extra = pair
     rest = {"average": average, "zero_division": zero_division}
-    for seed in range(30):
+    for seed in range(15):
         values = KINDS[seed % 3]
         target, told = data(seed, 2 + seed % 4, values)
         for labels in (None, [values[0], values[2]], [values[1]], [values[5], values[3]]):
@@ -59,7 +59,7 @@ def test_averages(pair, zero_division, average):
 @pytest.mark.parametrize("zero_division", [0.0, 1.0])
 def test_binary(pair, zero_division):
     make, theirs, extra = pair
-    for seed in range(30):
+    for seed in range(15):
         target, told = data(seed, 2, np.arange(2))
         if set(target) | set(told) == {0}:
             target = np.append(target, 1)

@@ -16,7 +16,7 @@ labels = st.integers(2, 12).flatmap(
 
 
 @pytest.mark.parametrize("metric", METRICS, ids=repr)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(pair=labels, cut=st.integers(0, 12), seed=st.integers(0, 9))
 def test_counts_merge_in_any_order_and_items_may_be_shuffled(metric, pair, cut, seed):
     target, told = (torch.tensor(part) for part in pair)
@@ -31,7 +31,7 @@ def test_counts_merge_in_any_order_and_items_may_be_shuffled(metric, pair, cut, 
 
 
 @pytest.mark.parametrize("metric", METRICS, ids=repr)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(pair=labels, level=st.floats(0, 1))
 def test_certain_labels_have_their_value_and_slopes_are_swaps(metric, pair, level):
     """At p of 0 and 1 the mean is the value, and moving p_i by one is changing label i."""
