@@ -162,12 +162,12 @@ class Comparison:
             _, axes = pyplot.subplots(1, 3, figsize=(10, height), sharey=True, layout="constrained")
         if len(axes) != 3:
             raise ArgumentError(f"Comparison.plot: axes must be three; got {len(axes)}")
-        places = range(len(self.rows))
+        places = list(range(len(self.rows)))
         colors = [_OTHER if _is_biased(row) else _INK for row in self.rows]
         against = f" (against {self.reference})" if self.reference else ""
         _draw_bias(axes[0], self.rows, colors)
         axes[0].set_xlabel(f"bias ± 2 se{against}")
-        axes[1].barh(places, [row.deviation for row in self.rows], color=colors)
+        _draw_deviation(axes[1], self.rows, colors)
         axes[1].set_xlabel(f"standard deviation, {self.samples} samples")
         axes[2].barh(places, [1e3 * row.seconds for row in self.rows], color=colors)
         axes[2].set_xlabel("CPU ms a call")
@@ -176,6 +176,8 @@ class Comparison:
         for axis in axes:
             axis.spines[["top", "right"]].set_visible(False)
             axis.tick_params(axis="y", length=0)
+            axis.grid(axis="y", color="0.9", linewidth=0.8)
+            axis.set_axisbelow(True)
         return axes
 
 
@@ -188,6 +190,17 @@ def _draw_bias(axis: Any, rows: Sequence[EstimatorFigures], colors: list[str]) -
     for place, (row, color) in enumerate(zip(rows, colors, strict=True)):
         if not math.isnan(row.bias):
             axis.errorbar(row.bias, place, xerr=2 * row.bias_error, fmt="o", color=color, capsize=3)
+
+
+def _draw_deviation(axis: Any, rows: Sequence[EstimatorFigures], colors: list[str]) -> None:
+    """On a logarithmic scale, as deviations differ by orders of magnitude; zeros by the edge."""
+    shown = [place for place, row in enumerate(rows) if row.deviation > 0]
+    if shown:
+        axis.set_xscale("log")
+        axis.scatter([rows[i].deviation for i in shown], shown, color=[colors[i] for i in shown])
+    for place in {*range(len(rows))} - {*shown}:
+        at = axis.get_yaxis_transform()
+        axis.text(0.02, place, "0", transform=at, va="center", color=colors[place])
 
 
 def _cells(row: EstimatorFigures) -> tuple[str, ...]:

@@ -234,13 +234,18 @@ def test_progress_is_told():
 
 def test_the_plot_shows_every_estimator(monkeypatch):
     pyplot = pytest.importorskip("matplotlib.pyplot")
-    found = compare(toy, bernoulli(), [Score(), Shrunk()], samples=64, repeats=60)
+    found = compare(toy, bernoulli(), [Score(), Shrunk(), Exact()], samples=8, repeats=60)
     axes = found.plot()
-    assert [text.get_text() for text in axes[0].get_yticklabels()] == ["Score()", "Shrunk()"]
-    widths = [bar.get_width() for bar in axes[1].patches]
-    assert widths == [row.deviation for row in found.rows]
-    colors = {tuple(bar.get_facecolor()) for bar in axes[1].patches}
-    assert len(colors) == 2
+    assert [text.get_text() for text in axes[0].get_yticklabels()] == [
+        "Score()",
+        "Shrunk()",
+        "Exact()",
+    ]
+    (dots,) = axes[1].collections
+    assert dots.get_offsets()[:, 0].tolist() == [found.rows[0].deviation, found.rows[1].deviation]
+    assert [text.get_text() for text in axes[1].texts] == ["0"]
+    assert len({tuple(color) for color in dots.get_facecolors()}) == 2
+    assert [bar.get_width() for bar in axes[2].patches] == [1e3 * r.seconds for r in found.rows]
     with pytest.raises(ArgumentError, match="axes must be three; got 2"):
         found.plot(axes[:2])
     pyplot.close("all")
