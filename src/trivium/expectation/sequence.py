@@ -59,7 +59,8 @@ class Sequence(Listed):
         ArgumentError: An argument breaks its rule.
         ShapeError: Logits have another shape.
 
-    Cost: sampling at most `length` calls of step; `log_prob` as many, or one of score.
+    Cost: sampling at most `length` calls of step; it stops when all sequences have ended, but not
+        in a compiled graph or inside `vmap`. `log_prob` as many calls, or one of score.
 
     Example:
         >>> import torch
@@ -132,19 +133,20 @@ class Sequence(Listed):
             ArgumentError: A step leaves no token.
         """
         lead = self._size(sample_shape) + self.batch_shape
-        state: Any = None
         fill = 0 if self.eos is None else self.eos
-        found = torch.full((*lead, self.length), fill, dtype=torch.long, device=self._device)
+        found = torch.zeros((*lead, 0), dtype=torch.long, device=self._device)
         alive = torch.ones(lead, dtype=torch.bool, device=self._device)
+        state: Any = None
         with torch.no_grad():
             for t in range(self.length):
-                logits, state = self._ask(found[..., :t], state)
+                logits, state = self._ask(found, state)
                 self._check_open(logits, alive)
-                drawn = gumbel_keys(logits).argmax(-1)
-                found[..., t] = torch.where(alive, drawn, found[..., t])
-                alive = alive & (drawn != self.eos) if self.eos is not None else alive
-                if self.eos is not None and not bool(alive.any()):
-                    break
+                drawn = torch.where(alive, gumbel_keys(logits).argmax(-1), fill)
+                found = torch.cat([found, drawn[..., None]], -1)
+                if self.eos is not None:
+                    alive = alive & (drawn != self.eos)
+                    if _all_ended(alive):
+                        return nn.functional.pad(found, (0, self.length - t - 1), value=self.eos)
         return found
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -161,7 +163,8 @@ class Sequence(Listed):
         logits = self._all_logits(value)
         alive = torch.ones_like(value, dtype=torch.bool)
         if self.eos is not None:
-            alive[..., 1:] = (value[..., :-1] != self.eos).cumprod(-1).bool()
+            goes_on = (value[..., :-1] != self.eos).long().cumprod(-1).bool()
+            alive = torch.cat([alive[..., :1], goes_on], -1)
         self._check_open(logits, alive)
         # Noughts where nothing counts: what step says behind the end may be anything.
         logs = logits.masked_fill(~alive[..., None], 0.0).log_softmax(-1)
@@ -227,6 +230,16 @@ class Sequence(Listed):
                     "Sequence: step must leave a token unmasked, with logits below infinity and "
                     "no NaN; it does not"
                 )
+
+
+def _all_ended(alive: Tensor) -> bool:
+    """Whether sampling may stop early; where values cannot be looked at, it goes on."""
+    if torch.compiler.is_compiling():
+        return False
+    try:
+        return not bool(alive.any())
+    except RuntimeError:  # inside vmap
+        return False
 
 
 class _Pairs(nn.Module):

@@ -27,6 +27,8 @@ INF = math.inf
 def _checked():
     """Compiling anything turns torch's checks of values off for the whole process."""
     Distribution.set_default_validate_args(True)
+    yield
+    Distribution.set_default_validate_args(True)
 
 
 def by_orders(logits, items):
@@ -128,11 +130,24 @@ def test_keys_do_not_tie():
     assert abs(float(away)) < 4.5 * 1.2825 / 10
 
 
-@pytest.mark.parametrize("distribution", [lambda t: Subset(t, 2, False), Permutation])
+def tokens(logits):
+    return Sequence(
+        lambda prefix, state: (logits + prefix.sum(-1, keepdim=True).cos(), state),
+        2,
+        eos=0,
+        validate_args=False,
+    )
+
+
+@pytest.mark.parametrize(
+    "distribution",
+    [lambda t: Subset(t, 2, validate_args=False), lambda t: Permutation(t, False), tokens],
+    ids=["subset", "permutation", "sequence"],
+)
 def test_full_graph_and_per_row_gradients(distribution):
     def loss(t):
-        rows = distribution(t) if distribution is not Permutation else Permutation(t, False)
-        return expect(lambda z: z[..., 0] * 2.0 + z[..., 1], rows, Score("leave-one-out"), 64)
+        score = Score("leave-one-out")
+        return expect(lambda z: z[..., 0] * 2.0 + z[..., 1], distribution(t), score, 64)
 
     theta = torch.tensor([[0.5, -1.0, 2.0, 0.0], [0.0, 3.0, -2.0, 1.0]], dtype=torch.float64)
     torch.manual_seed(0)
