@@ -15,6 +15,7 @@ from trivium._core.errors import ArgumentError
 from trivium.expectation.gumbel_keys import gumbel_keys
 from trivium.expectation.listed import Listed, check_logits
 from trivium.expectation.score_norm import score_length
+from trivium.expectation.subset_orders import MOST_BY_ORDERS, log_sum_of_orders
 
 __all__ = ["Subset"]
 
@@ -43,9 +44,10 @@ class Subset(Listed):
     $$p(S) = \int_0^\infty W e^{-W t} \prod_{i \in S} (1 - e^{-w_i t})\, dt,
     \quad W = \sum_{j \notin S} w_j,$$
 
-    which is the sum over all k! orders. It is computed in the logarithm of t by the trapezoid rule,
-    which converges geometrically there: relative error below 1e-12 in double precision for any k
-    and any logits, and derivatives of every order.
+    which is the sum over all k! orders. Up to k = 8 it is summed over the $2^k$ sets drawn so far;
+    beyond, the integral is taken in the logarithm of t by the trapezoid rule, which converges
+    geometrically there. Either way the error is rounding, 1e-13 in double precision for any logits,
+    and derivatives of every order are right.
 
     Args:
         logits: o, `(*batch, n)`, unnormalised; -inf is never drawn.
@@ -57,8 +59,8 @@ class Subset(Listed):
         ShapeError: No last axis of items.
 
     Cost:
-        Sampling O(n) a draw; `log_prob` O(n + m k), with m = 250 nodes for k up to 6 and 990 for
-        k = 100.
+        Sampling O(n) a draw; `log_prob` O(n + k 2^k) up to k = 8, beyond O(n + m k) with
+        m = 93 sqrt(k + 1) nodes.
 
     Example:
         >>> import torch
@@ -126,8 +128,12 @@ class Subset(Listed):
             ArgumentError: A value is no set of k items.
         """
         self._check_value(value)
-        logs, sure, never = _log_nodes(self.logits, value, self.k)
-        found = logs.logsumexp(-1).masked_fill(sure, 0.0).masked_fill(never, -math.inf)
+        inside, outside, sure, never = _parts(self.logits, value, self.k)
+        if self.k <= MOST_BY_ORDERS:
+            found = log_sum_of_orders(inside, outside)
+        else:
+            found = _log_nodes(inside, outside).logsumexp(-1)
+        found = found.masked_fill(sure, 0.0).masked_fill(never, -math.inf)
         return found.to(self.logits.dtype)
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
@@ -160,11 +166,10 @@ def _nodes(k: int, like: Tensor) -> tuple[Tensor, Tensor]:
     return x, x - x.exp() + math.log(step)
 
 
-def _log_nodes(logits: Tensor, value: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The integrand at the nodes; which sets are sure (nothing else is left); which never come."""
-    inside, outside, sure, never = _parts(logits, value, k)
-    x, weights = _nodes(k, inside)
-    return weights + _log_rung(x + (inside - outside)[..., None]).sum(-2), sure, never
+def _log_nodes(inside: Tensor, outside: Tensor) -> Tensor:
+    """Logarithm of the integrand times the weights, at the nodes."""
+    x, weights = _nodes(inside.shape[-1], inside)
+    return weights + _log_rung(x + (inside - outside)[..., None]).sum(-2)
 
 
 def _parts(logits: Tensor, value: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -190,7 +195,7 @@ def _(distribution: Subset, z: Tensor) -> Tensor:
     # Of the set: the mean of y / (e^y - 1) over the rule; of the others: their share of the rest.
     inside, outside, sure, never = _parts(distribution.logits, z, distribution.k)
     x, _ = _nodes(distribution.k, inside)
-    logs, _, _ = _log_nodes(distribution.logits, z, distribution.k)
+    logs = _log_nodes(inside, outside)
     y = (x + (inside - outside)[..., None]).clamp(-40.0, 6.0).exp()
     slopes = (logs.softmax(-1)[..., None, :] * y / torch.expm1(y)).sum(-1)
     shares = (distribution.logits - outside).exp() * (z < 0.5)

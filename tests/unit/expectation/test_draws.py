@@ -43,9 +43,12 @@ def by_orders(logits, items):
     return total.log()
 
 
-@pytest.mark.parametrize("scale", [1.0, 5.0, 20.0])
+@pytest.mark.parametrize("integral", [False, True], ids=["sum", "integral"])
+@pytest.mark.parametrize("scale", [1.0, 20.0])
 @pytest.mark.parametrize("k", [1, 2, 4])
-def test_a_set_is_the_sum_over_its_orders(k, scale):
+def test_a_set_is_the_sum_over_its_orders(k, scale, integral, monkeypatch):
+    if integral:
+        monkeypatch.setattr("trivium.expectation.subset.MOST_BY_ORDERS", 0)
     rng = torch.Generator().manual_seed(k)
     logits = (scale * torch.randn(6, dtype=torch.float64, generator=rng)).requires_grad_()
     support = Subset(logits, k).enumerate_support()
@@ -67,6 +70,22 @@ def test_equal_items_give_equal_sets(n, k):
     value[-k:] = 1
     found = Subset(torch.full((n,), 3.0, dtype=torch.float64), k).log_prob(value)
     assert float(found) == pytest.approx(-math.log(math.comb(n, k)), rel=1e-13, abs=1e-13)
+
+
+@pytest.mark.parametrize("k", [5, 8])
+def test_the_sum_and_the_integral_agree(k, monkeypatch):
+    rng = torch.Generator().manual_seed(k)
+    logits = 8 * torch.randn(20, 12, dtype=torch.float64, generator=rng).requires_grad_()
+    torch.manual_seed(k)
+    value = Subset(logits, k).sample()
+    found = []
+    for most in (8, 0):
+        monkeypatch.setattr("trivium.expectation.subset.MOST_BY_ORDERS", most)
+        log = Subset(logits, k).log_prob(value)
+        found.append((log, torch.autograd.grad(log.sum(), logits)[0]))
+    (one, slope), (other, other_slope) = found
+    assert torch.allclose(one, other, rtol=1e-13, atol=1e-13)
+    assert torch.allclose(slope, other_slope, rtol=1e-11, atol=1e-13)
 
 
 def test_a_set_has_digits_at_both_ends():
