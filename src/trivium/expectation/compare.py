@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from trivium._core.checks import check_number
-from trivium._core.errors import ArgumentError, NumericalError, TriviumError
+from trivium._core.errors import ArgumentError, NumericalError
 from trivium._core.families import members
 from trivium._core.random import RandomState, check_seed, derive
 from trivium.expectation.automatic import Automatic
@@ -25,6 +25,7 @@ __all__ = ["compare"]
 
 Estimators = Sequence[GradientEstimator | str] | Mapping[str, GradientEstimator | str] | str
 Progress = Callable[[int, int, str], None]
+_LONG = 24
 
 
 def compare(
@@ -94,10 +95,10 @@ def compare(
             run = _Run(f, here, leaves, estimator, max(draws, estimator.least_samples))
             try:
                 trials.append(run.trial(name, count, seed))
-            except (TriviumError, RuntimeError, TypeError, ValueError, IndexError) as error:
+            except Exception as error:  # f may not take what an estimator gives: anything follows
                 if not all_that_can:
                     raise
-                skipped[name] = f"{error}".split("\n")[0]
+                skipped[name] = str(error).split("\n")[0] or type(error).__name__
             if progress is not None:
                 progress(done, len(named), name)
     if not trials:
@@ -151,7 +152,7 @@ def _exact(
 ) -> Tensor | None:
     try:
         return _slope(expect(f, distribution, Exact()), leaves)
-    except ArgumentError:
+    except Exception:  # not listed, over the budget, or nothing f takes; f's own faults show below
         return None
 
 
@@ -203,13 +204,17 @@ def _label(estimator: Any) -> str:
     if not isinstance(estimator, GradientEstimator):
         return str(estimator)
     changed = [
-        repr(getattr(estimator, field.name))
-        if place == 0
-        else f"{field.name}={getattr(estimator, field.name)!r}"
+        ("" if place == 0 else f"{field.name}=") + _brief(getattr(estimator, field.name))
         for place, field in enumerate(fields(estimator))
         if getattr(estimator, field.name) != field.default
     ]
     return f"{type(estimator).__name__}({', '.join(changed)})"
+
+
+def _brief(value: Any) -> str:
+    """One short line, also of a module."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= _LONG else text[: _LONG - 1] + "…"
 
 
 def _devices() -> list[int]:

@@ -20,6 +20,7 @@ from trivium.expectation import (
     releafed,
     with_parameters,
 )
+from trivium.expectation.compare import _brief
 from trivium.expectation.estimator import GradientEstimator
 from trivium.expectation.expect import expect
 from trivium.expectation.reference import Trial, figures_of
@@ -163,6 +164,31 @@ def test_all_that_can_serve():
     assert "its samples have no gradient" in found.skipped["Pathwise()"]
     assert found.best().name == "Exact()"
     assert "auto" in [row.name for row in compare(toy, bernoulli(), ["auto"], repeats=8).rows]
+
+
+def test_what_f_cannot_take_is_passed_over_with_the_reason():
+    def picky(z):
+        if len(z) != 4:  # not the support, not the one point of a baseline
+            raise KeyError("four draws")
+        return toy(z)
+
+    found = compare(picky, bernoulli(), samples=4, repeats=8)
+    assert "four draws" in found.skipped["Exact()"]
+    assert "four draws" in found.skipped["Score('mode')"]
+    assert found.best().name.startswith("Score(")
+    with pytest.raises(KeyError, match="four draws"):
+        compare(picky, bernoulli(), [Exact()], samples=4, repeats=8)
+
+
+def test_a_module_in_a_name_is_one_short_line():
+    module = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.Linear(3, 1))
+    estimator = Score(lambda: torch.zeros(()))
+    named = compare(toy, bernoulli(), [estimator], repeats=8).rows[0].name
+    assert named.startswith("Score(<function")
+    assert len(named) < 40
+    assert compare(toy, bernoulli(), {"mine": estimator}, repeats=8).rows[0].name == "mine"
+    assert "\n" in repr(module)
+    assert "\n" not in _brief(module)
 
 
 def test_samples_are_raised_where_an_estimator_needs_more():
