@@ -2,8 +2,11 @@
 
 from trivium.audit.depend_plot import check_plot, write_plot
 from trivium.audit.depend_verb import Dependence, depend_only
+from trivium.audit.figure_file import check_figure, write_figure
 from trivium.audit.files import spare_input
 from trivium.audit.gate import DEPEND_QUANTITIES, QUANTITIES, Gate, parse_gate
+from trivium.audit.gradient_problems import PROBLEMS
+from trivium.audit.gradients_verb import Gradients, GradientsOptions, gradients_only
 from trivium.audit.options import METRICS, AuditOptions, DependOptions, Screening
 from trivium.audit.run import STAGES, AuditResult, audit
 from trivium.audit.saved import SavedClassifier, load_classifier
@@ -19,6 +22,7 @@ from trivium.audit.whatif import whatif
 __all__ = [
     "DEPEND_QUANTITIES",
     "METRICS",
+    "PROBLEMS",
     "QUANTITIES",
     "STAGES",
     "AuditOptions",
@@ -26,19 +30,24 @@ __all__ = [
     "DependOptions",
     "Dependence",
     "Gate",
+    "Gradients",
+    "GradientsOptions",
     "SavedClassifier",
     "Screening",
     "audit",
     "audit_demo",
     "catalog",
+    "check_figure",
     "check_plot",
     "depend_only",
     "explain_run",
     "fit_only",
+    "gradients_only",
     "load_classifier",
     "parse_gate",
     "predict_file",
     "spare_input",
     "whatif",
+    "write_figure",
     "write_plot",
 ]

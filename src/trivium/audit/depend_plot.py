@@ -1,17 +1,13 @@
 """`trivium depend --plot FILE`: the figure of what was found, as a file."""
 
-import io
 from pathlib import Path
 
 from trivium._core.checks import require
-from trivium._core.errors import ArgumentError, OutputError
 from trivium.audit.depend_verb import Dependence
+from trivium.audit.figure_file import check_figure, write_figure
 from trivium.audit.files import spare_input
-from trivium.store import atomic_write
 
 __all__ = ["check_plot", "write_plot"]
-
-_FORMATS = (".svg", ".png")
 
 
 def check_plot(path: Path, data: Path, *, force: bool) -> None:
@@ -22,17 +18,9 @@ def check_plot(path: Path, data: Path, *, force: bool) -> None:
         MissingExtraError: matplotlib is not installed.
         OutputError: The file is there, or is the data.
     """
-    if path.suffix.lower() not in _FORMATS:
-        raise ArgumentError(f"depend: --plot must end in .svg or .png; got {path.name!r}")
-    require("matplotlib", "plot", "trivium depend --plot")
+    check_figure("depend", path, force=True)
     spare_input("depend", path, data)
-    if path.exists() and not force:
-        raise OutputError(
-            "depend: the figure must not exist yet",
-            where=str(path),
-            remedy="Add --force, or name another file.",
-            code="E-EXISTS",
-        )
+    check_figure("depend", path, force=force)
 
 
 def write_plot(found: Dependence, path: Path) -> None:
@@ -41,13 +29,4 @@ def write_plot(found: Dependence, path: Path) -> None:
     if drawn is None:
         return
     require("matplotlib", "plot", "trivium depend --plot")
-    import matplotlib as mpl
-
-    # The same seed gives the same bytes: no date, no random ids.
-    with mpl.rc_context({"svg.hashsalt": "trivium", "backend": "Agg"}):
-        figure = drawn.plot().get_figure(root=True)
-        kind = path.suffix.lower().removeprefix(".")
-        file = io.BytesIO()
-        metadata = {"Date": None} if kind == "svg" else {"Software": None}
-        figure.savefig(file, format=kind, bbox_inches="tight", dpi=150, metadata=metadata)
-    atomic_write(path, file.getvalue())
+    write_figure(drawn.plot, path)

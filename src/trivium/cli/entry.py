@@ -27,6 +27,7 @@ _VERBS = {
     "depend": "Test which columns depend on the target.",
     "explain": "Show the training rows that made a row's score.",
     "fit": "Fit the closed-form classifier and save the model.",
+    "gradients": "Measure which gradient estimator is the best bargain.",
     "list": "List kernels, feature maps, stages and metrics.",
     "predict": "Predict a new file with a saved model.",
     "whatif": "Say what the edited fixes.csv would change.",

@@ -1,5 +1,6 @@
 """Options that several verbs share."""
 
+import json
 from collections.abc import Callable
 from dataclasses import fields
 from functools import reduce
@@ -8,7 +9,22 @@ from typing import Any
 
 import click
 
-__all__ = ["file_argument", "read_options", "reading"]
+__all__ = [
+    "FORCE",
+    "JSON",
+    "PATH",
+    "SEED",
+    "file_argument",
+    "print_json",
+    "read_options",
+    "reading",
+]
+
+PATH = click.Path(path_type=Path)
+JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+SEED = click.option("--seed", type=int, default=0, show_default=True, help="Random seed.")
+FORCE = click.option("--force", is_flag=True, help="Write over what is there.")
+
 
 _BYTES = {"k": 10**3, "m": 10**6, "g": 10**9}
 
@@ -63,3 +79,11 @@ def read_options(given: dict[str, Any]) -> Any:
 def file_argument(name: str, *, required: bool = True) -> Callable[..., Any]:
     """Declare a path argument; that it can be read is checked where it is read."""
     return click.argument(name, type=click.Path(path_type=Path), required=required)
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON object on stdout."""
+    from trivium.store import to_json
+
+    # ASCII only: nothing in a name can steer the terminal.
+    print(json.dumps(json.loads(to_json(value)), ensure_ascii=True, indent=1))

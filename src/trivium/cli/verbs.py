@@ -1,7 +1,6 @@
 """The verbs: each parses its options, calls one function below and prints what came back."""
 
 import csv
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,21 +9,19 @@ from typing import Any
 import click
 
 from trivium.cli.console import StageLines, echo, printable
-from trivium.cli.options import file_argument, read_options, reading
+from trivium.cli.gradients import gradients
+from trivium.cli.options import (
+    FORCE,
+    JSON,
+    PATH,
+    SEED,
+    file_argument,
+    print_json,
+    read_options,
+    reading,
+)
 
 __all__ = ["COMMANDS"]
-
-_PATH = click.Path(path_type=Path)
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-_SEED = click.option("--seed", type=int, default=0, show_default=True, help="Random seed.")
-_FORCE = click.option("--force", is_flag=True, help="Write over what is there.")
-
-
-def _print_json(value: Any) -> None:
-    from trivium.store import to_json
-
-    # ASCII only: nothing in a name can steer the terminal.
-    print(json.dumps(json.loads(to_json(value)), ensure_ascii=True, indent=1))
 
 
 def _command() -> list[str]:
@@ -36,7 +33,7 @@ def _finish(result: Any, as_json: bool, fail_on: tuple[Any, ...]) -> None:
     from trivium.cli.summary import print_summary
 
     if as_json:
-        _print_json(result.report)
+        print_json(result.report)
     else:
         print_summary(result)
     _apply(fail_on, result.report)
@@ -55,15 +52,15 @@ def _apply(gates: Sequence[Any], report: dict[str, Any]) -> None:
 @file_argument("data", required=False)
 @click.option("--label", metavar="COL", help="The column to predict.")
 @click.option("--metric", default="accuracy", show_default=True, help="Headline metric.")
-@click.option("--out", type=_PATH, metavar="DIR", help="The run's folder.")
+@click.option("--out", type=PATH, metavar="DIR", help="The run's folder.")
 @click.option("--folds", type=int, default=5, show_default=True, help="Cross-validation folds.")
 @click.option("--permutations", type=int, default=1000, show_default=True, help="Shifts tested.")
 @click.option("--text-encoder", default="hashed", show_default=True, help="How text is encoded.")
 @click.option("--keep", multiple=True, metavar="COL", help="Use COL although it is a leak.")
 @click.option("--fail-on", multiple=True, metavar="RULE", help="Exit 4 when RULE holds.")
-@_SEED
-@_FORCE
-@_JSON
+@SEED
+@FORCE
+@JSON
 @reading
 def audit(data: Path | None, as_json: bool, force: bool, out: Path | None, **given: Any) -> None:
     """Give a second opinion on a labelled table.
@@ -83,10 +80,10 @@ def audit(data: Path | None, as_json: bool, force: bool, out: Path | None, **giv
 
 @click.command()
 @click.option("--rows", type=int, default=1000, show_default=True, help="Rows to generate.")
-@click.option("--out", type=_PATH, default=Path("trivium-demo"), show_default=True, metavar="DIR")
-@_SEED
-@_FORCE
-@_JSON
+@click.option("--out", type=PATH, default=Path("trivium-demo"), show_default=True, metavar="DIR")
+@SEED
+@FORCE
+@JSON
 def demo(rows: int, out: Path, seed: int, force: bool, as_json: bool) -> None:
     """Generate a mixed table with planted truth, audit it, and grade the audit.
 
@@ -108,10 +105,10 @@ def demo(rows: int, out: Path, seed: int, force: bool, as_json: bool) -> None:
 @click.option("--fdr", type=float, default=0.05, show_default=True, help="False-discovery rate.")
 @click.option("--correction", default="bh", show_default=True, help="For that rate: bh or by.")
 @click.option("--keep", multiple=True, metavar="COL", help="Test COL although it is a leak.")
-@click.option("--plot", type=_PATH, metavar="FILE", help="Write the figure: .svg or .png.")
-@_SEED
-@_FORCE
-@_JSON
+@click.option("--plot", type=PATH, metavar="FILE", help="Write the figure: .svg or .png.")
+@SEED
+@FORCE
+@JSON
 @reading
 def depend(data: Path, plot: Path | None, force: bool, as_json: bool, **given: Any) -> None:
     """Test which columns of DATA depend on a target, on each other, or both.
@@ -144,7 +141,7 @@ def depend(data: Path, plot: Path | None, force: bool, as_json: bool, **given: A
     if plot is not None:
         write_plot(found, plot)
     if as_json:
-        _print_json(found.report)
+        print_json(found.report)
     else:
         print_dependence(found.report, plot)
     _apply(gates, found.report)
@@ -153,11 +150,11 @@ def depend(data: Path, plot: Path | None, force: bool, as_json: bool, **given: A
 @click.command()
 @file_argument("data")
 @click.option("--label", required=True, metavar="COL", help="The column to predict.")
-@click.option("--out", type=_PATH, required=True, metavar="DIR", help="The model's folder.")
+@click.option("--out", type=PATH, required=True, metavar="DIR", help="The model's folder.")
 @click.option("--text-encoder", default="hashed", show_default=True)
-@_SEED
-@_FORCE
-@_JSON
+@SEED
+@FORCE
+@JSON
 @reading
 def fit(data: Path, out: Path, force: bool, as_json: bool, **given: Any) -> None:
     """Fit the closed-form classifier on DATA and save the model."""
@@ -168,7 +165,7 @@ def fit(data: Path, out: Path, force: bool, as_json: bool, **given: Any) -> None
     with StageLines(quiet=as_json) as lines:
         summary = fit_only(options, out, lines, force=force)
     if as_json:
-        _print_json(summary)
+        print_json(summary)
     else:
         print_warnings(summary["warnings"])
         echo(
@@ -180,8 +177,8 @@ def fit(data: Path, out: Path, force: bool, as_json: bool, **given: Any) -> None
 @click.command()
 @file_argument("model")
 @file_argument("data")
-@click.option("--out", type=_PATH, metavar="FILE", help="CSV to write; printed without it.")
-@_FORCE
+@click.option("--out", type=PATH, metavar="FILE", help="CSV to write; printed without it.")
+@FORCE
 @reading
 def predict(model: Path, data: Path, out: Path | None, force: bool, **given: Any) -> None:
     """Predict DATA with a saved MODEL (or a run's folder): class and probabilities."""
@@ -209,7 +206,7 @@ def predict(model: Path, data: Path, out: Path | None, force: bool, **given: Any
 @file_argument("run")
 @click.option("--rows", required=True, metavar="N,N", help="Rows of the data, counted from 1.")
 @click.option("--top", type=click.IntRange(1, 1000), default=5, show_default=True)
-@_JSON
+@JSON
 def explain(run: Path, rows: str, top: int, as_json: bool) -> None:
     """Show the training rows that made a row's score, as an exact sum."""
     from trivium.audit import explain_run
@@ -219,7 +216,7 @@ def explain(run: Path, rows: str, top: int, as_json: bool) -> None:
         raise click.BadParameter(f"{rows!r} is not a list of row numbers such as 3,17")
     items = explain_run(run, [int(part) for part in rows.split(",")], top)
     if as_json:
-        _print_json(items)
+        print_json(items)
     else:
         print_explanations(items)
 
@@ -227,7 +224,7 @@ def explain(run: Path, rows: str, top: int, as_json: bool) -> None:
 @click.command()
 @file_argument("run")
 @file_argument("fixes")
-@_JSON
+@JSON
 def whatif(run: Path, fixes: Path, as_json: bool) -> None:
     """Say what the edited FIXES (fixes.csv of RUN) would change."""
     from trivium.audit import whatif as run_whatif
@@ -235,20 +232,20 @@ def whatif(run: Path, fixes: Path, as_json: bool) -> None:
 
     answer = run_whatif(run, fixes)
     if as_json:
-        _print_json(answer)
+        print_json(answer)
     else:
         print_whatif(answer)
 
 
 @click.command(name="list")
-@_JSON
+@JSON
 def list_(as_json: bool) -> None:
     """List kernels, feature maps, stages and metrics."""
     from trivium.audit import catalog
 
     found = catalog()
     if as_json:
-        _print_json(found)
+        print_json(found)
         return
     for room, entries in found.items():
         echo(room)
@@ -258,5 +255,5 @@ def list_(as_json: bool) -> None:
 
 COMMANDS: dict[str, click.Command] = {
     command.name or "": command
-    for command in (audit, demo, depend, explain, fit, list_, predict, whatif)
+    for command in (audit, demo, depend, explain, fit, gradients, list_, predict, whatif)
 }

@@ -1,0 +1,60 @@
+"""A figure as a file: refused before the work where it could not be written, written whole."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from trivium._core.checks import require
+from trivium._core.errors import ArgumentError, OutputError
+from trivium.store import atomic_write
+
+__all__ = ["check_figure", "write_figure"]
+
+_FORMATS = (".svg", ".png")
+
+
+def check_figure(verb: str, path: Path, *, force: bool) -> None:
+    """Refuse a figure that could not be written, before the work is done.
+
+    Raises:
+        ArgumentError: Neither an SVG nor a PNG.
+        MissingExtraError: matplotlib is not installed.
+        OutputError: The file is there.
+    """
+    if path.suffix.lower() not in _FORMATS:
+        raise ArgumentError(f"{verb}: --plot must end in .svg or .png; got {path.name!r}")
+    require("matplotlib", "plot", f"trivium {verb} --plot")
+    if path.exists() and not force:
+        raise OutputError(
+            f"{verb}: the figure must not exist yet",
+            where=str(path),
+            remedy="Add --force, or name another file.",
+            code="E-EXISTS",
+        )
+
+
+def write_figure(draw: Callable[[], Any], path: Path) -> None:
+    """Draw, and write the figure whole.
+
+    Args:
+        draw: Returns axes, or an array of them.
+        path: Where, `.svg` or `.png`.
+    """
+    import matplotlib as mpl
+
+    # The same seed gives the same bytes: no date, no random ids.
+    with mpl.rc_context({"svg.hashsalt": "trivium", "backend": "Agg"}):
+        figure = _figure(draw())
+        kind = path.suffix.lower().removeprefix(".")
+        file = io.BytesIO()
+        metadata = {"Date": None} if kind == "svg" else {"Software": None}
+        figure.savefig(file, format=kind, bbox_inches="tight", dpi=150, metadata=metadata)
+    atomic_write(path, file.getvalue())
+
+
+def _figure(axes: Any) -> Any:
+    """The figure of one axes or of an array of them."""
+    while not hasattr(axes, "get_figure"):
+        axes = axes.flat[0] if hasattr(axes, "flat") else axes[0]
+    return axes.get_figure(root=True)
