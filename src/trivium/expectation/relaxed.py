@@ -114,7 +114,7 @@ def relaxed_given(
         inner: Number of softened draws for each.
     """
     with torch.no_grad():
-        perturbed = gumbel_given(logits, drawn, (inner,))
+        perturbed = gumbel_given(logits.detach(), drawn, (inner,))
     follow = logits.masked_fill(logits == -torch.inf, 0.0)
     return softmax_at(perturbed + (follow - follow.detach()), temperature).mean(0)
 
