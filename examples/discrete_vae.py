@@ -6,7 +6,6 @@ to 0.2. The picture: digits, what their exact codes decode to, what codes of the
 
 import argparse
 from math import log
-from pathlib import Path
 
 import torch
 from sklearn.datasets import load_digits
@@ -58,7 +57,7 @@ def trained(x: Tensor, steps: int) -> Autoencoder:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--out", type=Path, help="a picture, .png")
+    parser.add_argument("--out", help="a picture, .png")
     arguments = parser.parse_args()
     torch.manual_seed(0)
     x = torch.from_numpy(load_digits().data).float() / 16

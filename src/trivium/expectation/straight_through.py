@@ -33,10 +33,12 @@ class StraightThrough(GradientEstimator):
       $\tfrac12 [\pi (g - g_D) + D (g - \pi \cdot g)]$, whose mean replaces each difference of f by
       Heun's rule: without bias for f quadratic in each draw, for any number of categories.
 
+    For $f = (z - 0.45)^2$ and $p = 0.2$, where the gradient is 0.016, order 1 gives -0.080 in the
+    mean, the wrong sign, and order 2 0.016; for $z^3$, 3 p and 3/2 times the gradient.
+
     Args:
         order: 1 or 2.
-        temperature: $\tau$: a number, a schedule, or a function of the step. For order 2 it should
-            be 1 or more; above 1 it trades bias for variance.
+        temperature: $\tau$: a number, a schedule, or a function of the step.
         rao: For order 2, k > 0: D inside J is replaced by the mean of k softened draws at
             temperature $\tau$ that share this D: less variance, some bias for quadratic f.
 
