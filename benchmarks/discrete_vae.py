@@ -113,14 +113,26 @@ def by_trivium(estimator, samples: int = 1) -> Loss:
     return loss
 
 
+def by_annealing(steps: int) -> Loss:
+    """Ours, with a temperature that goes down."""
+    temperature = Exponential(1.0, 0.3, steps)
+    inner = by_trivium(Relaxed(temperature))
+
+    def loss(model: Model, x: Tensor) -> Tensor:
+        found = inner(model, x)
+        temperature.step()
+        return found
+
+    return loss
+
+
 def contestants(steps: int) -> dict[str, Loss]:
     """Fresh ones: a schedule has a place."""
-    annealed = Relaxed(Exponential(1.0, 0.3, steps))
     return {
         BASE: by_torch(hard=False),
         "reinmax, τ = 1": by_reinmax(1.0),
         "Relaxed(1)": by_trivium(Relaxed(1.0)),
-        "Relaxed(Exponential(1, 0.3))": by_trivium(annealed),
+        "Relaxed(Exponential(1, 0.3))": by_annealing(steps),
         "Relaxed(1, rao=4)": by_trivium(Relaxed(1.0, rao=4)),
         "StraightThrough(1)": by_trivium(StraightThrough(1)),
         "StraightThrough(2)": by_trivium(StraightThrough(2)),
