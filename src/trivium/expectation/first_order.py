@@ -1,0 +1,116 @@
+"""What a biased gradient estimator shares: no second derivatives, and an f that can be followed."""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from trivium._core.errors import ArgumentError
+from trivium.expectation.problem import Problem
+
+__all__ = ["mean_through", "refuse_second"]
+
+
+def refuse_second(parameter: Float[Tensor, "*n"], estimator: str) -> Float[Tensor, "*n"]:
+    """Return the parameter; the gradient that reaches it cannot be differentiated again.
+
+    First derivatives stay as they are, by `backward` with or without `create_graph`, by
+    `torch.func.grad`, `vmap` and forward mode. A compiled graph is left alone: `torch.compile`
+    refuses second derivatives by itself.
+
+    Args:
+        parameter: What the distribution is made of.
+        estimator: Name for the error.
+
+    Raises:
+        ArgumentError: On the second derivative, out of the backward pass.
+
+    Example:
+        >>> import torch
+        >>> x = torch.tensor(2.0, requires_grad=True)
+        >>> (slope,) = torch.autograd.grad(refuse_second(x, "Relaxed") ** 2, x, create_graph=True)
+        >>> slope.backward()
+        Traceback (most recent call last):
+        ...
+        trivium._core.errors.ArgumentError: expect: Relaxed must be differentiated only once; ...
+    """
+    if torch.compiler.is_compiling():
+        return parameter
+    return _First.apply(parameter, estimator)  # type: ignore[no-untyped-call]
+
+
+class _First(torch.autograd.Function):
+    """Identity whose backward ends in `_Second`."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, estimator: str) -> Tensor:
+        return x.view_as(x)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, str], output: Tensor) -> None:
+        ctx.save_for_backward(inputs[0])
+        ctx.estimator = inputs[1]
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        # Handed x too: a constant gradient is to be refused as well.
+        saved = ctx.saved_tensors[0]
+        return _Second.apply(grad, saved, ctx.estimator), None  # type: ignore[no-untyped-call]
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, _: None) -> Tensor:
+        return tangent.view_as(tangent)
+
+
+class _Second(torch.autograd.Function):
+    """Identity in its first argument that refuses any derivative."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(grad: Tensor, x: Tensor, estimator: str) -> Tensor:
+        return grad.view_as(grad)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, str], output: Tensor) -> None:
+        ctx.estimator = inputs[2]
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, ...]:
+        raise _refusal(ctx.estimator)
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Tensor) -> Tensor:
+        raise _refusal(ctx.estimator)
+
+
+def _refusal(estimator: str) -> ArgumentError:
+    return ArgumentError(
+        f"expect: {estimator} must be differentiated only once; "
+        "its gradient is biased, and the derivative of it estimates nothing",
+        remedy="Score() and Exact() have derivatives of every order.",
+    )
+
+
+def mean_through(problem: Problem, z: Float[Tensor, "s *rest"], estimator: str) -> Tensor:
+    """Average f over samples that carry the gradient.
+
+    Args:
+        problem: The expectation.
+        z: Samples.
+        estimator: Name for the error.
+
+    Raises:
+        ArgumentError: The values do not depend on the samples differentiably.
+    """
+    values = problem.values(z)
+    if z.requires_grad and not values.requires_grad:
+        raise ArgumentError(
+            f"expect: f must be a differentiable function of its samples for {estimator}; "
+            "got values without a gradient",
+            remedy="Score() takes any f.",
+        )
+    return values.mean(0)
