@@ -1,0 +1,193 @@
+"""Every gradient estimator keeps the laws on all it serves; planted wrong ones are caught."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from torch.distributions import (
+    Bernoulli,
+    Categorical,
+    Exponential,
+    Independent,
+    Normal,
+    OneHotCategorical,
+    Poisson,
+)
+
+from trivium._core.errors import ArgumentError
+from trivium._core.families import members
+from trivium.expectation import Exact, GradientEstimator, Score, expect
+from trivium.testing.estimator_laws import (
+    ESTIMATOR_LAWS,
+    GradientCase,
+    check_gradient_estimator,
+)
+
+PAIR = torch.tensor([0.4, -0.8])
+CLASSES = torch.tensor([[0.4, -0.8, 0.1], [0.3, 0.9, -0.5]])
+TABLE = torch.tensor([0.2, -1.0, 1.5], dtype=torch.float64)
+
+
+def rows(z):
+    return (z.double() + 0.3).square() * torch.tensor([1.0, 2.0], dtype=torch.float64)
+
+
+def mixed(z):
+    return (z[..., 0] - 0.45) ** 2 + z[..., 0] * z[..., 1]
+
+
+def deviations(theta):
+    return Normal(theta[..., 0], theta[..., 1].exp())
+
+
+def joint_mean(theta):
+    mean, variance = theta[..., 0], (2 * theta[..., 1]).exp()
+    squares = (mean[..., 0] - 0.45) ** 2 + variance[..., 0]
+    return squares + mean[..., 0] * mean[..., 1]
+
+
+CASES = {
+    "bernoulli": GradientCase(lambda t: Bernoulli(logits=t), rows, PAIR),
+    "coupled bernoulli": GradientCase(lambda t: Bernoulli(logits=t), mixed, PAIR),
+    "joint bernoulli": GradientCase(
+        lambda t: Independent(Bernoulli(logits=t), 1),
+        mixed,
+        PAIR,
+        lambda t: expect(mixed, Bernoulli(logits=t), Exact()),
+    ),
+    "categorical": GradientCase(lambda t: Categorical(logits=t), rows, CLASSES),
+    "one-hot": GradientCase(
+        lambda t: OneHotCategorical(logits=t), lambda z: rows(z @ TABLE), CLASSES
+    ),
+    "coupled one-hot": GradientCase(
+        lambda t: OneHotCategorical(logits=t), lambda z: mixed(z @ TABLE), CLASSES
+    ),
+    "normal": GradientCase(
+        deviations,
+        lambda z: z**3 - z,
+        torch.tensor([0.5, -0.3]),
+        lambda t: t[:, 0] ** 3 + 3 * t[:, 0] * (2 * t[:, 1]).exp() - t[:, 0],
+    ),
+    "coupled normal": GradientCase(
+        deviations, mixed, torch.tensor([[0.5, -0.3], [0.2, 0.1]]), joint_mean
+    ),
+    "poisson": GradientCase(
+        lambda t: Poisson(t.exp()),
+        lambda z: z.square(),
+        PAIR[:1],
+        lambda t: t.exp() * (t.exp() + 1),
+    ),
+    "exponential": GradientCase(
+        lambda t: Exponential(t.exp()), lambda z: z.square(), PAIR[:1], lambda t: 2 * (-2 * t).exp()
+    ),
+}
+EXAMPLES = [
+    example
+    for member in members("trivium.expectation", GradientEstimator)
+    for example in member.examples()
+]
+
+
+def serves(estimator, case):
+    """Whether it takes the case; if not, it says so with an error of ours."""
+    try:
+        case.value(estimator, case.leaf(1))
+    except ArgumentError:
+        return False
+    return True
+
+
+PAIRS = [
+    pytest.param(estimator, case, id=f"{estimator!r}-{name}")
+    for estimator in EXAMPLES
+    for name, case in CASES.items()
+    if serves(estimator, case)
+]
+
+
+@pytest.mark.parametrize(("estimator", "case"), PAIRS)
+def test_estimator_keeps_the_laws(estimator, case):
+    for law in ESTIMATOR_LAWS:
+        law(estimator, case)
+
+
+def test_every_estimator_is_held_to_something():
+    held = {repr(param.values[0]) for param in PAIRS}
+    assert held == {repr(example) for example in EXAMPLES}
+
+
+@dataclass(frozen=True)
+class Wrong(GradientEstimator):
+    """A score function with one mistake."""
+
+    mistake: str = "none"
+
+    @property
+    def orders(self):
+        return 1 if self.mistake == "second derivative unrefused" else 3
+
+    @property
+    def unbiased(self):
+        return self.mistake != "biased of order 3"
+
+    @classmethod
+    def examples(cls):
+        return (cls(),)
+
+    def serves(self, problem):
+        return ""
+
+    def estimate(self, problem):
+        z = problem.draw()
+        values = problem.values(z)
+        if self.mistake == "unseeded":
+            values = values + np.random.default_rng().normal() * 1e-9
+        if self.mistake == "f detached":
+            values = values.detach()
+        logs = problem.log_prob(z, values.ndim - 1)
+        if self.mistake == "log-probabilities of all rows":
+            logs = logs + (logs.sum(1, keepdim=True) - logs)
+        change = logs - logs.detach()
+        weights = 1 + change if self.mistake == "first order only" else change.exp()
+        base = values.detach().mean(0) if self.mistake == "own sample" else 1.0
+        if self.mistake == "others of none":
+            base = (values.sum(0) - values).detach() / (len(values) - 1)
+        found = weights * values + (1 - weights) * base
+        if self.mistake == "baseline not put back":
+            found = weights * (values - base)
+        if self.mistake == "sum over samples":
+            found = 2 * found - found.detach()
+        if self.mistake == "mean over rows":
+            return found.mean()
+        found = found.mean(0)
+        return found.float() if self.mistake == "float32" else found
+
+
+@pytest.mark.parametrize(
+    ("mistake", "message"),
+    [
+        ("first order only", "derivative 2 has the mean"),
+        ("own sample", "derivative 1 has the mean"),
+        ("baseline not put back", "the value has the mean"),
+        ("sum over samples", "derivative 1 has the mean"),
+        ("f detached", "the derivative by what f uses has the mean"),
+        ("log-probabilities of all rows", "a row has a slope"),
+        ("second derivative unrefused", "declares orders = 1 and returns a second"),
+        ("biased of order 3", "a biased estimator must declare orders = 1"),
+        ("mean over rows", "a row has a slope|must have the shape"),
+        ("unseeded", "one seed gave two answers"),
+        ("float32", "a float64 value came as"),
+        ("others of none", "declares least_samples = 1, and with so few"),
+    ],
+)
+def test_a_mistake_is_caught(mistake, message):
+    case = CASES["coupled bernoulli"]
+    with pytest.raises(AssertionError, match=message):
+        check_gradient_estimator(Wrong(mistake), case.distribution, case.f, case.theta)
+
+
+def test_the_right_one_passes():
+    case = CASES["coupled bernoulli"]
+    check_gradient_estimator(Wrong(), case.distribution, case.f, case.theta)
+    check_gradient_estimator(Score(), case.distribution, case.f, case.theta)
