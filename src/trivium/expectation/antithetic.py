@@ -17,6 +17,7 @@ from torch.distributions import (
     Normal,
     StudentT,
 )
+from torch.nn.functional import logsigmoid
 
 from trivium._core.errors import ArgumentError
 from trivium.expectation.baseline import Baseline, Draws, baseline_of
@@ -102,12 +103,12 @@ def _(distribution: Bernoulli, pairs: int) -> OpposedPair:
     # In float64: a float32 uniform and its complement are not equally fine near 0.
     u = torch.rand((pairs, *p.shape), dtype=torch.float64, device=p.device)
     first, second = (u < p).to(p), (1 - u < p).to(p)
-    one = distribution.log_prob(torch.ones_like(p))
-    zero = distribution.log_prob(torch.zeros_like(p))
     # (p_theta - p) / min(p, 1 - p), from the logarithm of the rarer outcome: exact for any logit.
-    rarer = torch.where(p < 0.5, one, zero)
-    slope = torch.where(p < 0.5, 1.0, -1.0).to(p) * torch.expm1(rarer - rarer.detach())
-    change = (first - second) * slope
+    logits = distribution.logits
+    one_is_rarer = logits.detach() < 0
+    rarer = logsigmoid(torch.where(one_is_rarer, logits, -logits))
+    sign = torch.where(one_is_rarer, first - second, second - first)
+    change = sign * torch.expm1(rarer - rarer.detach())
     return OpposedPair(torch.cat([first, second]), torch.log1p(torch.cat([change, -change])))
 
 

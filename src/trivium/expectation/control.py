@@ -78,6 +78,9 @@ def controlled_score(problem: Problem, control: Control, baseline: Baseline) -> 
         ArgumentError: c is no differentiable function of z.
         ShapeError: c has another shape than f.
 
+    Cost: f three times, twice with a backward, with `Relaxed`; f seven times with `Rebar`; f once
+    with a module, which is called six times.
+
     Source:
         Tucker et al., REBAR (2017); Grathwohl, Choi, Wu, Roeder and Duvenaud, Backpropagation
         through the void (2018).

@@ -24,7 +24,8 @@ def local_score(problem: Problem) -> Float[Tensor, "*lead"]:
     $\sum_k \nabla p_i(k) f(z_{i \to k})$. The weights let the sum telescope from p to $p_\theta$,
     so that derivatives of every order are right.
 
-    Cost: $s (1 + K r)$ evaluations of f that couples r draws, in calls of 4 million numbers.
+    Cost: $s (1 + K r)$ evaluations of f that couples r draws, in calls of 4 million numbers; where
+    f has parameters its graph is kept for all of them.
 
     Source:
         Titsias and Lázaro-Gredilla, Local expectation gradients for black box variational

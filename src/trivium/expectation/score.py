@@ -43,7 +43,8 @@ class Score(GradientEstimator):
             without weights; it can *raise* the variance. `"leave-one-out"`: the mean of the other
             samples of the row. `"mode"`, `"centre"`: f at the mode, at the mean (one more call).
             `"none"`. Or something to call without arguments for a value that fits lead; a module's
-            parameters are fitted to f by least squares along with the gradient.
+            parameters are fitted to f by least squares along with the gradient. With pairs it
+            leaves out both members, with a control it is that of what the control leaves of f.
         coupling: How the samples hang together. `"independent"`. `"antithetic"`: opposed pairs,
             for Bernoulli (DisARM) and what is symmetric about a location. `"distinct"`: without
             replacement, for classes; exact where samples reach the number of classes; its baseline
@@ -75,7 +76,8 @@ class Score(GradientEstimator):
     Source:
         Williams, Machine Learning 8 (1992); Greensmith, Bartlett and Baxter, JMLR 5 (2004),
         theorem 8, for the optimal baseline; Foerster et al., DiCE (2018), and Mao et al. (2019) for
-        the surrogate.
+        the surrogate. For coupling, control and local: `antithetic_score`, `distinct_score`,
+        `controlled_score`, `local_score`.
     """
 
     baseline: Baseline = "optimal"

@@ -55,25 +55,23 @@ def set_probabilities(
 
     Source: Kool, van Hoof and Welling (2020), appendix B, whose sum over orders this is.
     """
-    p = chosen.double().clamp_min(_TINY)
+    p = chosen.double().clamp_min(_TINY).movedim(-1, 0).contiguous()  # rows last: whole rows move
     rest = rest.double()
     size = chosen.shape[-1]
-    layers = [torch.ones_like(p[..., :1])]
+    layers = [torch.ones_like(p[:1])]
     for members in range(1, size + 1):
         taken, left = _kept(_tables, size, members)
-        weights = p[..., taken.to(p.device)]
-        below = layers[-1][..., left.to(p.device)]
-        layers.append((weights * below).sum(-1) / (rest[..., None] + weights.sum(-1)))
+        weights = p[taken.to(p.device)]
+        below = layers[-1][left.to(p.device)]
+        layers.append((weights * below).sum(1) / (rest + weights.sum(1)))
     # Combinations come in lexical order: the one without class s is number k - 1 - s from the top.
-    without = layers[-2].flip(-1)
+    whole, without = layers[-1][0], layers[-2].flip(0).movedim(0, -1)
     if size == 1:
-        return SetProbabilities(layers[1][..., 0], without, without[..., None])
+        return SetProbabilities(whole, without, without[..., None])
     pairs = _kept(_pair_table, size).to(p.device)
-    two = layers[-3].flip(-1)[..., pairs]
+    two = layers[-3].flip(0)[pairs].movedim((0, 1), (-2, -1))
     eye = torch.eye(size, dtype=torch.bool, device=p.device)
-    return SetProbabilities(
-        layers[-1][..., 0], without, torch.where(eye, without[..., None, :], two)
-    )
+    return SetProbabilities(whole, without, torch.where(eye, without[..., None, :], two))
 
 
 def _kept(table: Callable[..., Any], *sizes: int) -> Any:
