@@ -22,6 +22,7 @@ from trivium.testing.estimator_laws import (
     ESTIMATOR_LAWS,
     GradientCase,
     check_gradient_estimator,
+    mean_bound,
 )
 
 PAIR = torch.tensor([0.4, -0.8])
@@ -119,8 +120,9 @@ def test_estimator_keeps_the_laws(estimator, case):
 def test_four_standard_errors_at_200_000_draws(estimator, case):
     """The figure promised: value and every derivative declared, of order 1 to 3.
 
-    About 1,000 coordinates are looked at: for a fresh seed one of them is beyond 4 standard errors
-    with probability .06 at most, of the right members; the seed is fixed.
+    The seed is fixed. For a fresh one, of the 1,100 coordinates looked at some right one may well
+    be further away, as the third derivatives over unbounded variables have long tails; the laws
+    above have a bound that allows for them.
     """
     rows = 200_000 // max(2, estimator.least_samples)
     large = replace(case, rows=rows)
@@ -220,3 +222,24 @@ def test_the_right_one_passes():
     case = CASES["coupled bernoulli"]
     check_gradient_estimator(Wrong(), case.distribution, case.f, case.theta)
     check_gradient_estimator(Score(), case.distribution, case.f, case.theta)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["coupled bernoulli", "normal", "poisson", "exponential"])
+def test_the_bound_accuses_no_right_estimator(name):
+    """100 seeds at level .01 over all coordinates of each of three orders, tails long or short.
+
+    One of them may fail with probability .01, independently: 10 or more of 300 would be one seed
+    in a thousand; a z-test at the same level had about 25 on the exponential.
+    """
+    case = CASES[name]
+    one = case.leaf(1)
+    exact = list(slopes_of(case.truth(one), one, 3))
+    accused = 0
+    for seed in range(100):
+        torch.manual_seed(seed)
+        leaf = case.leaf(case.rows)
+        value = expect(case.f, case.distribution(leaf), Score("none"), samples=2)
+        for found, right in zip(slopes_of(value, leaf, 3), exact, strict=True):
+            accused += bool(((found.mean(0) - right[0]).abs() > mean_bound(found, 0.01)).any())
+    assert accused < 10
