@@ -1,5 +1,6 @@
 """What a biased gradient estimator shares: no second derivatives, and an f that can be followed."""
 
+import inspect
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 from trivium._core.errors import ArgumentError
 from trivium.expectation.problem import Problem
 
-__all__ = ["mean_through", "refuse_first", "refuse_second"]
+__all__ = ["know_signature", "mean_through", "refuse_first", "refuse_second"]
 
 
 _BIASED = "its gradient is biased, and the derivative of it estimates nothing"
@@ -74,17 +75,21 @@ class _First(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, str], output: Tensor) -> None:
         ctx.save_for_backward(inputs[0])
+        ctx.save_for_forward(inputs[0])
         ctx.rule = inputs[1]
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        if not torch.is_grad_enabled():  # nothing is recorded that could be differentiated
+            return grad, None
         # Handed x too: a constant gradient is to be refused as well.
         saved = ctx.saved_tensors[0]
         return _Second.apply(grad, saved, ctx.rule), None  # type: ignore[no-untyped-call]
 
     @staticmethod
-    def jvp(ctx: Any, tangent: Tensor, _: None) -> Tensor:
-        return tangent.view_as(tangent)
+    def jvp(ctx: Any, tangent: Tensor, _: Any) -> Tensor:
+        saved = ctx.saved_tensors[0]
+        return _Second.apply(tangent, saved, ctx.rule)  # type: ignore[no-untyped-call]
 
 
 class _Second(torch.autograd.Function):
@@ -101,12 +106,21 @@ class _Second(torch.autograd.Function):
         ctx.rule = inputs[2]
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, ...]:
+    def backward(ctx: Any, *grads: Any) -> tuple[Tensor, ...]:
         raise _refusal(ctx.rule)
 
     @staticmethod
-    def jvp(ctx: Any, *tangents: Tensor) -> Tensor:
+    def jvp(ctx: Any, *tangents: Any) -> Tensor:
         raise _refusal(ctx.rule)
+
+
+def know_signature(function: type[torch.autograd.Function]) -> None:
+    """Keep the signature of `forward`, which `apply` would work out again on every call."""
+    function.forward.__signature__ = inspect.signature(function.forward)  # type: ignore[attr-defined]
+
+
+know_signature(_First)
+know_signature(_Second)
 
 
 def _refusal(rule: str) -> ArgumentError:

@@ -1,5 +1,7 @@
 """Gumbel noise: exact draws of a categorical as an argmax, and the noise behind a given draw."""
 
+import math
+
 import torch
 from jaxtyping import Float, Int
 from torch import Size, Tensor
@@ -57,9 +59,12 @@ def gumbel_max(
 
     Source: Gumbel (1954); Maddison, Tarlow and Minka, A* sampling (2014).
     """
-    check_logits("gumbel_max", logits)
+    _check_kind("gumbel_max", logits)
     with torch.no_grad():
-        return (logits + gumbel_noise((*shape, *logits.shape), logits)).argmax(-1)
+        perturbed = logits + gumbel_noise((*shape, *logits.shape), logits)
+    if not _readably_finite(perturbed.amax(-1)):
+        check_logits("gumbel_max", logits)
+    return perturbed.argmax(-1)
 
 
 def gumbel_given(
@@ -114,19 +119,11 @@ def check_logits(caller: str, logits: Tensor) -> None:
     Raises:
         ArgumentError: No category, or a row that is all -inf or has NaN or +inf.
     """
-    if not logits.ndim or not logits.shape[-1] or not logits.is_floating_point():
-        raise ArgumentError(
-            f"{caller}: logits must be real numbers with an axis of categories; "
-            f"got {logits.dtype} of shape {tuple(logits.shape)}"
-        )
-    if torch.compiler.is_compiling():
-        return
+    _check_kind(caller, logits)
     top = logits.detach().amax(-1)
-    try:
-        fine = bool(torch.isfinite(top).all())
-    except RuntimeError:  # inside vmap values cannot be read
+    if _readably_finite(top):
         return
-    if fine:
+    if bool(torch.isfinite(top).all()):  # only their sum was too large
         return
     row = tuple(int(i) for i in (~torch.isfinite(top)).nonzero()[0])
     value = float(top[row])
@@ -138,3 +135,21 @@ def check_logits(caller: str, logits: Tensor) -> None:
         f"row {row} {found}",
         remedy="Drop such rows, or leave one category unmasked in each.",
     )
+
+
+def _check_kind(caller: str, logits: Tensor) -> None:
+    if not logits.ndim or not logits.shape[-1] or not logits.is_floating_point():
+        raise ArgumentError(
+            f"{caller}: logits must be real numbers with an axis of categories; "
+            f"got {logits.dtype} of shape {tuple(logits.shape)}"
+        )
+
+
+def _readably_finite(values: Tensor) -> bool:
+    """Whether their sum is finite; yes where it cannot be read, in a compiled graph and in vmap."""
+    if torch.compiler.is_compiling():
+        return True
+    try:
+        return math.isfinite(values.sum())
+    except RuntimeError:
+        return True

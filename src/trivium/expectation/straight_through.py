@@ -2,14 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from trivium._core.checks import check_number
 from trivium._core.errors import ArgumentError
 from trivium.expectation.estimator import GradientEstimator
-from trivium.expectation.first_order import mean_through, refuse_second
+from trivium.expectation.first_order import know_signature, mean_through, refuse_second
 from trivium.expectation.gumbel import gumbel_max
 from trivium.expectation.one_hot import from_one_hot, one_hot_logits, why_not_one_hot
 from trivium.expectation.problem import Problem
@@ -31,10 +33,12 @@ class StraightThrough(GradientEstimator):
       $\tfrac12 [\pi (g - g_D) + D (g - \pi \cdot g)]$, whose mean replaces each difference of f by
       Heun's rule: without bias for f quadratic in each draw, for any number of categories.
 
+    For $f = (z - 0.45)^2$ and $p = 0.2$, where the gradient is 0.016, order 1 gives -0.080 in the
+    mean, the wrong sign, and order 2 0.016; for $z^3$, 3 p and 3/2 times the gradient.
+
     Args:
         order: 1 or 2.
-        temperature: $\tau$: a number, a schedule, or a function of the step. For order 2 it should
-            be 1 or more; above 1 it trades bias for variance.
+        temperature: $\tau$: a number, a schedule, or a function of the step.
         rao: For order 2, k > 0: D inside J is replaced by the mean of k softened draws at
             temperature $\tau$ that share this D: less variance, some bias for quadratic f.
 
@@ -99,7 +103,7 @@ class StraightThrough(GradientEstimator):
         if self.order == 1:
             z = softmax_through(hot, logits, float(temperature))
         else:
-            within = hot
+            within = None
             if self.rao:
                 within = relaxed_given(logits.detach(), drawn, float(temperature), self.rao)
             z = heun_through(hot, logits, float(temperature), within)
@@ -109,32 +113,69 @@ class StraightThrough(GradientEstimator):
 def softmax_through(
     hot: Float[Tensor, "*s k"], logits: Float[Tensor, "*batch k"], temperature: float = 1.0
 ) -> Float[Tensor, "*s k"]:
-    """Return the one-hot draws with the gradient of softmax(logits / temperature)."""
-    soft = softmax_at(logits, temperature)
+    """Return the one-hot draws with the gradient of softmax(logits / temperature).
+
+    Args:
+        hot: The draws.
+        logits: Normalized.
+        temperature: Of the softmax.
+    """
+    soft = logits.exp() if temperature == 1 else softmax_at(logits, temperature)
     return hot + (soft - soft.detach())
 
 
 def heun_through(
-    hot: Float[Tensor, "*s k"],
+    hot: Float[Tensor, "s *batch k"],
     logits: Float[Tensor, "*batch k"],
     temperature: float = 1.0,
-    within: Float[Tensor, "*s k"] | None = None,
-) -> Float[Tensor, "*s k"]:
+    within: Float[Tensor, "s *batch k"] | None = None,
+) -> Float[Tensor, "s *batch k"]:
     r"""Return the one-hot draws with the gradient of ReinMax.
 
     Args:
         hot: D.
-        logits: o.
+        logits: o, normalized.
         temperature: $\tau$.
         within: What stands for D in the Jacobian; D itself by default.
     """
     known = logits.detach()
-    p = known.softmax(-1)
-    middle = hot if within is None else within
-    middle = (0.5 * (softmax_at(known, temperature) + middle)).to(p.dtype)
-    follow = logits.masked_fill(known == -float("inf"), 0.0)
-    d = follow - follow.detach()  # zero, with the gradient of the logits
-    # J is symmetric: J(p) d has J(p) g for its gradient.
-    first = p * d - p * (p * d).sum(-1, keepdim=True)
-    second = middle * d - middle * (middle * d).sum(-1, keepdim=True)
-    return hot + (2 * second - 0.5 * first)
+    p = known.exp()
+    soft = p if temperature == 1 else softmax_at(known, temperature)
+    twice = soft + (hot if within is None else within.to(hot.dtype))
+    if torch.compiler.is_compiling():  # it does not trace functions with a forward mode
+        follow = logits.masked_fill(known == -torch.inf, 0.0)
+        return hot + _turned(follow - follow.detach(), p, twice)
+    return _Heun.apply(logits, hot, p, twice)  # type: ignore[no-untyped-call]
+
+
+class _Heun(torch.autograd.Function):
+    """The draws; the Jacobian, symmetric, serves both modes and costs nothing until it is used."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(logits: Tensor, hot: Tensor, p: Tensor, twice: Tensor) -> Tensor:
+        return hot.view_as(hot)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs[2:])
+        ctx.save_for_forward(*inputs[2:])
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+        return _turned(grad, *ctx.saved_tensors).sum(0), None, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Tensor:
+        return _turned(tangent, *ctx.saved_tensors)
+
+
+know_signature(_Heun)
+
+
+def _turned(v: Tensor, p: Tensor, twice: Tensor) -> Tensor:
+    """$2 J(m) v - J(p) v / 2$ with m = twice / 2."""
+    middle = (twice * v).sum(-1, keepdim=True)
+    mean = (p * v).sum(-1, keepdim=True)
+    return twice * (v - 0.5 * middle) - 0.5 * p * (v - mean)
