@@ -62,7 +62,7 @@ def antithetic_score(problem: Problem, baseline: Baseline) -> Float[Tensor, "*le
         ArgumentError: An odd number of samples.
 
     Source:
-        Dong, Mnih and Tucker, DisARM (2020); Yin et al., Probabilistic best subset selection by
+        Dong, Mnih and Tucker, DisARM (2020); Yin et al., Probabilistic best subset selection via
         gradient-based optimization (2020), for U2G. The weights of higher orders are ours.
     """
     if problem.samples % 2:

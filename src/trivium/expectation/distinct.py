@@ -36,7 +36,7 @@ def distinct_score(problem: Problem) -> Float[Tensor, "*lead"]:
 
     Source:
         Kool, van Hoof and Welling, Estimating gradients for discrete random variables by sampling
-        without replacement (2020), equations 8, 11 and 19.
+        without replacement (2020): the unordered set estimator with its built-in baseline.
     """
     parts = factors(problem)
     classes_of: Any = parts.distribution

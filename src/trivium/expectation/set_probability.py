@@ -53,7 +53,7 @@ def set_probabilities(
 
     Cost: time $O(2^k k)$ for each row; memory $\binom{k}{k/2} k / 2$ numbers: 44 KB at k = 12.
 
-    Source: Kool, van Hoof and Welling (2020), appendix B, whose sum over orders this is.
+    Source: Kool, van Hoof and Welling (2020) for p(S) as a sum over orders; the recursion is ours.
     """
     p = chosen.double().clamp_min(_TINY).movedim(-1, 0).contiguous()  # rows last: whole rows move
     rest = rest.double()

@@ -69,7 +69,7 @@ def test_bernoulli_pairs_are_exact_to_the_third_order(baseline, joint, monkeypat
 
 
 def test_first_derivative_is_disarm():
-    """Equation 8 of Dong, Mnih and Tucker, draw by draw."""
+    """The estimator of Dong, Mnih and Tucker, draw by draw."""
     logits = torch.linspace(-3, 3, 7, dtype=torch.float64, requires_grad=True)
     weights = torch.arange(7, dtype=torch.float64)
     seen = []
