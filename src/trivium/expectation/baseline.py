@@ -26,16 +26,22 @@ class Draws:
         problem: The expectation.
         z: Samples.
         values: f of each, `(s, *lead)`, without a gradient.
+        paired: Whether sample i and sample i + s/2 were drawn together.
     """
 
     problem: Problem
     z: Any
     values: Float[Tensor, "s *lead"]
+    paired: bool = False
 
     @property
     def n_lead(self) -> int:
         """Number of axes of a value."""
         return self.values.ndim - 1
+
+    def tied(self, found: Float[Tensor, "s *lead"]) -> Float[Tensor, "s *lead"]:
+        """Sum over the samples that a baseline for the one at hand must leave out."""
+        return found + found.roll(len(found) // 2, 0) if self.paired else found
 
 
 def check_baseline(caller: str, value: Any) -> Baseline:
@@ -71,25 +77,27 @@ def baseline_of(kind: Baseline, draws: Draws) -> Float[Tensor, "#s *lead"]:
 
 
 def _pooled(draws: Draws, weights: Float[Tensor, "s *lead"]) -> Float[Tensor, "s *lead"]:
-    r"""$\sum w f / \sum w$ over all samples of all rows but the one at hand; 0 where it is alone.
+    r"""$\sum w f / \sum w$ over the samples of all rows but the one at hand and its pair; else 0.
 
     One number for the whole batch: from the few samples of one row the ratio is too noisy to help.
     """
     total, products = weights.sum(), (weights * draws.values).sum()
-    rest = total - weights
-    found = (products - weights * draws.values) / rest.clamp_min(torch.finfo(rest.dtype).tiny)
+    rest = total - draws.tied(weights)
+    found = (products - draws.tied(weights * draws.values)) / rest.clamp_min(
+        torch.finfo(rest.dtype).tiny
+    )
     # Rounding of a difference of sums is not evidence.
     return torch.where(rest > 1e-6 * total, found, torch.zeros_like(found))
 
 
 def _own_row(draws: Draws) -> Float[Tensor, "s *lead"]:
-    count = len(draws.values)
-    if count < 2:
+    count, own = len(draws.values), 2 if draws.paired else 1
+    if count <= own:
         raise ArgumentError(
-            f"expect: baseline 'leave-one-out' must have at least 2 samples; got {count}",
+            f"expect: baseline 'leave-one-out' must have at least {2 * own} samples; got {count}",
             remedy="Raise samples, or pool over rows with baseline='optimal'.",
         )
-    return (draws.values.sum(0) - draws.values) / (count - 1)
+    return (draws.values.sum(0) - draws.tied(draws.values)) / (count - own)
 
 
 def _at_a_point(kind: str, draws: Draws) -> Float[Tensor, "1 *lead"]:

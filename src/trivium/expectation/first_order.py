@@ -10,10 +10,15 @@ from torch import Tensor
 from trivium._core.errors import ArgumentError
 from trivium.expectation.problem import Problem
 
-__all__ = ["know_signature", "mean_through", "refuse_second"]
+__all__ = ["know_signature", "mean_through", "refuse_first", "refuse_second"]
 
 
-def refuse_second(parameter: Float[Tensor, "*n"], estimator: str) -> Float[Tensor, "*n"]:
+_BIASED = "its gradient is biased, and the derivative of it estimates nothing"
+
+
+def refuse_second(
+    parameter: Float[Tensor, "*n"], estimator: str, because: str = _BIASED
+) -> Float[Tensor, "*n"]:
     """Return the parameter; the gradient that reaches it cannot be differentiated again.
 
     First derivatives stay as they are, by `backward` with or without `create_graph`, by
@@ -23,6 +28,7 @@ def refuse_second(parameter: Float[Tensor, "*n"], estimator: str) -> Float[Tenso
     Args:
         parameter: What the distribution is made of.
         estimator: Name for the error.
+        because: Why, for the error.
 
     Raises:
         ArgumentError: On the second derivative, out of the backward pass.
@@ -38,7 +44,23 @@ def refuse_second(parameter: Float[Tensor, "*n"], estimator: str) -> Float[Tenso
     """
     if torch.compiler.is_compiling():
         return parameter
-    return _First.apply(parameter, estimator)  # type: ignore[no-untyped-call]
+    rule = f"{estimator} must be differentiated only once; {because}"
+    return _First.apply(parameter, rule)  # type: ignore[no-untyped-call]
+
+
+def refuse_first(parameter: Float[Tensor, "*n"], rule: str) -> Float[Tensor, "*n"]:
+    """Return the parameter; no gradient may reach it, in `torch.func` transforms neither.
+
+    Args:
+        parameter: What an estimator cannot differentiate.
+        rule: For the error: what must be.
+
+    Raises:
+        ArgumentError: On the first derivative, out of the backward pass.
+    """
+    if torch.compiler.is_compiling():
+        return parameter
+    return _Second.apply(parameter, parameter.detach(), rule)  # type: ignore[no-untyped-call]
 
 
 class _First(torch.autograd.Function):
@@ -47,14 +69,14 @@ class _First(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(x: Tensor, estimator: str) -> Tensor:
+    def forward(x: Tensor, rule: str) -> Tensor:
         return x.view_as(x)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, str], output: Tensor) -> None:
         ctx.save_for_backward(inputs[0])
         ctx.save_for_forward(inputs[0])
-        ctx.estimator = inputs[1]
+        ctx.rule = inputs[1]
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
@@ -62,12 +84,12 @@ class _First(torch.autograd.Function):
             return grad, None
         # Handed x too: a constant gradient is to be refused as well.
         saved = ctx.saved_tensors[0]
-        return _Second.apply(grad, saved, ctx.estimator), None  # type: ignore[no-untyped-call]
+        return _Second.apply(grad, saved, ctx.rule), None  # type: ignore[no-untyped-call]
 
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor, _: Any) -> Tensor:
         saved = ctx.saved_tensors[0]
-        return _Second.apply(tangent, saved, ctx.estimator)  # type: ignore[no-untyped-call]
+        return _Second.apply(tangent, saved, ctx.rule)  # type: ignore[no-untyped-call]
 
 
 class _Second(torch.autograd.Function):
@@ -76,20 +98,20 @@ class _Second(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(grad: Tensor, x: Tensor, estimator: str) -> Tensor:
+    def forward(grad: Tensor, x: Tensor, rule: str) -> Tensor:
         return grad.view_as(grad)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, str], output: Tensor) -> None:
-        ctx.estimator = inputs[2]
+        ctx.rule = inputs[2]
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> tuple[Tensor, ...]:
-        raise _refusal(ctx.estimator)
+        raise _refusal(ctx.rule)
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Tensor:
-        raise _refusal(ctx.estimator)
+        raise _refusal(ctx.rule)
 
 
 def know_signature(function: type[torch.autograd.Function]) -> None:
@@ -101,11 +123,9 @@ know_signature(_First)
 know_signature(_Second)
 
 
-def _refusal(estimator: str) -> ArgumentError:
+def _refusal(rule: str) -> ArgumentError:
     return ArgumentError(
-        f"expect: {estimator} must be differentiated only once; "
-        "its gradient is biased, and the derivative of it estimates nothing",
-        remedy="Score() and Exact() have derivatives of every order.",
+        f"expect: {rule}", remedy="Score() and Exact() have derivatives of every order."
     )
 
 

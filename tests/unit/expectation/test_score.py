@@ -119,3 +119,25 @@ def test_bad_baselines_are_named():
     two = Bernoulli(logits=torch.zeros(2, requires_grad=True))
     with pytest.raises(ShapeError, match=r"a value for each of \(2,\); got shape \(3,\)"):
         expect(lambda z: z, two, Score(lambda: torch.zeros(3)))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"coupling": "sorted"}, "coupling must be one of 'independent', 'antithetic', 'distinct'"),
+        ({"local": 1}, "local must be True or False; got 1"),
+        ({"local": True, "coupling": "distinct"}, "only one of coupling='distinct' and local=True"),
+        ({"control": nn.Tanh(), "coupling": "antithetic"}, "only one of coupling='antithetic' and"),
+        ({"local": True, "baseline": "mean"}, "baseline must be left out with local=True"),
+        ({"coupling": "distinct", "baseline": "mode"}, "baseline must be left out with coupling="),
+    ],
+)
+def test_choices_that_exclude_each_other_are_named(arguments, message):
+    with pytest.raises(ArgumentError, match=message):
+        Score(**arguments)
+
+
+def test_few_samples_are_named():
+    pair, row = Score(coupling="antithetic"), Score("leave-one-out", coupling="antithetic")
+    assert [s.least_samples for s in (Score(), Score("leave-one-out"), pair, row)] == [1, 2, 2, 4]
+    assert [Score(coupling="distinct").least_samples, Score(local=True).least_samples] == [2, 1]

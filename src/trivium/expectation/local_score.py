@@ -1,0 +1,57 @@
+"""The score gradient of one draw at a time, over all its alternatives."""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.distributions import Bernoulli, Categorical, OneHotCategorical
+
+from trivium.expectation.factors import factor_of, factors
+from trivium.expectation.problem import Problem
+from trivium.expectation.replaced import values_replaced
+
+__all__ = ["cannot_be_local", "local_score"]
+
+
+def local_score(problem: Problem) -> Float[Tensor, "*lead"]:
+    r"""Local expectation gradient: each coupled draw is summed over all K values, given the others.
+
+    $$f(z) + \sum_i \Bigl( \prod_{j < i} w_j \Bigr) \sum_k (p_\theta(z_i = k) - p(z_i = k))
+    f(z_{i \to k}), \quad w_j = p_\theta(z_j) / p(z_j)$$
+
+    The first derivative is the exact one of every draw given the others,
+    $\sum_k \nabla p_i(k) f(z_{i \to k})$. The weights let the sum telescope from p to $p_\theta$,
+    so that derivatives of every order are right.
+
+    Cost: $s (1 + K r)$ evaluations of f that couples r draws, in calls of 4 million numbers; where
+    f has parameters its graph is kept for all of them.
+
+    Source:
+        Titsias and Lázaro-Gredilla, Local expectation gradients for black box variational
+        inference (2015). The weights are ours.
+    """
+    parts = factors(problem)
+    z = problem.draw()
+    values = problem.values(z)
+    n_lead = values.ndim - 1
+    support = parts.distribution.enumerate_support(expand=True)
+    others = support[:, None].expand(len(support), *z.shape)
+    found = values_replaced(problem, parts, z, others, n_lead)
+
+    draws = parts.reduced(n_lead)
+    lead = parts.batch[:n_lead]
+    probs = parts.distribution.log_prob(support).exp().reshape(len(support), 1, *lead, draws)
+    change = (probs - probs.detach()).movedim(-1, 0)
+    each = (change * found).sum(1)  # (draws, s, *lead)
+    logs = parts.distribution.log_prob(z).reshape(len(z), *lead, draws).movedim(-1, 0)
+    steps = logs - logs.detach()
+    weights = torch.cat([torch.zeros_like(steps[:1]), steps[:-1]]).cumsum(0).exp()
+    return (values + (weights * each).sum(0)).mean(0)
+
+
+def cannot_be_local(distribution: Any) -> str:
+    """Return why alternatives cannot be listed, or an empty string."""
+    if isinstance(factor_of(distribution), Bernoulli | Categorical | OneHotCategorical):
+        return ""
+    return "local=True is for Bernoulli, Categorical and OneHotCategorical"
