@@ -188,14 +188,17 @@ def factor_null(
     widths = [width] if widths is None else list(widths)
     owner = torch.repeat_interleave(torch.arange(len(widths)), torch.tensor(widths))
     per_order = rank * (n + width) * features.element_size() + 8 * n + 1
-    found = []
+    owner = owner.to(values.device)
+    # Made at once: small results between large buffers would keep the heap from being used again.
+    found = values.new_zeros(len(widths), orders.count + 1)
+    done = 0
     for tile in orders.tiles(max(1, _TILE_BYTES // per_order)):
         index = torch.from_numpy(np.ascontiguousarray(tile.T)).to(values.device)
         moved = values[index.reshape(-1)].reshape(n, len(tile) * rank)
         squares = (centered @ moved).square_().reshape(width, len(tile), rank).sum(-1)
-        total = torch.zeros(len(widths), len(tile), dtype=squares.dtype, device=squares.device)
-        found.append(total.index_add_(0, owner.to(squares.device), squares))
-    return torch.cat(found, 1) / n**2
+        found[:, done : done + len(tile)].index_add_(0, owner, squares)
+        done += len(tile)
+    return found.div_(n**2)
 
 
 def exceedances(

@@ -124,7 +124,7 @@ def fit_cell(name: str, who: str, seed: int, widths: tuple) -> dict:
 
 def run(arguments: argparse.Namespace) -> None:
     """Fill the file; contestants interleaved within a seed."""
-    board = Board.open("bottleneck", quick=arguments.quick, fresh=arguments.fresh)
+    board = Board.open("hsic_bottleneck", quick=arguments.quick, fresh=arguments.fresh)
     code = fingerprint("_core", "dependence", "kernel", "moment")
     seeds = 2 if arguments.quick else SEEDS
     names = [name for name in NAMES if not arguments.only or name in arguments.only]
@@ -142,7 +142,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 def table(quick: bool) -> str:
     """Return the benchmark's Markdown."""
-    path = RESULTS / f"bottleneck{'-quick' if quick else ''}.json"
+    path = RESULTS / f"hsic_bottleneck{'-quick' if quick else ''}.json"
     known = json.loads(path.read_text())["cells"]
     text = "# Layers trained by HSIC, without back-propagation\n\n"
     for name, title in NAMES.items():
@@ -183,7 +183,7 @@ def main() -> None:
     one_thread()
     if not arguments.table:
         run(arguments)
-    publish("bottleneck", table(arguments.quick), quick=arguments.quick)
+    publish("hsic_bottleneck", table(arguments.quick), quick=arguments.quick)
 
 
 if __name__ == "__main__":
