@@ -78,7 +78,7 @@ def _step_up(caller: str, p_values: ArrayLike, factor: float) -> NDArray[np.floa
     steps = values[order] * (factor * len(values)) / ranks
     result = np.empty_like(values)
     result[order] = np.minimum(1.0, np.minimum.accumulate(steps))
-    return result
+    return np.maximum(result, values)  # p * m / m can round to below p
 
 
 CORRECTIONS = {"bh": benjamini_hochberg, "by": benjamini_yekutieli}
