@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from trivium._core.errors import ArgumentError, ShapeError
+from trivium.expectation.groups import group_size, middle
 from trivium.expectation.problem import Problem
 from trivium.expectation.score_norm import squared_score
 
@@ -51,7 +52,7 @@ def check_baseline(caller: str, value: Any) -> Baseline:
 
 
 def baseline_of(kind: Baseline, draws: Draws) -> Float[Tensor, "#s *lead"]:
-    """Return b for each sample, never depending on that sample itself.
+    """Return b for each sample, never depending on that sample or on those drawn with it.
 
     Raises:
         ArgumentError: `"leave-one-out"` with one sample, or a distribution without mode or mean.
@@ -75,35 +76,45 @@ def _pooled(draws: Draws, weights: Float[Tensor, "s *lead"]) -> Float[Tensor, "s
 
     One number for the whole batch: from the few samples of one row the ratio is too noisy to help.
     """
+    own, own_products = _group_sum(draws, weights), _group_sum(draws, weights * draws.values)
     total, products = weights.sum(), (weights * draws.values).sum()
-    rest = total - weights
-    found = (products - weights * draws.values) / rest.clamp_min(torch.finfo(rest.dtype).tiny)
+    rest = total - own
+    found = (products - own_products) / rest.clamp_min(torch.finfo(rest.dtype).tiny)
     # Rounding of a difference of sums is not evidence.
     return torch.where(rest > 1e-6 * total, found, torch.zeros_like(found))
 
 
 def _own_row(draws: Draws) -> Float[Tensor, "s *lead"]:
-    count = len(draws.values)
-    if count < 2:
+    count, together = len(draws.values), group_size(draws.problem.distribution)
+    if count <= together:
         raise ArgumentError(
-            f"expect: baseline 'leave-one-out' must have at least 2 samples; got {count}",
+            f"expect: baseline 'leave-one-out' must have at least {2 * together} samples; "
+            f"got {count}",
             remedy="Raise samples, or pool over rows with baseline='optimal'.",
         )
-    return (draws.values.sum(0) - draws.values) / (count - 1)
+    return (draws.values.sum(0) - _group_sum(draws, draws.values)) / (count - together)
+
+
+def _group_sum(draws: Draws, x: Float[Tensor, "s *lead"]) -> Float[Tensor, "s *lead"]:
+    """The sum over each sample and those drawn with it."""
+    together = group_size(draws.problem.distribution)
+    if together == 1:
+        return x
+    return x.unflatten(0, (-1, together)).sum(1).repeat_interleave(together, 0)
 
 
 def _at_a_point(kind: str, draws: Draws) -> Float[Tensor, "1 *lead"]:
     """The value at the likeliest or at the mean sample: one more call of f."""
     name = "mode" if kind == "mode" else "mean"
     try:
-        point = getattr(draws.problem.distribution, name)
+        point = middle(draws.problem.distribution, name)
     except NotImplementedError as error:
         raise ArgumentError(
             f"expect: baseline {kind!r} must have a distribution with a {name}; "
             f"got {type(draws.problem.distribution).__name__}"
         ) from error
     with torch.no_grad():
-        return draws.problem.values(point.detach()[None], 1)
+        return draws.problem.values(point, 1)
 
 
 def _called(baseline: Callable[[], Any], draws: Draws) -> Float[Tensor, "#s *lead"]:
