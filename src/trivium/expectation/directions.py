@@ -14,7 +14,7 @@ from trivium.expectation.virtual import FactoredTensor
 __all__ = ["DenseDirections", "Directions", "FactoredDirections", "draw_directions"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Directions(ABC):
     """What n members add to one tensor, in units of the deviation.
 
@@ -52,7 +52,7 @@ class Directions(ABC):
         return found.repeat_interleave(2, 0) if self.paired else found
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class DenseDirections(Directions):
     """A full tensor for each direction.
 
@@ -84,7 +84,7 @@ class DenseDirections(Directions):
         return self._signed(self.u.flatten(1) @ delta.flatten())
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FactoredDirections(Directions):
     r"""$u = B A^\top / \sqrt r$ for a matrix: mean 0, covariance I, symmetric, but not normal.
 

@@ -156,14 +156,14 @@ class Perturb(Distribution):
         constant = -self.event_shape[0] * math.log(self.std * math.sqrt(2 * math.pi))
         total = torch.full((len(value),), constant, device=first.device)
         for name, tensor in self.tensors.items():
-            found = value.directions[name]
+            found, delta = value.directions[name], tensor - tensor.detach()
+            delta = delta.to(torch.promote_types(delta.dtype, torch.float32)) / self.std
             if isinstance(found, DenseDirections):
-                # (z − θ)/std = u − delta/std, where delta is 0 and has the gradient of θ.
-                delta = (tensor - tensor.detach()).to(found.u.dtype) / self.std
-                total = total - found.squared() / 2 + found.along(delta) - delta.square().sum() / 2
+                # (z − θ)/std = u − delta, where delta is 0 and has the gradient of θ / std.
+                term = found.along(delta) - (found.squared() + delta.square().sum()) / 2
             else:
-                delta = _once(tensor - tensor.detach()).to(found.squared().dtype)
-                total = total + found.along(delta / self.std)
+                term = found.along(_once(delta))
+            total = total + term.to(total.device)
         return total
 
     def __repr__(self) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -58,7 +58,7 @@ def run_with(module: nn.Module, tensors: Mapping[str, Tensor], task: Callable[[]
         torch.backends.mha.set_fastpath_enabled(fused)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Population:
     """Members θ + std u of a perturbation, one for each sample; the module itself is untouched.
 
@@ -88,7 +88,12 @@ class Population:
     directions: Mapping[str, Directions]
     std: float
     members: int
-    module: nn.Module | None = field(default=None, repr=False)
+    module: nn.Module | None = None
+
+    def __repr__(self) -> str:
+        """Say how many members of what."""
+        what = "tensors" if self.module is None else type(self.module).__name__
+        return f"Population({self.members} of {what}, std={self.std:g})"
 
     def __len__(self) -> int:
         return self.members

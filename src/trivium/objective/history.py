@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import UninitializedParameter
 
 from trivium._core.errors import ArgumentError, DataError
 from trivium.objective.seeded import NOISE_BLOCK, seeded_noise, stretches
@@ -84,9 +85,34 @@ def _checked(move: Any) -> Move:
     return found
 
 
-def moved_parameters(module: nn.Module) -> dict[str, Tensor]:
-    """Return the parameters that require a gradient, each once, without a gradient."""
-    return {n: p.detach() for n, p in module.named_parameters() if p.requires_grad}
+def moved_parameters(module: nn.Module, names: Sequence[str] | None = None) -> dict[str, Tensor]:
+    """Return the parameters that require a gradient, each once, without a gradient.
+
+    Args:
+        module: The module.
+        names: Only these, by their own name or that of a submodule.
+
+    Raises:
+        ArgumentError: A name that is not there, a lazy parameter, or none at all.
+    """
+    known = {n: p for n, p in module.named_parameters() if p.requires_grad}
+    found: dict[str, Tensor] = {}
+    for wanted in [""] if names is None else names:
+        here = {n: p for n, p in known.items() if not wanted or f"{n}.".startswith(f"{wanted}.")}
+        if not here:
+            what = f"{wanted!r}" if wanted else "something to train"
+            raise ArgumentError(
+                f"ZerothOrderStep: module must have {what}; got no such parameter that requires a "
+                "gradient"
+            )
+        found |= here
+    for name, value in found.items():
+        if isinstance(value, UninitializedParameter):
+            raise ArgumentError(
+                f"ZerothOrderStep: {name} must have a shape; got a lazy parameter",
+                remedy="Run the module once first.",
+            )
+    return {name: found[name].detach() for name in known if name in found}
 
 
 def replay(module: nn.Module, history: History, chunk: int = _CHUNK) -> None:
@@ -105,14 +131,15 @@ def replay(module: nn.Module, history: History, chunk: int = _CHUNK) -> None:
 
     Cost: time k p for k pairs and p parameters; memory `chunk`.
     """
-    tensors = moved_parameters(module)
-    shapes = tuple((name, tuple(tensor.shape)) for name, tensor in tensors.items())
-    if shapes != history.shapes:
-        differ = sorted({str(pair) for pair in set(shapes) ^ set(history.shapes)})
-        raise ArgumentError(
-            f"replay: module must have the parameters of the history; got {', '.join(differ[:4])} "
-            "on one side only"
-        )
+    known = {name: parameter.detach() for name, parameter in module.named_parameters()}
+    for name, shape in history.shapes:
+        if name not in known or tuple(known[name].shape) != shape:
+            got = f"shape {tuple(known[name].shape)}" if name in known else "none of this name"
+            raise ArgumentError(
+                f"replay: module must have the parameters of the history; got {got} for {name} "
+                f"{shape}"
+            )
+    tensors = {name: known[name] for name, _ in history.shapes}
     make_moves(tensors, history.moves, chunk)
 
 

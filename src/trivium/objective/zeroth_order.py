@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import UninitializedParameter
 
 from trivium._core.checks import check_number
 from trivium._core.errors import ArgumentError, DataError
@@ -39,6 +38,9 @@ class ZerothOrderStep:
         directions: k, directions for each step, two evaluations each.
         seed: Names the whole run; a fresh one by default.
         chunk: Entries of a weight made at a time.
+        names: Train only these parameters, named as in `named_parameters` or by a submodule. The
+            loss must reach them through `module`: what another module holds as well stays still
+            there.
 
     Raises:
         ArgumentError: An argument breaks its rule; no parameter to train.
@@ -73,12 +75,14 @@ class ZerothOrderStep:
         *,
         seed: int | None = None,
         chunk: int = 2**18,
+        names: Sequence[str] | None = None,
     ) -> None:
         if not isinstance(module, nn.Module):
             raise ArgumentError(
                 f"ZerothOrderStep: module must be a torch module; got {type(module).__name__}"
             )
         self.module = module
+        self.names = None if names is None else tuple(names)
         self.std = float(check_number("ZerothOrderStep", "std", std, "positive"))
         self.lr = lr
         self._rate()
@@ -179,16 +183,4 @@ class ZerothOrderStep:
         return float(check_number("ZerothOrderStep", "lr", value, "positive"))
 
     def _tensors(self) -> dict[str, Tensor]:
-        tensors = moved_parameters(self.module)
-        for name, tensor in tensors.items():
-            if isinstance(tensor, UninitializedParameter):
-                raise ArgumentError(
-                    f"ZerothOrderStep: {name} must have a shape; got a lazy parameter",
-                    remedy="Run the module once first.",
-                )
-        if not tensors:
-            raise ArgumentError(
-                "ZerothOrderStep: module must have something to train; got no parameter that "
-                "requires a gradient"
-            )
-        return tensors
+        return moved_parameters(self.module, self.names)
