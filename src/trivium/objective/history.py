@@ -18,7 +18,7 @@ from trivium.objective.seeded import NOISE_BLOCK, seeded_noise, stretches
 __all__ = ["History", "Move", "moved_parameters", "replay"]
 
 Move = tuple[tuple[int, float], ...]
-_CHUNK = 2**18
+_CHUNK = 2**16
 _FORMAT = "trivium zeroth-order history 1"
 
 

@@ -74,7 +74,7 @@ class ZerothOrderStep:
         directions: int = 1,
         *,
         seed: int | None = None,
-        chunk: int = 2**18,
+        chunk: int = 2**16,
         names: Sequence[str] | None = None,
     ) -> None:
         if not isinstance(module, nn.Module):

@@ -1,0 +1,86 @@
+"""Skip reading: a gate that is open or shut for each word, trained without its gradient.
+
+Texts of twelve words out of twenty; only two of the words matter (which of them comes more often is
+the label), and each word that is read costs. The gate is a step, so no gradient passes it. The
+hybrid: Adam trains the reader on what is read; a zeroth-order step trains the gates on the loss
+and the cost; in turn, each with its own learning rate.
+"""
+
+import argparse
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from trivium.objective import Alternate, ZerothOrderStep
+
+WORDS, COST = 20, 0.5  # the cost of reading everything, in nats
+
+
+class Reader(nn.Module):
+    """A gate for each word; the sum of what was read; an answer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = nn.Embedding(WORDS, 1)
+        self.look = nn.Embedding(WORDS, 16)
+        self.answer = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 2))
+        nn.init.constant_(self.gate.weight, 0.1)  # at first everything is read
+
+    def forward(self, text: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits and the share of words read."""
+        is_open = (self.gate(text)[..., 0] > 0).float()
+        return self.answer((is_open[..., None] * self.look(text)).sum(1)), is_open.mean()
+
+
+def texts(count: int) -> tuple[Tensor, Tensor]:
+    text = torch.randint(0, WORDS, (count, 12))
+    return text, ((text == 0).sum(1) > (text == 1).sum(1)).long()
+
+
+def train(steps: int) -> tuple[Reader, list[tuple[int, float, float]]]:
+    torch.manual_seed(0)
+    reader, test = Reader(), texts(5000)
+    adam = torch.optim.Adam([*reader.look.parameters(), *reader.answer.parameters()], lr=5e-3)
+    gates = ZerothOrderStep(reader, std=0.1, lr=0.05, directions=8, seed=0, names=["gate"])
+    both, seen = Alternate(adam, gates), []
+    for step in range(steps + 1):
+        if step % 20 == 0:
+            with torch.no_grad():
+                logits, read = reader(test[0])
+            seen.append((step, float((logits.argmax(1) == test[1]).float().mean()), float(read)))
+        batch = texts(128)
+        both.step(partial(value, reader, batch, 0.0), partial(value, reader, batch, COST))
+    return reader, seen
+
+
+def value(reader: Reader, batch: tuple[Tensor, Tensor], cost: float) -> Tensor:
+    logits, read = reader(batch[0])
+    return cross_entropy(logits, batch[1]) + cost * read
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--out", type=Path, help="a picture, .png or .svg")
+    arguments = parser.parse_args()
+    reader, seen = train(60 if arguments.quick else 600)
+    for step, right, read in seen[::3]:
+        print(f"step {step:4d}: {right:6.1%} right, {read:6.1%} of the words read")
+    print("gates open:", (reader.gate.weight[:, 0] > 0).nonzero()[:, 0].tolist(), "; needed: 0, 1")
+    if arguments.out:
+        from matplotlib.figure import Figure
+
+        axes = (figure := Figure(figsize=(5.5, 3.2), layout="constrained")).subplots()
+        steps, right, read = zip(*seen, strict=True)
+        axes.plot(steps, right, label="right")
+        axes.plot(steps, read, label="words read (a tenth matter)")
+        axes.set(xlabel="step", ylim=(0, 1.05))
+        axes.legend(frameon=False)
+        figure.savefig(arguments.out, dpi=120)
+
+
+if __name__ == "__main__":
+    main()
