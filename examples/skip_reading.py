@@ -1,14 +1,12 @@
 """Skip reading: a gate that is open or shut for each word, trained without its gradient.
 
-Texts of twelve words out of twenty; only two of the words matter (which of them comes more often is
-the label), and each word that is read costs. The gate is a step, so no gradient passes it. The
-hybrid: Adam trains the reader on what is read; a zeroth-order step trains the gates on the loss
-and the cost; in turn, each with its own learning rate.
+Texts of twelve words out of twenty; which of two words comes more often is the label, and each word
+read costs. The gate is a step: no gradient passes it. Adam trains the reader on what is read, a
+zeroth-order step the gates on loss and cost; in turn, each with its own learning rate.
 """
 
 import argparse
 from functools import partial
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -24,8 +22,7 @@ class Reader(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.gate = nn.Embedding(WORDS, 1)
-        self.look = nn.Embedding(WORDS, 16)
+        self.gate, self.look = nn.Embedding(WORDS, 1), nn.Embedding(WORDS, 16)
         self.answer = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 2))
         nn.init.constant_(self.gate.weight, 0.1)  # at first everything is read
 
@@ -35,8 +32,8 @@ class Reader(nn.Module):
         return self.answer((is_open[..., None] * self.look(text)).sum(1)), is_open.mean()
 
 
-def texts(count: int) -> tuple[Tensor, Tensor]:
-    text = torch.randint(0, WORDS, (count, 12))
+def texts(n: int) -> tuple[Tensor, Tensor]:
+    text = torch.randint(0, WORDS, (n, 12))
     return text, ((text == 0).sum(1) > (text == 1).sum(1)).long()
 
 
@@ -48,9 +45,8 @@ def train(steps: int) -> tuple[Reader, list[tuple[int, float, float]]]:
     both, seen = Alternate(adam, gates), []
     for step in range(steps + 1):
         if step % 20 == 0:
-            with torch.no_grad():
-                logits, read = reader(test[0])
-            seen.append((step, float((logits.argmax(1) == test[1]).float().mean()), float(read)))
+            logits, read = reader(test[0])
+            seen.append((step, float((logits.argmax(1) == test[1]).float().mean()), read.item()))
         batch = texts(128)
         both.step(partial(value, reader, batch, 0.0), partial(value, reader, batch, COST))
     return reader, seen
@@ -64,21 +60,19 @@ def value(reader: Reader, batch: tuple[Tensor, Tensor], cost: float) -> Tensor:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--out", type=Path, help="a picture, .png or .svg")
+    parser.add_argument("--out", help="a picture, .png or .svg")
     arguments = parser.parse_args()
     reader, seen = train(60 if arguments.quick else 600)
     for step, right, read in seen[::3]:
-        print(f"step {step:4d}: {right:6.1%} right, {read:6.1%} of the words read")
+        print(f"step {step:3d}: {right:6.1%} right, {read:6.1%} of the words read")
     print("gates open:", (reader.gate.weight[:, 0] > 0).nonzero()[:, 0].tolist(), "; needed: 0, 1")
     if arguments.out:
         from matplotlib.figure import Figure
 
         axes = (figure := Figure(figsize=(5.5, 3.2), layout="constrained")).subplots()
-        steps, right, read = zip(*seen, strict=True)
-        axes.plot(steps, right, label="right")
-        axes.plot(steps, read, label="words read (a tenth matter)")
+        lines = axes.plot([step for step, *_ in seen], [both for _, *both in seen])
+        axes.legend(lines, ["right", "words read (a tenth matter)"], frameon=False)
         axes.set(xlabel="step", ylim=(0, 1.05))
-        axes.legend(frameon=False)
         figure.savefig(arguments.out, dpi=120)
 
 
