@@ -10,7 +10,6 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from trivium.objective import Alternate, ZerothOrderStep
 
@@ -47,14 +46,14 @@ def train(steps: int) -> tuple[Reader, list[tuple[int, float, float]]]:
         if step % 20 == 0:
             logits, read = reader(test[0])
             seen.append((step, float((logits.argmax(1) == test[1]).float().mean()), read.item()))
-        batch = texts(128)
-        both.step(partial(value, reader, batch, 0.0), partial(value, reader, batch, COST))
+        loss = partial(value, reader, texts(128))
+        both.step(loss, partial(loss, COST))
     return reader, seen
 
 
-def value(reader: Reader, batch: tuple[Tensor, Tensor], cost: float) -> Tensor:
+def value(reader: Reader, batch: tuple[Tensor, Tensor], cost: float = 0.0) -> Tensor:
     logits, read = reader(batch[0])
-    return cross_entropy(logits, batch[1]) + cost * read
+    return nn.functional.cross_entropy(logits, batch[1]) + cost * read
 
 
 def main() -> None:
@@ -69,10 +68,10 @@ def main() -> None:
     if arguments.out:
         from matplotlib.figure import Figure
 
-        axes = (figure := Figure(figsize=(5.5, 3.2), layout="constrained")).subplots()
+        figure = Figure(figsize=(5.5, 3.2), layout="constrained")
+        axes = figure.subplots(subplot_kw={"xlabel": "step", "ylim": (0, 1.05)})
         lines = axes.plot([step for step, *_ in seen], [both for _, *both in seen])
         axes.legend(lines, ["right", "words read (a tenth matter)"], frameon=False)
-        axes.set(xlabel="step", ylim=(0, 1.05))
         figure.savefig(arguments.out, dpi=120)
 
 

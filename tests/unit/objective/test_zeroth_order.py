@@ -165,6 +165,20 @@ def test_only_some_parameters():
     assert same_bits(again, module.state_dict())
 
 
+def test_a_run_that_stopped_goes_on_with_the_same_bits():
+    whole, start = small().eval(), small().eval()
+    straight = ZerothOrderStep(whole, 0.01, 0.05, directions=2, seed=4)
+    for _ in range(5):
+        straight.step(loss_of(whole))
+    replay(start, History(straight.history.shapes, straight.history.moves[:2]))
+    again = ZerothOrderStep(start, 0.01, 0.05, directions=2, seed=4)
+    again.history = History(straight.history.shapes, straight.history.moves[:2])
+    for _ in range(3):
+        again.step(loss_of(start))
+    assert same_bits(start, whole.state_dict())
+    assert again.history == straight.history
+
+
 def test_step_is_the_estimate():
     """One step on a linear f: θ moves by −lr (g·u) u, with the value of f at θ returned."""
     weight = nn.Linear(5, 1, bias=False).double()
