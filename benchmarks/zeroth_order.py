@@ -11,6 +11,7 @@ import argparse
 import json
 from collections.abc import Callable
 from functools import partial
+from importlib.metadata import version
 from typing import Any
 
 import torch
@@ -126,6 +127,7 @@ POPULATIONS = {
 def run_population(arguments: argparse.Namespace, board: Board) -> None:
     """Contestants interleaved; each cell the least of a few calls after two to warm up."""
     code = fingerprint(*ROOMS)
+    board.cell("peers", lambda: {name: version(name) for name in ("evotorch", "torcheggroll")})
     tasks: dict[str, Callable[[], Any]] = {}
 
     def cell(who: str, repeats: int) -> dict:
@@ -407,7 +409,8 @@ def time_table(known: dict) -> str:
                 rows.append([who, f"{cpu * 1e3:.2f}", f"{cpu / unit:.3f}"])
         text += markdown([f"{MEMBERS} members, batch {BATCH}: {head}", "CPU ms", "of vmap"], rows)
         text += "\n"
-    return text + "Asked: at most 0.12 at rank 1.\n\n"
+    peers = ", ".join(f"{name} {known['peers'][name]}" for name in ("evotorch", "torcheggroll"))
+    return text + f"Asked: at most 0.12 at rank 1. {peers}.\n\n"
 
 
 def calibration_table(known: dict) -> str:

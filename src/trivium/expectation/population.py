@@ -119,7 +119,8 @@ class Population:
         try:
             with _attention_that_batches(next(iter(self.tensors.values())).device):
                 return vmap(one, randomness="different")(parts)
-        except RuntimeError:  # what vmap cannot do; a fault of the module's own is raised again
+        # What vmap cannot follow or return; a fault of the module's own is raised again.
+        except (RuntimeError, ValueError):
             return _stacked([one(_slice(parts, k)) for k in range(self.members)])
 
     def each(self, f: Callable[[Any], Any]) -> Float[Tensor, " n"]:
@@ -228,4 +229,4 @@ def _stacked(outputs: list[Any]) -> Any:
         return {key: _stacked([output[key] for output in outputs]) for key in first}
     if isinstance(first, list | tuple):
         return type(first)(_stacked(list(column)) for column in zip(*outputs, strict=True))
-    return outputs
+    return None if first is None else outputs

@@ -15,7 +15,7 @@ from torch.nn.parameter import UninitializedParameter
 from trivium._core.errors import ArgumentError, DataError
 from trivium.objective.seeded import NOISE_BLOCK, seeded_noise, stretches
 
-__all__ = ["History", "Move", "moved_parameters", "replay"]
+__all__ = ["History", "Move", "make_moves", "moved_parameters", "replay"]
 
 Move = tuple[tuple[int, float], ...]
 _CHUNK = 2**16

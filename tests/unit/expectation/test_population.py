@@ -86,6 +86,16 @@ def test_tied_weights_and_nested_outputs():
         assert torch.allclose(together["pair"][1][k], alone["pair"][1], atol=1e-5)
 
 
+def test_outputs_that_are_no_tensors():
+    torch.manual_seed(0)
+    x = torch.randn(2, 3, 8)
+    attention = nn.MultiheadAttention(8, 2, batch_first=True)
+    z = Perturb(attention, 0.1).sample(FOUR)
+    found, weights = z(x, x, x, need_weights=False)
+    assert weights is None
+    assert torch.allclose(found, z(x, x, x)[0], atol=1e-5)
+
+
 def test_pairs_are_neighbours():
     layer = nn.Linear(3, 2)
     for rank in (None, 1):
