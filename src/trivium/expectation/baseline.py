@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from trivium._core.errors import ArgumentError, ShapeError
+from trivium.expectation.groups import group_size, middle
 from trivium.expectation.problem import Problem
 from trivium.expectation.score_norm import squared_score
 
@@ -41,7 +42,16 @@ class Draws:
 
     def tied(self, found: Float[Tensor, "s *lead"]) -> Float[Tensor, "s *lead"]:
         """Sum over the samples that a baseline for the one at hand must leave out."""
-        return found + found.roll(len(found) // 2, 0) if self.paired else found
+        if self.paired:
+            return found + found.roll(len(found) // 2, 0)
+        if self.together == 1:
+            return found
+        return found.unflatten(0, (-1, self.together)).sum(1).repeat_interleave(self.together, 0)
+
+    @property
+    def together(self) -> int:
+        """How many samples are drawn together."""
+        return 2 if self.paired else group_size(self.problem.distribution)
 
 
 def check_baseline(caller: str, value: Any) -> Baseline:
@@ -57,7 +67,7 @@ def check_baseline(caller: str, value: Any) -> Baseline:
 
 
 def baseline_of(kind: Baseline, draws: Draws) -> Float[Tensor, "#s *lead"]:
-    """Return b for each sample, never depending on that sample itself.
+    """Return b for each sample, never depending on that sample or on those drawn with it.
 
     Raises:
         ArgumentError: `"leave-one-out"` with one sample, or a distribution without mode or mean.
@@ -91,7 +101,7 @@ def _pooled(draws: Draws, weights: Float[Tensor, "s *lead"]) -> Float[Tensor, "s
 
 
 def _own_row(draws: Draws) -> Float[Tensor, "s *lead"]:
-    count, own = len(draws.values), 2 if draws.paired else 1
+    count, own = len(draws.values), draws.together
     if count <= own:
         raise ArgumentError(
             f"expect: baseline 'leave-one-out' must have at least {2 * own} samples; got {count}",
@@ -104,14 +114,14 @@ def _at_a_point(kind: str, draws: Draws) -> Float[Tensor, "1 *lead"]:
     """The value at the likeliest or at the mean sample: one more call of f."""
     name = "mode" if kind == "mode" else "mean"
     try:
-        point = getattr(draws.problem.distribution, name)
+        point = middle(draws.problem.distribution, name)
     except NotImplementedError as error:
         raise ArgumentError(
             f"expect: baseline {kind!r} must have a distribution with a {name}; "
             f"got {type(draws.problem.distribution).__name__}"
         ) from error
     with torch.no_grad():
-        return draws.problem.values(point.detach()[None], 1)
+        return draws.problem.values(point, 1)
 
 
 def _called(baseline: Callable[[], Any], draws: Draws) -> Float[Tensor, "#s *lead"]:
