@@ -1,7 +1,6 @@
 """Pairs of draws that lean opposite ways."""
 
 from dataclasses import dataclass
-from functools import singledispatch
 from typing import Any
 
 import torch
@@ -19,6 +18,7 @@ from torch.distributions import (
 )
 from torch.nn.functional import logsigmoid
 
+from trivium._core.by_type import ByType
 from trivium._core.errors import ArgumentError
 from trivium.expectation.baseline import Baseline, Draws, baseline_of
 from trivium.expectation.factors import factor_of, factors, summed_behind
@@ -87,7 +87,7 @@ def cannot_oppose(distribution: Distribution) -> str:
     )
 
 
-@singledispatch
+@ByType
 def opposed(distribution: Any, pairs: int) -> OpposedPair:
     """Draw opposed pairs.
 
@@ -97,7 +97,7 @@ def opposed(distribution: Any, pairs: int) -> OpposedPair:
     raise ArgumentError(f"expect: {cannot_oppose(distribution)}")
 
 
-@opposed.register
+@opposed.register(Bernoulli)
 def _(distribution: Bernoulli, pairs: int) -> OpposedPair:
     p = distribution.probs.detach()
     # In float64: a float32 uniform and its complement are not equally fine near 0.

@@ -11,7 +11,7 @@ from torch.distributions import Distribution
 
 from trivium._core.errors import ArgumentError, ShapeError
 
-__all__ = ["Listed", "check_logits"]
+__all__ = ["Listed", "check_item_logits"]
 
 _MOST = 50_000  # objects that one may still list; 8! permutations are fewer
 
@@ -82,7 +82,7 @@ class Listed(Distribution, ABC):
         return Size(sample_shape if isinstance(sample_shape, Sequence) else (sample_shape,))
 
 
-def check_logits(caller: str, logits: Any, validate_args: bool | None, least: int = 1) -> None:
+def check_item_logits(caller: str, logits: Any, validate_args: bool | None, least: int = 1) -> None:
     """Refuse logits that weigh nothing: not real, NaN, +inf, or too many masked by -inf.
 
     Raises:

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import singledispatch
 from typing import Any
 
 import torch
@@ -19,6 +18,7 @@ from torch.distributions import (
     Poisson,
 )
 
+from trivium._core.by_type import ByType
 from trivium._core.errors import ArgumentError
 from trivium.expectation.estimator import GradientEstimator
 from trivium.expectation.factors import factor_of, factors
@@ -133,7 +133,7 @@ class MeasureValued(GradientEstimator):
         return (theta - theta.detach()) * pair.factor.detach()
 
 
-@singledispatch
+@ByType
 def measure_pairs(distribution: Any, z: Tensor) -> list[MeasurePair]:
     """Return a pair for each parameter that may have a gradient, with as many draws as z.
 
@@ -143,7 +143,7 @@ def measure_pairs(distribution: Any, z: Tensor) -> list[MeasurePair]:
     raise ArgumentError(f"expect: MeasureValued cannot serve {type(distribution).__name__}")
 
 
-@measure_pairs.register
+@measure_pairs.register(Normal)
 def _(distribution: Normal, z: Tensor) -> list[MeasurePair]:
     mean, std = distribution.loc, distribution.scale
     at, by = mean.detach(), std.detach()
@@ -164,20 +164,20 @@ def _(distribution: Normal, z: Tensor) -> list[MeasurePair]:
     return pairs
 
 
-@measure_pairs.register
+@measure_pairs.register(Poisson)
 def _(distribution: Poisson, z: Tensor) -> list[MeasurePair]:
     rate = distribution.rate
     return [MeasurePair(rate, torch.ones_like(rate), z + 1, z)]
 
 
-@measure_pairs.register
+@measure_pairs.register(Exponential)
 def _(distribution: Exponential, z: Tensor) -> list[MeasurePair]:
     rate = distribution.rate
     later = z + torch.empty_like(z).exponential_() / rate.detach()
     return [MeasurePair(rate, 1 / rate, z, later)]
 
 
-@measure_pairs.register
+@measure_pairs.register(Gamma)
 def _(distribution: Gamma, z: Tensor) -> list[MeasurePair]:
     shape, rate = distribution.concentration, distribution.rate
     if shape.requires_grad:
@@ -187,7 +187,7 @@ def _(distribution: Gamma, z: Tensor) -> list[MeasurePair]:
     return [MeasurePair(guarded, shape / rate, z, later)]
 
 
-@measure_pairs.register
+@measure_pairs.register(Bernoulli)
 def _(distribution: Bernoulli, z: Tensor) -> list[MeasurePair]:
     p = distribution.probs
     return [MeasurePair(p, torch.ones_like(p), torch.ones_like(z), torch.zeros_like(z))]

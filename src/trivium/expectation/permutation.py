@@ -12,7 +12,7 @@ from torch.distributions import constraints
 from torch.nn.functional import logsigmoid
 
 from trivium.expectation.gumbel_keys import gumbel_keys
-from trivium.expectation.listed import Listed, check_logits
+from trivium.expectation.listed import Listed, check_item_logits
 from trivium.expectation.score_norm import score_length
 
 __all__ = ["Permutation"]
@@ -63,7 +63,7 @@ class Permutation(Listed):
     def __init__(
         self, logits: Float[Tensor, "*batch n"], validate_args: bool | None = None
     ) -> None:
-        check_logits("Permutation", logits, validate_args)
+        check_item_logits("Permutation", logits, validate_args)
         self.logits = logits
         super().__init__(logits.shape[:-1], logits.shape[-1:], validate_args=validate_args)
 
@@ -147,7 +147,7 @@ def _log_suffix_sums(logits: Tensor) -> Tensor:
     return found
 
 
-@score_length.register
+@score_length.register(Permutation)
 def _(distribution: Permutation, z: Tensor) -> Tensor:
     terms, ordered, masked, never = distribution._terms(z)
     # log of the sum of 1 / (what was left) up to each place

@@ -242,17 +242,17 @@ class _Refused(torch.autograd.Function):
         )
 
 
-@group_size.register
+@group_size.register(Perturb)
 def _(distribution: Perturb) -> int:
     return 2 if distribution.antithetic else 1
 
 
-@middle.register
+@middle.register(Perturb)
 def _(distribution: Perturb, name: str) -> Population:
     return distribution.mean
 
 
-@score_length.register
+@score_length.register(Perturb)
 def _(distribution: Perturb, z: Population) -> Tensor:
     lengths = [found.squared() for found in z.directions.values()]
     return torch.stack([length.to(lengths[0]) for length in lengths]).sum(0) / distribution.std**2

@@ -1,6 +1,5 @@
 """How long the score of each sample is: the weight of a variance-optimal baseline."""
 
-from functools import singledispatch
 from typing import Any
 
 import torch
@@ -15,6 +14,7 @@ from torch.distributions import (
     OneHotCategorical,
 )
 
+from trivium._core.by_type import ByType
 from trivium.expectation.problem import Problem
 
 __all__ = ["score_length", "squared_score"]
@@ -32,37 +32,37 @@ def squared_score(problem: Problem, z: Any, n_lead: int) -> Float[Tensor, "s *le
     return found.sum(tuple(range(-behind, 0))) if behind else found
 
 
-@singledispatch
+@ByType
 def score_length(distribution: Distribution, z: Tensor) -> Float[Tensor, "s *batch"]:
     """Return the squared length of the score of each draw."""
     return torch.ones_like(distribution.log_prob(z))
 
 
-@score_length.register
+@score_length.register(Bernoulli)
 def _(distribution: Bernoulli, z: Tensor) -> Tensor:
     return (z - distribution.probs).square()
 
 
-@score_length.register
+@score_length.register(Categorical)
 def _(distribution: Categorical, z: Tensor) -> Tensor:
     p = distribution.probs
     chosen = p.expand(*z.shape, p.shape[-1]).gather(-1, z.long()[..., None])[..., 0]
     return 1 - 2 * chosen + p.square().sum(-1)
 
 
-@score_length.register
+@score_length.register(OneHotCategorical)
 def _(distribution: OneHotCategorical, z: Tensor) -> Tensor:
     return (z - distribution.probs).square().sum(-1)
 
 
-@score_length.register
+@score_length.register(Normal)
 def _(distribution: Normal, z: Tensor) -> Tensor:
     # In the mean and the logarithm of the deviation, in units of the deviation.
     away = ((z - distribution.mean) / distribution.stddev).square()
     return away + (away - 1).square()
 
 
-@score_length.register
+@score_length.register(Independent)
 def _(distribution: Independent, z: Tensor) -> Tensor:
     found = score_length(distribution.base_dist, z)
     behind = distribution.reinterpreted_batch_ndims

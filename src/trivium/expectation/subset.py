@@ -13,7 +13,7 @@ from torch.distributions import constraints
 from trivium._core.checks import check_number
 from trivium._core.errors import ArgumentError
 from trivium.expectation.gumbel_keys import gumbel_keys
-from trivium.expectation.listed import Listed, check_logits
+from trivium.expectation.listed import Listed, check_item_logits
 from trivium.expectation.score_norm import score_length
 from trivium.expectation.subset_orders import MOST_BY_ORDERS, log_sum_of_orders
 
@@ -80,10 +80,10 @@ class Subset(Listed):
         self, logits: Float[Tensor, "*batch n"], k: int, validate_args: bool | None = None
     ) -> None:
         self.k = int(check_number("Subset", "k", k, "positive", integer=True))
-        check_logits("Subset", logits, validate_args)
+        check_item_logits("Subset", logits, validate_args)
         if self.k > logits.shape[-1]:
             raise ArgumentError(f"Subset: k must be at most n = {logits.shape[-1]}; got {k}")
-        check_logits("Subset", logits, validate_args, least=self.k)
+        check_item_logits("Subset", logits, validate_args, least=self.k)
         self.logits = logits
         super().__init__(logits.shape[:-1], logits.shape[-1:], validate_args=validate_args)
 
@@ -190,7 +190,7 @@ def _log_rung(z: Tensor) -> Tensor:
     return torch.where(z < -40, z, (-torch.expm1(-z.clamp(-40.0, 6.0).exp())).log())
 
 
-@score_length.register
+@score_length.register(Subset)
 def _(distribution: Subset, z: Tensor) -> Tensor:
     # Of the set: the mean of y / (e^y - 1) over the rule; of the others: their share of the rest.
     inside, outside, sure, never = _parts(distribution.logits, z, distribution.k)

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from torch.distributions import Bernoulli, Normal, OneHotCategorical
+from torch.distributions import Bernoulli, Distribution, Normal, OneHotCategorical
 
 from trivium.expectation import Exact, MeasureValued, Rebar, Relaxed, Score, expect
 
@@ -14,6 +14,15 @@ ESTIMATORS = {
     "distinct": Score(coupling="distinct"),
     "measures": MeasureValued(),
 }
+
+
+@pytest.fixture(autouse=True)
+def _unchecked():
+    """torch's checks cannot be compiled, and compiling turns them off for good."""
+    before = Distribution._validate_args
+    Distribution.set_default_validate_args(False)
+    yield
+    Distribution.set_default_validate_args(before)
 
 
 def law(name, theta):
