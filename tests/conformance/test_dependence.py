@@ -61,6 +61,12 @@ def unseeded(x, y, seed):
     return ours(x, y, next(CALLS))
 
 
+def wrong_statistic(x, y, seed):
+    """Covariance instead of HSIC: a valid test that is blind to a full wave."""
+    observed, null = correlations(x, y, seed)
+    return float((1 + (null >= observed).sum()) / (1 + len(null)))
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
@@ -68,6 +74,7 @@ def unseeded(x, y, seed):
         (looked_at, "independent data sets"),
         (unseeded, "one seed gave"),
         (lambda x, y, seed: 1.0, "clear dependence"),
+        (wrong_statistic, "clear dependence, a wave"),
     ],
 )
 def test_a_wrong_test_is_caught(wrong, message):
