@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from trivium import audit, closedform, dependence, kernel, moment, table
+    from trivium import (
+        audit,
+        closedform,
+        dependence,
+        expectation,
+        kernel,
+        moment,
+        objective,
+        table,
+    )
     from trivium._core.errors import (
         ArgumentError,
         DataError,
@@ -34,7 +43,27 @@ if TYPE_CHECKING:
         joint_test,
         screen,
     )
+    from trivium.expectation import (
+        Comparison,
+        Exact,
+        Exponential,
+        Linear,
+        MeasureValued,
+        Pathwise,
+        Permutation,
+        Perturb,
+        Rebar,
+        Relaxed,
+        Schedule,
+        Score,
+        Sequence,
+        StraightThrough,
+        Subset,
+        compare,
+        expect,
+    )
     from trivium.moment import CrossMoments, Moments
+    from trivium.objective import expected_metric
     from trivium.table import read_table
 
 _ERRORS = (
@@ -60,34 +89,81 @@ _HOME = dict.fromkeys(_ERRORS, "_core.errors") | {
     "label_flags": "closedform",
     "read_table": "table",
     "screen": "dependence",
+    "Comparison": "expectation",
+    "Exact": "expectation",
+    "Exponential": "expectation",
+    "Linear": "expectation",
+    "MeasureValued": "expectation",
+    "Pathwise": "expectation",
+    "Permutation": "expectation",
+    "Perturb": "expectation",
+    "Rebar": "expectation",
+    "Relaxed": "expectation",
+    "Schedule": "expectation",
+    "Score": "expectation",
+    "Sequence": "expectation",
+    "StraightThrough": "expectation",
+    "Subset": "expectation",
+    "compare": "expectation",
+    "expect": "expectation",
+    "expected_metric": "objective",
 }
 
-_ROOMS = ("audit", "closedform", "dependence", "kernel", "moment", "table")
+_ROOMS = (
+    "audit",
+    "closedform",
+    "dependence",
+    "expectation",
+    "kernel",
+    "moment",
+    "objective",
+    "table",
+)
 
 __all__ = [
     "ArgumentError",
     "ClosedFormClassifier",
     "ClosedFormRegressor",
+    "Comparison",
     "CrossMoments",
     "DataError",
+    "Exact",
+    "Exponential",
     "HSICBottleneck",
+    "Linear",
+    "MeasureValued",
     "ModelError",
     "Moments",
     "NumericalError",
     "OutputError",
+    "Pathwise",
+    "Permutation",
+    "Perturb",
+    "Rebar",
+    "Relaxed",
     "ResourceError",
+    "Schedule",
+    "Score",
+    "Sequence",
+    "StraightThrough",
+    "Subset",
     "TriviumError",
     "TriviumWarning",
     "audit",
     "closedform",
+    "compare",
     "conditional_test",
     "dependence",
+    "expect",
+    "expectation",
+    "expected_metric",
     "hsic",
     "independence_test",
     "joint_test",
     "kernel",
     "label_flags",
     "moment",
+    "objective",
     "read_table",
     "screen",
     "table",
