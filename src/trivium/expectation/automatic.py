@@ -1,0 +1,104 @@
+"""The choice of an estimator by what the distribution and f allow."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Size, Tensor
+
+from trivium.expectation.estimator import GradientEstimator
+from trivium.expectation.exact import Exact
+from trivium.expectation.problem import Problem
+from trivium.expectation.score import Score
+
+__all__ = ["Automatic"]
+
+_FEW = 64
+
+
+@dataclass(frozen=True)
+class Automatic(GradientEstimator):
+    """Exact, else through the samples, else the score function with the optimal baseline.
+
+    Its order is that of variance: no noise, least noise, any f. f counts as differentiable when
+    its values are connected to the samples by a graph; a step that is hidden inside a graph (a
+    comparison times a differentiable value) cannot be seen: name `Score()` then.
+
+    Cost: one call of f, two where f couples few draws of a small support.
+    """
+
+    @classmethod
+    def examples(cls) -> Sequence["Automatic"]:
+        """Return an instance."""
+        return (cls(),)
+
+    def serves(self, problem: Problem) -> str:
+        """Any distribution."""
+        return ""
+
+    def estimate(self, problem: Problem) -> Float[Tensor, "*lead"]:
+        """Choose and estimate; see `GradientEstimator.estimate`."""
+        exact = Exact(budget=_FEW)
+        if not exact.serves(problem) and _support_size(problem) <= _FEW:
+            support = problem.distribution.enumerate_support(expand=False)
+            if len(support) ** problem.batch.numel() <= _FEW:
+                return exact.estimate(problem)
+            seen = _Seen(problem.f)
+            probe = replace(problem, f=seen)
+            values = probe.values(problem.distribution.enumerate_support(expand=True), len(support))
+            if exact.combinations(problem, len(support), values.ndim - 1) <= _FEW:
+                return exact.estimate(replace(problem, f=seen.again))
+        if problem.distribution.has_rsample:
+            return self._through_samples(problem)
+        return Score().estimate(problem)
+
+    def _through_samples(self, problem: Problem) -> Float[Tensor, "*lead"]:
+        z = problem.distribution.rsample(Size((problem.samples,)))
+        if not z.requires_grad:
+            return problem.values(z).mean(0)
+        values = problem.values(z)
+        if _reaches(values, z):
+            return values.mean(0)
+        return Score().estimate(problem)
+
+
+def _support_size(problem: Problem) -> int:
+    """Size of the support of one draw; huge where listing it would already cost too much."""
+    event = problem.distribution.event_shape
+    if event and len(event) > 1:
+        return _FEW + 1
+    return len(problem.distribution.enumerate_support(expand=False))
+
+
+def _reaches(values: Tensor, z: Tensor) -> bool:
+    """Whether the graph of `values` leads to `z`."""
+    if torch.compiler.is_compiling() or values.grad_fn is None:
+        return torch.compiler.is_compiling()
+    goal, seen, waiting = z.grad_fn, set(), [values.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is goal:
+            return True
+        for parent, _ in node.next_functions:
+            if parent is not None and parent not in seen:
+                seen.add(parent)
+                waiting.append(parent)
+    return False
+
+
+class _Seen:
+    """f, with its first answer kept: it is asked twice about the same samples."""
+
+    def __init__(self, f: Callable[[Any], Any]) -> None:
+        self.f, self.kept = f, None
+
+    def __call__(self, z: Any) -> Any:
+        self.kept = self.f(z)
+        return self.kept
+
+    def again(self, z: Any) -> Any:
+        """Return the answer kept, once, and then ask."""
+        kept, self.kept = self.kept, None
+        return self.f(z) if kept is None else kept

@@ -1,0 +1,95 @@
+"""The expectation itself, by listing the support."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor
+
+from trivium._core.checks import check_number
+from trivium._core.errors import ArgumentError
+from trivium.expectation.estimator import GradientEstimator
+from trivium.expectation.problem import Problem
+
+__all__ = ["Exact"]
+
+
+@dataclass(frozen=True)
+class Exact(GradientEstimator):
+    r"""$\sum_z p(z) f(z)$ over the whole support: no noise, every derivative exact.
+
+    Where f couples r independent draws of K values each, $K^r$ combinations are listed.
+
+    Args:
+        budget: Most combinations to list.
+
+    Raises:
+        ArgumentError: The budget is not a positive whole number.
+
+    Cost:
+        One call of f with the support as samples, and one more where f couples draws.
+
+    Example:
+        >>> import torch
+        >>> from torch.distributions import Bernoulli
+        >>> from trivium.expectation import expect
+        >>> logits = torch.zeros(2, requires_grad=True)
+        >>> loss = expect(lambda z: (z.sum(-1) - 1) ** 2, Bernoulli(logits=logits), Exact())
+        >>> loss.item()
+        0.5
+    """
+
+    budget: int = 4096
+
+    def __post_init__(self) -> None:
+        check_number("Exact", "budget", self.budget, "positive", integer=True)
+
+    @classmethod
+    def examples(cls) -> Sequence["Exact"]:
+        """Return a small instance."""
+        return (cls(),)
+
+    def serves(self, problem: Problem) -> str:
+        """Ask for a finite support."""
+        if getattr(problem.distribution, "has_enumerate_support", False):
+            return ""
+        return "its support cannot be listed"
+
+    def estimate(self, problem: Problem) -> Float[Tensor, "*lead"]:
+        """Sum over the support; see `GradientEstimator.estimate`."""
+        support = problem.distribution.enumerate_support(expand=True)
+        values = problem.values(support, len(support))
+        n_lead = values.ndim - 1
+        count = self.combinations(problem, len(support), n_lead)
+        if count > self.budget:
+            raise ArgumentError(
+                f"expect: Exact must list at most budget={self.budget} combinations; f couples "
+                f"{problem.reduced(n_lead)} draws of {len(support)} values, {count:.3g} in all",
+                remedy="Reduce fewer axes inside f, raise the budget, or use a sampling estimator.",
+            )
+        if problem.reduced(n_lead) > 1:
+            support = combined(support, problem, n_lead)
+            values = problem.values(support, len(support))
+        # Where p is 0 its derivative is not: products, not logarithms.
+        return (problem.log_prob(support, n_lead).exp() * values).sum(0)
+
+    @staticmethod
+    def combinations(problem: Problem, support: int, n_lead: int) -> float:
+        """Return how many combinations each value is summed over."""
+        digits = problem.reduced(n_lead) * math.log(max(support, 1))
+        return math.inf if digits > 700 else float(support ** problem.reduced(n_lead))
+
+
+def combined(
+    support: Shaped[Tensor, "k *rest"], problem: Problem, n_lead: int
+) -> Shaped[Tensor, "j *rest"]:
+    """List all combinations of the draws behind the first `n_lead` axes."""
+    size, draws = len(support), problem.reduced(n_lead)
+    lead, event = problem.batch[:n_lead], support.shape[1 + len(problem.batch) :]
+    each = [torch.arange(size, device=support.device)] * draws
+    places = torch.cartesian_prod(*each).reshape(-1, draws)
+    flat = support.reshape(size, *lead, draws, *event).movedim(1 + n_lead, 1)
+    picked = flat[places, torch.arange(draws, device=support.device)]
+    return picked.movedim(1, 1 + n_lead).reshape(len(places), *support.shape[1:])

@@ -1,0 +1,78 @@
+"""Labels of any kind (numbers, words, truth values) as the numbers 0 to c - 1."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from trivium._core.checks import check_number
+from trivium._core.errors import ArgumentError, ShapeError
+
+__all__ = ["class_values", "label_codes"]
+
+
+def class_values(caller: str, classes: Any, *seen: Any) -> np.ndarray:
+    """Return the class of each code.
+
+    Args:
+        caller: The public name that was called.
+        classes: A number of classes (0 to c - 1), their values in the order of the codes, or
+            `None` for the sorted distinct values of `seen`.
+        seen: Arrays of labels.
+
+    Raises:
+        ArgumentError: Words and numbers are mixed, a class is named twice, or there is none.
+    """
+    if classes is None:
+        arrays = [_array(caller, "labels", labels).ravel() for labels in seen]
+        arrays = [labels for labels in arrays if len(labels)]
+        if len({labels.dtype.kind == "U" for labels in arrays}) != 1:
+            raise ArgumentError(f"{caller}: labels must be all words or all numbers, at least one")
+        return np.unique(np.concatenate(arrays))
+    if isinstance(classes, int):
+        return np.arange(check_number(caller, "classes", classes, "positive", integer=True))
+    found = _array(caller, "classes", classes)
+    if found.ndim != 1 or not len(found) or len(np.unique(found)) != len(found):
+        raise ArgumentError(f"{caller}: classes must be distinct values; got {classes!r}")
+    return found
+
+
+def label_codes(caller: str, name: str, labels: Any, classes: np.ndarray) -> Int[Tensor, "..."]:
+    """Return the place of each label among the classes, on the device of the labels.
+
+    Raises:
+        ArgumentError: A label is none of the classes.
+    """
+    device = labels.device if isinstance(labels, Tensor) else None
+    values = _array(caller, name, labels)
+    order = np.argsort(classes, kind="stable")
+    if (values.dtype.kind == "U") == (classes.dtype.kind == "U"):
+        ranked = classes[order]
+        place = np.searchsorted(ranked, values).clip(max=len(classes) - 1)
+        unknown = values[ranked[place] != values]
+    else:
+        place, unknown = np.zeros(values.shape, dtype=int), values.ravel()
+    if len(unknown):
+        listed = ", ".join(repr(value) for value in classes[:8].tolist())
+        raise ArgumentError(
+            f"{caller}: {name} must be among the classes {listed}"
+            f"{', ...' if len(classes) > 8 else ''}; got {unknown[:1].tolist()[0]!r}",
+            remedy="Name the classes with classes=, in the order of the columns.",
+        )
+    return torch.as_tensor(order[place], device=device)
+
+
+def _array(caller: str, name: str, labels: Any) -> np.ndarray:
+    if isinstance(labels, Tensor):
+        labels = labels.detach().cpu().numpy()
+    try:
+        found = np.asarray(labels)
+    except ValueError as error:
+        raise ShapeError(f"{caller}: {name} must have rows of one length") from error
+    if found.dtype.kind == "O" and all(isinstance(value, str) for value in found.ravel()):
+        found = found.astype(str)
+    if found.dtype.kind not in "biufU" or (found.dtype.kind == "f" and np.isnan(found).any()):
+        raise ArgumentError(f"{caller}: {name} must be numbers or words, none missing")
+    return found
