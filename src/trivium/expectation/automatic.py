@@ -10,6 +10,7 @@ from torch import Size, Tensor
 
 from trivium.expectation.estimator import GradientEstimator
 from trivium.expectation.exact import Exact
+from trivium.expectation.listed import Listed
 from trivium.expectation.problem import Problem
 from trivium.expectation.score import Score
 
@@ -66,6 +67,8 @@ class Automatic(GradientEstimator):
 
 def _support_size(problem: Problem) -> int:
     """Size of the support of one draw; huge where listing it would already cost too much."""
+    if isinstance(problem.distribution, Listed):
+        return problem.distribution.support_size
     event = problem.distribution.event_shape
     if event and len(event) > 1:
         return _FEW + 1

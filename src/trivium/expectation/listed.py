@@ -1,0 +1,110 @@
+"""Distributions over structured objects: what they share, and a support that may be listed."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Shaped
+from torch import Size, Tensor
+from torch.distributions import Distribution
+
+from trivium._core.errors import ArgumentError, ShapeError
+
+__all__ = ["Listed", "check_logits"]
+
+_MOST = 50_000  # objects that one may still list; 8! permutations are fewer
+
+
+class Listed(Distribution, ABC):
+    """Base of the distributions over sets, orders and sequences.
+
+    A member is a `torch.distributions.Distribution` with a finite support, whose size it knows
+    without listing it. What is too large to list says so by `has_enumerate_support`, so that an
+    exact sum is not tried.
+
+    Attributes:
+        event_name: What a value is, for messages.
+    """
+
+    has_rsample = False
+    event_name = "an event"
+
+    @classmethod
+    @abstractmethod
+    def examples(cls) -> Sequence["Listed"]:
+        """Return a few small instances for conformance tests and the catalog."""
+
+    @property
+    @abstractmethod
+    def support_size(self) -> int:
+        """Number of values of one draw."""
+
+    @property
+    def has_enumerate_support(self) -> bool:  # type: ignore[override]
+        """Whether the support is small enough to be listed."""
+        return self.support_size <= _MOST
+
+    def _check_small(self) -> None:
+        if not self.has_enumerate_support:
+            raise ArgumentError(
+                f"{type(self).__name__}: the support must have at most {_MOST:,} values to be "
+                f"listed; got {float(self.support_size):.3g}",
+                remedy="Use an estimator that samples, such as Score().",
+            )
+
+    def _spread(self, values: Shaped[Tensor, "k *event"], expand: bool) -> Tensor:
+        """Put the listed values in the shape that `enumerate_support` promises."""
+        ones = (1,) * len(self.batch_shape)
+        found = values.reshape(len(values), *ones, *self.event_shape)
+        return found.expand(-1, *self.batch_shape, *self.event_shape) if expand else found
+
+    def _check_value(self, value: Any) -> None:
+        """Refuse what is no value of this distribution; the entries only where asked to."""
+        caller, event = f"{type(self).__name__}.log_prob", tuple(self.event_shape)
+        if not isinstance(value, Tensor) or tuple(value.shape[-len(event) :]) != event:
+            got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+            raise ShapeError(f"{caller}: value must have shape (..., {event[0]}); got {got}")
+        try:
+            torch.broadcast_shapes(value.shape[: -len(event)], self.batch_shape)
+        except RuntimeError as error:
+            raise ShapeError(
+                f"{caller}: value must fit the batch {tuple(self.batch_shape)}; "
+                f"got shape {tuple(value.shape)}"
+            ) from error
+        if self._validate_args:
+            good = self.support.check(value)  # type: ignore[union-attr]
+            if not bool(good.all()):
+                bad = value[~good].reshape(-1, *event)[0].tolist()
+                raise ArgumentError(f"{caller}: value must be {self.event_name}; got {bad}")
+
+    def _size(self, sample_shape: Any) -> Size:
+        return Size(sample_shape if isinstance(sample_shape, Sequence) else (sample_shape,))
+
+
+def check_logits(caller: str, logits: Any, validate_args: bool | None, least: int = 1) -> None:
+    """Refuse logits that weigh nothing: not real, NaN, +inf, or too many masked by -inf.
+
+    Raises:
+        ShapeError: No last axis of items.
+        ArgumentError: A value breaks its rule.
+    """
+    if not isinstance(logits, Tensor) or not logits.is_floating_point():
+        got = logits.dtype if isinstance(logits, Tensor) else type(logits).__name__
+        raise ArgumentError(f"{caller}: logits must be a tensor of real numbers; got {got}")
+    if not logits.ndim or not logits.shape[-1]:
+        raise ShapeError(
+            f"{caller}: logits must have shape (*batch, n) with n at least 1; "
+            f"got {tuple(logits.shape)}"
+        )
+    validate = Distribution._validate_args if validate_args is None else validate_args
+    if not validate:
+        return
+    if bool((logits.isnan() | logits.isposinf()).any()):
+        raise ArgumentError(f"{caller}: logits must be below infinity; got NaN or inf")
+    open_items = logits.isfinite().sum(-1)
+    if logits.numel() and int(open_items.min()) < least:
+        raise ArgumentError(
+            f"{caller}: logits must leave at least {least} of {logits.shape[-1]} items unmasked "
+            f"(-inf) in each row; got a row with {int(open_items.min())}"
+        )
