@@ -60,7 +60,7 @@ def read_costs(path: Path) -> Costs:
     table = read_table(path, ReadOptions(missing=("",), min_rows=1))
     header = [unquote_cell(name) for name in table.names]
     rows = [list(row) for row in zip(*(column.texts() for column in table.columns), strict=True)]
-    if len(header) == len(rows) + 1:
+    if len(header) == len(rows) + 1 > 2:
         header = header[1:]
         names = [unquote_cell(row.pop(0) or "") for row in rows]
         if sorted(names) != sorted(header):

@@ -5,10 +5,11 @@ from jaxtyping import Float, Int64
 
 from trivium.audit.tune_metric import TuneMetric
 
-__all__ = ["MAX_CALLS", "offset_calls", "offset_work", "tune_offsets"]
+__all__ = ["MAX_CALLS", "calibrate_offsets", "offset_calls", "offset_work", "tune_offsets"]
 
 MAX_CALLS = 2000
 _SWEEPS = 3
+_SCALINGS = 50
 # In nats. A function of the user's is called once for each place, so it gets fewer.
 _FINE = np.arange(-60, 61) / 10
 _COARSE = np.arange(-6, 7) / 2
@@ -24,6 +25,27 @@ def offset_calls(n_classes: int) -> int:
 def offset_work(n_rows: int, n_classes: int) -> float:
     """Scores that one search looks at."""
     return float(_SWEEPS) * n_rows * n_classes**2
+
+
+def calibrate_offsets(
+    scores: Float[np.ndarray, "n c"], codes: Int64[np.ndarray, " n"]
+) -> Float[np.ndarray, " c"]:
+    """Return the offsets of the largest likelihood: each class is as frequent as it is expected.
+
+    The closed form has a prior between that of the rows and the uniform one; expected costs need
+    that of the rows. A class without rows gets 0; a fixed number of scaling steps, each of which
+    raises the likelihood.
+
+    Cost: O(n c) time for each of 50 steps.
+    """
+    rows = np.bincount(codes, minlength=scores.shape[1])
+    found = np.zeros(scores.shape[1])
+    seen = rows > 0
+    for _ in range(_SCALINGS):
+        p = np.exp(scores + found - (scores + found).max(1, keepdims=True))
+        expected = (p / p.sum(1, keepdims=True)).sum(0)
+        found[seen] += np.log(rows[seen] / expected[seen])
+    return found - found[int(rows.argmax())] * seen
 
 
 def tune_offsets(

@@ -137,12 +137,20 @@ class TuneMetric:
         return self.metric.score(Counts(*each), self.codes).numpy()
 
     def paired(
-        self, target: np.ndarray, before: np.ndarray, after: np.ndarray, seed: int
+        self,
+        target: np.ndarray,
+        before: np.ndarray,
+        after: np.ndarray,
+        seed: int,
+        folds: np.ndarray | None = None,
     ) -> dict[str, float]:
-        """Return both values, their difference and its standard error, by a bootstrap over rows.
+        """Return both values, their difference and its standard error.
 
-        Both predictions see the same resampled rows. Rows that agree in all three labels are
-        counted, not drawn: the counts of a resample are multinomial.
+        The error is that of a bootstrap over rows, with the same resampled rows for both
+        predictions: it knows of other rows to score. Where folds are given and it is larger, it is
+        that of the jackknife over folds, which knows of other rows to learn from as well. Rows
+        that agree in all three labels are counted, not drawn: the counts of a resample are
+        multinomial.
         """
         c = self.n_classes
         cells, rows = np.unique((target * c + before) * c + after, return_counts=True)
@@ -152,12 +160,22 @@ class TuneMetric:
         counts = generator.multinomial(len(target), rows / rows.sum(), size=n_draws)
         values = [self._of_cells(counts, labels[0], guess) for guess in labels[1:]]
         now = self.value(target, before), self.value(target, after)
-        return {
-            "before": now[0],
-            "after": now[1],
-            "gain": now[1] - now[0],
-            "standard_error": float((values[1] - values[0]).std()),
-        }
+        error = float((values[1] - values[0]).std())
+        if folds is not None:
+            error = max(error, self._jackknife(target, before, after, folds))
+        gain = now[1] - now[0]
+        return {"before": now[0], "after": now[1], "gain": gain, "standard_error": error}
+
+    def _jackknife(
+        self, target: np.ndarray, before: np.ndarray, after: np.ndarray, folds: np.ndarray
+    ) -> float:
+        """Standard error of the difference by leaving out one fold at a time."""
+        gains = []
+        for fold in np.unique(folds):
+            rest = folds != fold
+            pair = (self.value(target[rest], guess[rest]) for guess in (after, before))
+            gains.append(next(pair) - next(pair))
+        return float(np.std(gains) * np.sqrt(len(gains) - 1))
 
     def _of_cells(self, counts: np.ndarray, target: np.ndarray, guess: np.ndarray) -> np.ndarray:
         """The metric of each draw of how often each pair of labels occurs."""

@@ -1,29 +1,21 @@
 """Stage "tune": the decision fitted to the metric that counts, kept only where that is seen."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from trivium._core.errors import NumericalError
-from trivium._core.random import derive
 from trivium.audit.folds import make_folds
-from trivium.audit.offsets import MAX_CALLS, offset_calls, offset_work, tune_offsets
+from trivium.audit.offsets import MAX_CALLS, offset_calls, offset_work
 from trivium.audit.standing import learns
 from trivium.audit.state import AuditState, Section
-from trivium.audit.tune_estimator import Choice, choose_estimator
 from trivium.audit.tune_metric import TuneMetric, tune_metric
-from trivium.audit.tune_training import HIDDEN, Sample, train, training_work
+from trivium.audit.tune_search import NOTHING_KEPT, Search
+from trivium.audit.tune_training import HIDDEN, Sample, training_work
 from trivium.audit.tuned import Tuned
-from trivium.closedform import ClosedFormClassifier
 
-__all__ = ["NOTHING_KEPT", "Search", "tune_stage"]
+__all__ = ["tune_stage"]
 
-NOTHING_KEPT = "closed form"
 _LEAST_ROWS = 20
-# The gain of one row exceeds its standard error, by a little: that is no evidence.
-_LEAST_CHANGED = 4
 # Counts, not seconds: multiplications of the fits within folds, of an offset search, of training.
 _FITS = 2e11
 _OFFSETS = 2e9
@@ -31,155 +23,14 @@ _TRAINING = 1e10
 _HOW = (
     "each stage is fitted inside the training part of each of the {folds} folds of stage fit, to "
     "leave-one-out probabilities, and scored on the fold held out; it is kept if the metric over "
-    "all folds gains more than its standard error, by a paired bootstrap over rows; later stages "
-    "start from what was kept"
+    "all folds gains more than its standard error (the larger one of a paired bootstrap over rows "
+    "and of the jackknife over folds); later stages start from what was kept"
 )
-_NO_SIGNAL = "the columns do not predict the label better than the majority class does"
+_NO_SIGNAL = "no column depends on the label, and they do not predict it together"
+# Of the dependence test. Rare classes can be predictable without a better log-loss.
+_FOUND = 0.05
 _NO_LOSS = "the closed form has its least log-loss already, by exact leave-one-out"
 _NOT_ASKED = "only where --metric or --costs asks for it"
-
-
-@dataclass(frozen=True, eq=False)
-class Part:
-    """One fold: what may be learnt from, and what is scored.
-
-    Args:
-        sample: The training part; `None` where it has one class only.
-        rows: Rows held out.
-        X: Their encoded columns.
-        probabilities: Their class probabilities by the rule fitted to the training part.
-    """
-
-    sample: Sample | None
-    rows: np.ndarray
-    X: np.ndarray
-    probabilities: np.ndarray
-
-
-def _widened(proba: np.ndarray, seen: np.ndarray, n_classes: int) -> np.ndarray:
-    """Columns for all classes, 0 for those not seen."""
-    out = np.zeros((len(proba), n_classes))
-    out[:, np.asarray(seen, dtype=np.int64)] = proba
-    return out
-
-
-def _part(whole: Sample, n_classes: int, test: np.ndarray) -> Part:
-    rows = np.flatnonzero(test)
-    X, codes, groups = whole.X[~test], whole.codes[~test], whole.groups[~test]
-    seen = np.unique(codes)
-    if len(seen) == 1:
-        return Part(None, rows, whole.X[rows], _widened(np.ones((len(rows), 1)), seen, n_classes))
-    model = ClosedFormClassifier().fit(X, codes)
-    inner = Sample(X, codes, groups, _widened(model.loo_proba_, model.classes_, n_classes))
-    held = _widened(model.predict_proba(whole.X[rows]), model.classes_, n_classes)
-    return Part(inner, rows, whole.X[rows], held)
-
-
-class Search:
-    """The stages in turn, each scored on the folds and kept or not.
-
-    Args:
-        whole: All rows, with leave-one-out probabilities.
-        folds: The fold of each row.
-        metric: What is maximised.
-        seed: Seed of every draw.
-        progress: Called with the number of stages done.
-    """
-
-    def __init__(
-        self,
-        whole: Sample,
-        folds: np.ndarray,
-        metric: TuneMetric,
-        seed: int,
-        progress: Callable[[int], None] = lambda done: None,
-    ) -> None:
-        self.whole, self.metric, self.seed, self.progress = whole, metric, seed, progress
-        c = metric.n_classes
-        self.parts = [_part(whole, c, folds == fold) for fold in np.unique(folds)]
-        plain = Tuned(np.zeros(c))
-        self.kept, self.kept_name = plain, NOTHING_KEPT
-        self.kept_parts = [plain] * len(self.parts)
-        self.plain_guess = self.guess = self._decide(self.kept_parts)
-        self.tried: list[Section] = []
-        self.choice: Choice | None = None
-
-    def _decide(self, tuned: list[Tuned]) -> np.ndarray:
-        """Out-of-fold decisions."""
-        out = np.empty(len(self.whole.codes), dtype=np.int64)
-        for part, one in zip(self.parts, tuned, strict=True):
-            out[part.rows] = one.decide(part.probabilities, part.X)
-        return out
-
-    def _fit(self, stage: str, start: Tuned, sample: Sample | None, place: str) -> Tuned:
-        if sample is None:
-            return start
-        if stage == "decision rule":
-            return Tuned(start.offsets, self.metric.costs)
-        if stage == "offsets":
-            found = tune_offsets(start.base(sample.probabilities), sample.codes, self.metric)
-            return Tuned(found)
-        seed = derive(self.seed, "tune", stage, place)
-        return train(stage, start, sample, self.metric, self._estimator(), seed)
-
-    def _estimator(self) -> Choice:
-        """Measured once, on the first training part."""
-        if self.choice is None:
-            at = next(i for i, part in enumerate(self.parts) if part.sample is not None)
-            sample = self.parts[at].sample
-            assert sample is not None
-            shuffled = np.random.default_rng(derive(self.seed, "tune", "rows")).permutation(
-                len(sample.codes)
-            )
-            scores = self.kept_parts[at].scores(sample.probabilities, sample.X)[shuffled]
-            self.choice = choose_estimator(scores, sample.codes[shuffled], self.metric, self.seed)
-        return self.choice
-
-    def run(self, stage: str, numbers: int) -> None:
-        """Try a stage; keep it if it gains more than its standard error.
-
-        Args:
-            stage: `"decision rule"`, `"offsets"`, `"head"` or `"network"`.
-            numbers: How many it fits.
-
-        Raises:
-            DataError: A function of the user's fails.
-        """
-        try:
-            found = [
-                self._fit(stage, start, part.sample, f"fold {i}")
-                for i, (part, start) in enumerate(zip(self.parts, self.kept_parts, strict=True))
-            ]
-            guess = self._decide(found)
-            figures = self.metric.paired(self.whole.codes, self.guess, guess, self.seed)
-            n_changed = int((guess != self.guess).sum())
-            better = figures["gain"] > figures["standard_error"] and n_changed >= _LEAST_CHANGED
-            final = self._fit(stage, self.kept, self.whole, "all") if better else self.kept
-        except NumericalError as error:
-            self.skip(stage, numbers, error.what, "stopped")
-            return
-        if better:
-            self.kept, self.kept_name, self.kept_parts, self.guess = final, stage, found, guess
-            why = "the gain exceeds its standard error"
-        elif n_changed < _LEAST_CHANGED:
-            why = f"{n_changed} of the decisions changed, fewer than {_LEAST_CHANGED}"
-        elif figures["gain"] > 0:
-            why = "the gain is within its standard error"
-        else:
-            why = "no gain"
-        outcome = "kept" if better else "not kept"
-        self.tried.append(
-            {"stage": stage, "outcome": outcome, "numbers": numbers, **figures, "why": why}
-        )
-        self.progress(len(self.tried))
-
-    def skip(self, stage: str, numbers: int, why: str, outcome: str = "not tried") -> None:
-        """Write down a stage that has no figures."""
-        nothing = dict.fromkeys(("before", "after", "gain", "standard_error"))
-        self.tried.append(
-            {"stage": stage, "outcome": outcome, "numbers": numbers, **nothing, "why": why}
-        )
-        self.progress(len(self.tried))
 
 
 def _run_all(state: AuditState, metric: TuneMetric) -> Search:
@@ -193,7 +44,7 @@ def _run_all(state: AuditState, metric: TuneMetric) -> Search:
         whole, folds, metric, state.options.seed, lambda done: state.listener.step(done, 3)
     )
     if metric.costs is not None:
-        search.run("decision rule", 0)
+        search.run("decision rule", c - 1)
     elif offset_work(n, c) * n_fits > _OFFSETS:
         search.skip("offsets", c - 1, "over its budget: rows times classes squared")
     elif not metric.counted and offset_calls(c) * n_fits > MAX_CALLS:
@@ -225,7 +76,8 @@ def _why_not(state: AuditState, metric: TuneMetric | None) -> str:
         return f"fewer than {_LEAST_ROWS} rows"
     if float(n) * d * min(n, d) * state.options.folds > _FITS:
         return "the fits within the folds are over their budget of counts"
-    if metric.costs is None and not learns(state.report):
+    found = any(row["q_value"] < _FOUND for row in state.report["depend"])
+    if metric.costs is None and not found and not learns(state.report):
         return _NO_SIGNAL
     return ""
 

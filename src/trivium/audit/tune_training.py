@@ -19,7 +19,7 @@ from trivium.audit.tune_metric import TuneMetric
 from trivium.audit.tuned import Layers, Tuned
 from trivium.objective.expected_metric import expected_metric
 
-__all__ = ["HIDDEN", "Sample", "train", "training_work"]
+__all__ = ["HIDDEN", "Sample", "Training", "best_steps", "train", "training_work"]
 
 HIDDEN = 16
 _STEPS = (0, 10, 20, 40, 60)
@@ -59,71 +59,81 @@ def training_work(n_rows: int, n_features: int, n_classes: int, n_fits: int) -> 
     return 2.0 * _STEPS[-1] * step * n_fits
 
 
-def train(
-    kind: str, start: Tuned, sample: Sample, metric: TuneMetric, choice: Choice, seed: int
-) -> Tuned:
-    """Return `start` with a head or a network that was trained on the rows.
+@dataclass(frozen=True, eq=False)
+class Training:
+    """How a head or a network is trained.
 
     Args:
         kind: `"head"` or `"network"`. A network begins as the head of `start`, plus zero.
-        start: What was kept so far.
-        sample: The rows.
         metric: What is maximised.
         choice: The gradient estimator.
         seed: Seed of the draws and of the hidden units.
+    """
+
+    kind: str
+    metric: TuneMetric
+    choice: Choice
+    seed: int
+
+
+def best_steps(how: Training, start: Tuned, sample: Sample) -> int:
+    """Return how many steps do best on a quarter of the rows, held out; 0 to 60.
 
     Raises:
         NumericalError: A value, a gradient or a weight is not finite or too large.
         DataError: A function of the user's fails.
     """
-    folds = make_folds(sample.codes, sample.groups, 4, derive(seed, "held out"))
+    folds = make_folds(sample.codes, sample.groups, 4, derive(how.seed, "held out"))
     held = sample.take(np.flatnonzero(folds == 0))
     rest = sample.take(np.flatnonzero(folds != 0))
     if len(np.unique(rest.codes)) < 2 or not len(held.codes):
-        return start
-    path = _path(kind, start, rest, metric, choice, seed, _STEPS)
-    found = [metric.value(held.codes, one.decide(held.probabilities, held.X)) for one in path]
+        return 0
+    path = _path(how, start, rest, _STEPS)
+    found = [how.metric.value(held.codes, one.decide(held.probabilities, held.X)) for one in path]
     # The first of equal values: fewest steps.
-    steps = _STEPS[int(np.argmax(np.round(found, 12)))]
-    if not steps:
-        return start
-    return _path(kind, start, sample, metric, choice, seed, (steps,))[0]
+    return _STEPS[int(np.argmax(np.round(found, 12)))]
 
 
-def _path(
-    kind: str,
-    start: Tuned,
-    sample: Sample,
-    metric: TuneMetric,
-    choice: Choice,
-    seed: int,
-    stops: tuple[int, ...],
-) -> list[Tuned]:
+def train(how: Training, start: Tuned, sample: Sample, steps: int) -> Tuned:
+    """Return `start` with a head or a network that was trained on the rows.
+
+    Args:
+        how: What is trained, for what, and how.
+        start: What was kept so far.
+        sample: The rows.
+        steps: Their number; none leaves `start` as it is.
+
+    Raises:
+        NumericalError: A value, a gradient or a weight is not finite or too large.
+        DataError: A function of the user's fails.
+    """
+    return _path(how, start, sample, (steps,))[0] if steps else start
+
+
+def _path(how: Training, start: Tuned, sample: Sample, stops: tuple[int, ...]) -> list[Tuned]:
     """What was learnt after each of the numbers of steps."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive(seed, "train", kind))
-        layers = _begin(kind, start, sample)
+        torch.manual_seed(derive(how.seed, "train", how.kind))
+        layers = _begin(how.kind, start, sample)
         z = torch.from_numpy((sample.X - layers.center) * layers.scale)
         base, codes = (
             torch.from_numpy(a) for a in (start.base(sample.probabilities), sample.codes)
         )
-        weights = _weights(kind, layers)
+        weights = _weights(how.kind, layers)
         optimizer = torch.optim.Adam(weights.values(), lr=_RATE)
         found = [_as_tuned(start, layers, weights)] if 0 in stops else []
         for step in range(1, stops[-1] + 1):
             rows = torch.randperm(len(z))[:_ROWS] if len(z) > _ROWS else slice(None)
             optimizer.zero_grad()
             logits = _SHARPNESS * (base[rows] + _added(z[rows], weights))
-            _climb(logits, codes[rows], metric, choice, weights)
+            _climb(logits, codes[rows], how, weights)
             optimizer.step()
             if step in stops:
                 found.append(_as_tuned(start, layers, weights))
     return found
 
 
-def _climb(
-    logits: Tensor, codes: Tensor, metric: TuneMetric, choice: Choice, weights: dict[str, Tensor]
-) -> None:
+def _climb(logits: Tensor, codes: Tensor, how: Training, weights: dict[str, Tensor]) -> None:
     """Leave the gradient of minus the expected metric in the weights.
 
     Raises:
@@ -132,7 +142,12 @@ def _climb(
     sound = bool(logits.detach().abs().amax() < _LARGEST)
     if sound:
         value = expected_metric(
-            logits, codes, metric.metric, choice.estimator, SAMPLES, classes=metric.n_classes
+            logits,
+            codes,
+            how.metric.metric,
+            how.choice.estimator,
+            SAMPLES,
+            classes=how.metric.n_classes,
         )
         (-value).backward()
         slopes = [w.grad for w in weights.values() if w.grad is not None]

@@ -47,10 +47,10 @@ class Layers:
 class Tuned:
     """A decision: the class of the largest score.
 
-    Scores are log-probabilities, or minus the expected costs, plus offsets, plus layers.
+    Scores are log-probabilities plus offsets, or minus the expected costs under these, plus layers.
 
     Args:
-        offsets: Added to each class.
+        offsets: Added to the log-probability of each class.
         costs: Costs of which the expectation is least, if they decide.
         layers: A head or a network, if one was kept.
     """
@@ -61,10 +61,12 @@ class Tuned:
 
     def base(self, probabilities: Float[np.ndarray, "n c"]) -> Float[np.ndarray, "n c"]:
         """Scores without layers."""
+        logits = log_scores(probabilities) + self.offsets
         if self.costs is None:
-            return log_scores(probabilities) + self.offsets
+            return logits
+        p = np.exp(logits - logits.max(1, keepdims=True))
         spread = float(np.ptp(self.costs)) or 1.0
-        return -(probabilities @ self.costs) * (_COST_SPREAD / spread) + self.offsets
+        return -(p / p.sum(1, keepdims=True) @ self.costs) * (_COST_SPREAD / spread)
 
     def scores(
         self, probabilities: Float[np.ndarray, "n c"], X: Float[np.ndarray, "n d"]
