@@ -174,16 +174,14 @@ def summary(cells: dict[str, dict]) -> str:
     lost = [c for c in kept if c["fresh"]["gain"] < -c["fresh"]["standard_error"]]
     below = [c for c in good if c["folds"]["gain"] < -c["folds"]["standard_error"]]
     won = [c for c in kept if c["fresh"]["gain"] > c["fresh"]["standard_error"]]
-    means = [
-        float(np.mean([c[where]["gain"] for c in kept])) if kept else 0.0
-        for where in ("folds", "fresh")
-    ]
+    shares = [c for c in kept if c["metric"] != "cost"]
+    middle = [float(np.median([c[w]["gain"] for c in shares] or [0])) for w in ("folds", "fresh")]
     return (
         f"{len(good)} runs; something kept in {len(kept)}. Over the folds the metric is lower by "
         f"more than one standard error in {len(below)}. On fresh rows, of the {len(kept)}: higher "
         f"by more than one standard error in {len(won)}, lower by more than one in {len(lost)}. "
-        f"Mean gain where something was kept: {means[0]:+.4f} over the folds, {means[1]:+.4f} on "
-        "fresh rows.\n"
+        f"Median gain of F1 and macro F1 where something was kept: {middle[0]:+.3f} over the "
+        f"folds, {middle[1]:+.3f} on fresh rows.\n"
     )
 
 

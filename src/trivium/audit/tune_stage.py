@@ -140,6 +140,8 @@ def tune_stage(state: AuditState) -> str:
             state.warn("W-BUDGET", "stage tune", f"{one['stage']} was left out: {one['why']}")
     if section["why"]:
         return f"nothing tuned: {section['why']}"
+    if all(one["gain"] is None for one in section["tried"]):
+        return "nothing tuned: every stage was left out or stopped"
     if section["kept"] == NOTHING_KEPT:
         return f"{section['metric']}: tuning did not help, the closed form stays"
     gain, error = section["gain"], section["standard_error"]

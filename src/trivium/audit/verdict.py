@@ -118,6 +118,8 @@ def _tuning(report: Section) -> str:
             f"{tune['after']:.3f} (gain {tune['gain']:.3f} ± {tune['standard_error']:.3f} on held-"
             "out folds); predictions of the saved model use it."
         )
+    if all(one["gain"] is None for one in tune["tried"]):
+        return "Tuning: every stage was left out or stopped; the closed form stays."
     return (
         f"Tuning did not help: no change of the decision raises {name} by more than its standard "
         "error."

@@ -547,6 +547,8 @@ def test_budgets_leave_stages_out(
     assert [one["outcome"] for one in found["tune"]["tried"]] == ["not tried"] * 3
     said = [w["message"] for w in found["warnings"] if w["code"] == "W-BUDGET"]
     assert len(said) == 3
+    assert any(line.startswith("Tuning: every stage was left out") for line in found["verdict"])
+    assert "Every stage was left out or stopped" in (tmp_path / "a" / "report.html").read_text()
     monkeypatch.setattr(stage_module, "_FITS", 1.0)
     found = audit(options, tmp_path / "b").report
     assert "over their budget" in found["tune"]["why"]

@@ -67,6 +67,8 @@ def _kept(tune: Record) -> bool:
 
 
 def _answer(tune: Record, metric: str) -> Markup:
+    if not _measured(tune):
+        return Markup("Nothing tuned")
     if not _kept(tune):
         return Markup("Tuning did not help")
     points = " points" if metric in SHARES else ""
@@ -76,7 +78,13 @@ def _answer(tune: Record, metric: str) -> Markup:
     )
 
 
+def _measured(tune: Record) -> bool:
+    return any(finite(item.get("gain")) is not None for item in records(tune, "tried"))
+
+
 def _reading(tune: Record) -> Paragraph:
+    if not _measured(tune):
+        return Paragraph("Every stage was left out or stopped; the closed form stays as it is.")
     if not _kept(tune):
         return Paragraph(
             "Tuning did not help: no other decision on the same evidence gains more than its "
