@@ -70,7 +70,7 @@ def key_paths(value: Any, path: str = "") -> Iterator[str]:
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     out = tmp_path_factory.mktemp("docs") / "run"
-    options = AuditOptions(permutations=19, folds=2)
+    options = AuditOptions(permutations=19, folds=2, metric="macro_f1")
     return audit(options, out, grade=lambda r: {"truth": grade(r, TRUTH)}).report
 
 

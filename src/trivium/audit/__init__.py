@@ -1,5 +1,6 @@
 """The main job: a second opinion on labelled data, stage by stage."""
 
+from trivium.audit.costs import Costs, read_costs
 from trivium.audit.depend_plot import check_plot, write_plot
 from trivium.audit.depend_verb import Dependence, depend_only
 from trivium.audit.figure_file import check_figure, write_figure
@@ -27,6 +28,7 @@ __all__ = [
     "STAGES",
     "AuditOptions",
     "AuditResult",
+    "Costs",
     "DependOptions",
     "Dependence",
     "Gate",
@@ -46,6 +48,7 @@ __all__ = [
     "load_classifier",
     "parse_gate",
     "predict_file",
+    "read_costs",
     "spare_input",
     "whatif",
     "write_figure",

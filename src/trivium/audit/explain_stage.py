@@ -18,6 +18,7 @@ _ITEMS = 12
 # Contributions looked at in one run; beyond it the least suspect rows are not explained.
 _CONTRIBUTIONS = 4 * 10**8
 _METHOD = "exact dual form of the closed form (covariance and ridge taken as given)"
+_UNTUNED = "; what the stage tune kept, {}, is not part of it"
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,7 @@ def explain_stage(state: AuditState) -> str:
         done += len(explained.rows)
         state.listener.step(done, len(asked))
     state.report["explain"] = {
-        "method": _METHOD,
+        "method": _METHOD + (_UNTUNED.format(state.report["tune"]["kept"]) if state.tuned else ""),
         "completeness_error": error,
         "tolerance": TOLERANCE,
         "items": [items[row] for row in shown],

@@ -10,6 +10,7 @@ from trivium._core.errors import OutputError
 from trivium.audit.excerpt import cell
 from trivium.audit.saved import save_classifier, save_evidence
 from trivium.audit.state import AuditState
+from trivium.audit.tuned import Tuned
 from trivium.report import render
 from trivium.store import atomic_write, to_json, write_csv
 
@@ -72,12 +73,22 @@ def _fixes(state: AuditState) -> Iterator[list[Any]]:
         ]
 
 
+def _tuned(state: AuditState) -> tuple[Tuned, dict[str, Any]] | None:
+    """What the model carries beside the closed form."""
+    if state.tuned is None:
+        return None
+    section = state.report["tune"]
+    return state.tuned, Tuned.described(section["metric"], section["kept"])
+
+
 def write_files(state: AuditState, folder: Path) -> None:
     """Write every file of the run, each whole."""
     shown = [name if name not in FIXES else f"{name} (data)" for name in state.used.names]
     write_csv(folder / "rows.csv", ROWS, _rows(state))
     write_csv(folder / "fixes.csv", [*FIXES, *shown], _fixes(state))
-    save_classifier(folder / "model", state.encoder, state.classifier, state.label)
+    save_classifier(
+        folder / "model", state.encoder, state.classifier, state.label, tuned=_tuned(state)
+    )
     save_evidence(folder / "evidence", state.X, state.codes, state.label)
     atomic_write(folder / "report.json", to_json(state.report, indent=1))
     atomic_write(folder / "report.html", render(state.report))

@@ -117,7 +117,7 @@ def fit_stage(state: AuditState) -> str:
     n_folds = int(folds.max()) + 1
     state.report["scores"] = {
         "metrics": ["accuracy", "macro_f1", "log_loss"],
-        "headline": state.options.metric,
+        "headline": state.options.headline,
         "folds": n_folds,
         "how": _HOW.format(folds=n_folds),
         **compared,
@@ -136,5 +136,5 @@ def fit_stage(state: AuditState) -> str:
     _warn_of_whole_classes(state, folds)
     if "boosting" not in compared["models"]:
         state.warn("W-BUDGET", "stage fit", "boosting was left out: over its budget of counts")
-    ours = compared["models"]["closed_form"][state.options.metric]["mean"]
-    return f"closed form {state.options.metric} {ours:.3f} on {n_folds} folds"
+    ours = compared["models"]["closed_form"][state.options.headline]["mean"]
+    return f"closed form {state.options.headline} {ours:.3f} on {n_folds} folds"

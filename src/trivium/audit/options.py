@@ -8,12 +8,16 @@ from pathlib import Path
 from trivium._core.checks import check_choice, check_number
 from trivium._core.errors import ArgumentError
 from trivium._core.random import check_seed
+from trivium.audit.costs import Costs
 from trivium.table import ReadOptions
 
 __all__ = ["METRICS", "AuditOptions", "DependOptions", "Screening"]
 
 _SENTENCE = "sentence-transformers:"
-METRICS = ("accuracy", "macro_f1", "log_loss")
+METRICS = ("accuracy", "balanced_accuracy", "f1", "log_loss", "macro_f1", "mcc")
+# Those that every model is scored by, and the one of them that stands for another.
+_SCORED = ("accuracy", "macro_f1", "log_loss")
+_STANDS_FOR = dict.fromkeys(("balanced_accuracy", "f1", "mcc"), "macro_f1")
 _LEAST_PERMUTATIONS = 19
 
 
@@ -84,6 +88,23 @@ def _check_least(caller: str, name: str, value: int, least: int) -> None:
         raise ArgumentError(f"{caller}: {name} must be at least {least}; got {value}")
 
 
+def _check_metric(options: "AuditOptions") -> None:
+    """Refuse metrics that do not exist, and options that do not go together."""
+    metric = options.metric
+    if metric is not None and ":" not in metric and metric not in METRICS:
+        raise ArgumentError(
+            f"audit: metric must be one of {', '.join(METRICS)}, or MODULE:FUNCTION; got {metric!r}"
+        )
+    if options.costs is not None and metric is not None:
+        raise ArgumentError(
+            "audit: --costs must come without --metric: the mean cost is the metric; got both"
+        )
+    if options.positive is not None and metric != "f1":
+        raise ArgumentError(
+            f"audit: --positive must come with --metric f1; got {options.positive!r} without it"
+        )
+
+
 @dataclass(frozen=True)
 class AuditOptions:
     """Options of one audit.
@@ -91,7 +112,11 @@ class AuditOptions:
     Args:
         data: The table's file; `None` audits the bundled table.
         label: The label column; `None` only with the bundled table.
-        metric: The headline metric, one of `METRICS`.
+        metric: What counts: one of `METRICS`, or `MODULE:FUNCTION`, any function of two arrays of
+            class names. It is tuned, and the headline where all models are scored by it; `None`
+            is the accuracy, tuned by class offsets only.
+        positive: The class that the metric `f1` is of; the rarer of two by default.
+        costs: What each mistake costs, instead of a metric.
         seed: Seed of every random choice.
         folds: Number of cross-validation folds; at least 2.
         permutations: Shifts of the label in the dependence test; at least 19.
@@ -105,7 +130,9 @@ class AuditOptions:
 
     data: Path | None = None
     label: str | None = None
-    metric: str = "accuracy"
+    metric: str | None = None
+    positive: str | None = None
+    costs: Costs | None = None
     seed: int = 0
     folds: int = 5
     permutations: int = 1000
@@ -114,7 +141,7 @@ class AuditOptions:
     read: ReadOptions = field(default_factory=ReadOptions)
 
     def __post_init__(self) -> None:
-        check_choice("audit", "metric", self.metric, METRICS)
+        _check_metric(self)
         check_seed(self.seed)
         if self.text_encoder != "hashed" and not self.text_encoder.startswith(_SENTENCE):
             raise ArgumentError(
@@ -123,6 +150,16 @@ class AuditOptions:
             )
         _check_least("audit", "folds", self.folds, 2)
         _check_least("audit", "permutations", self.permutations, _LEAST_PERMUTATIONS)
+
+    @property
+    def tuned(self) -> str:
+        """Name of what is tuned."""
+        return "cost" if self.costs is not None else self.metric or "accuracy"
+
+    @property
+    def headline(self) -> str:
+        """The metric that the verdict speaks of: one that all models are scored by."""
+        return self.tuned if self.tuned in _SCORED else _STANDS_FOR.get(self.tuned, "accuracy")
 
     def fingerprint(self, content: bytes) -> str:
         """Return a digest of the options, the data's digest and nothing of the machine."""

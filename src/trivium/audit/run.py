@@ -27,6 +27,8 @@ from trivium.audit.options import AuditOptions
 from trivium.audit.read_stage import locate, read_stage
 from trivium.audit.state import AuditState, Listener, Section, Silent
 from trivium.audit.threads import one_thread
+from trivium.audit.tune_metric import source_of, tune_metric
+from trivium.audit.tune_stage import tune_stage
 from trivium.audit.verdict import verdict
 from trivium.store import RunFolder
 
@@ -43,6 +45,7 @@ STAGES: dict[str, tuple[Stage, str]] = {
     "encode": (encode_stage, "columns to numbers, the same way for new files"),
     "fit": (fit_stage, "the closed form beside the usual road, on the same folds"),
     "flag": (flag_stage, "labels that the rest of the data contradicts"),
+    "tune": (tune_stage, "the decision for the metric named, kept only if its gain is seen"),
     "explain": (explain_stage, "the training rows that made each prediction"),
 }
 
@@ -180,9 +183,11 @@ def audit(
         spare_input("audit", out, data)
     state = AuditState(options, listener or Silent(), source=data.name)
     state.report |= _frontmatter(options, command or ["trivium", "audit"])
-    # Read first: refused data leave no folder behind.
+    # Read first, and try the metric: what is refused leaves no folder behind.
     _run_stage(state, "read")
-    fingerprint = options.fingerprint(_digest(data) + __version__.encode())
+    tune_metric(options, state.label)
+    content = _digest(data) + __version__.encode() + source_of(options)
+    fingerprint = options.fingerprint(content)
     with _open(out, data, fingerprint, force) as run:
         state.journal = run.journal
         for name in list(STAGES)[1:]:

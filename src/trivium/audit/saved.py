@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from trivium import __version__
 from trivium._core.errors import ModelError
+from trivium.audit.tuned import Tuned
 from trivium.closedform import ClosedFormClassifier
 from trivium.store import load_model, save_model
 from trivium.table import Label, ReadOptions, Table, TableEncoder
@@ -21,6 +23,7 @@ __all__ = [
 ]
 
 _CLASSIFIER, _EVIDENCE = "table-classifier", "evidence"
+_TUNE = "tune"  # only in a model that has something tuned
 
 
 @dataclass(frozen=True)
@@ -32,15 +35,17 @@ class SavedClassifier:
         classifier: Features to class codes.
         label: Name of the label column.
         classes: Class names by code.
+        tuned: What the stage tune kept on top, if anything.
     """
 
     encoder: TableEncoder
     classifier: ClosedFormClassifier
     label: str
     classes: tuple[str, ...]
+    tuned: Tuned | None = None
 
     def predict_proba(self, table: Table, options: ReadOptions | None = None) -> np.ndarray:
-        """Class probabilities of each row, of shape (n, c).
+        """Class probabilities of each row by the closed form, of shape (n, c).
 
         Args:
             table: The rows; columns are found by name.
@@ -49,7 +54,23 @@ class SavedClassifier:
         Raises:
             DataError: A column of the fit is missing; the message names it.
         """
-        return self.classifier.predict_proba(self.encoder.transform(table, options))
+        return self.decide(table, options)[1]
+
+    def decide(
+        self, table: Table, options: ReadOptions | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Class code of each row, by what was tuned if anything was, and class probabilities.
+
+        Args:
+            table: The rows; columns are found by name.
+            options: How the table was read, for columns that must be read again as the fit did.
+
+        Raises:
+            DataError: A column of the fit is missing; the message names it.
+        """
+        X = self.encoder.transform(table, options)
+        proba = self.classifier.predict_proba(X)
+        return (proba.argmax(1) if self.tuned is None else self.tuned.decide(proba, X)), proba
 
 
 @dataclass(frozen=True)
@@ -69,10 +90,22 @@ def save_classifier(
     classifier: ClosedFormClassifier,
     label: Label,
     *,
+    tuned: tuple[Tuned, dict[str, Any]] | None = None,
     overwrite: bool = True,
 ) -> None:
-    """Save a classifier as data: no code runs from it when it is loaded."""
+    """Save a classifier as data: no code runs from it when it is loaded.
+
+    Args:
+        folder: Where to.
+        encoder: Columns to features.
+        classifier: Features to class codes.
+        label: Its name and classes.
+        tuned: What was tuned on top, and what describes it.
+        overwrite: Whether an older model may be replaced.
+    """
     parts = {"encoder": encoder.state(), "classifier": classifier.state()}
+    if tuned is not None:
+        parts[_TUNE] = (tuned[0].state(), tuned[1])
     tensors = {
         f"{part}.{name}": array
         for part, (arrays, _) in parts.items()
@@ -97,7 +130,9 @@ def _require(folder: Path, fits: bool, rule: str) -> None:
         )
 
 
-def _checked(folder: Path, kind: str, keys: set[str]) -> tuple[dict[str, np.ndarray], dict]:
+def _checked(
+    folder: Path, kind: str, keys: set[str], optional: str = ""
+) -> tuple[dict[str, np.ndarray], dict]:
     tensors, manifest = load_model(folder)
     if manifest.get("kind") != kind:
         raise ModelError(
@@ -105,7 +140,11 @@ def _checked(folder: Path, kind: str, keys: set[str]) -> tuple[dict[str, np.ndar
             remedy="A run's classifier is in its folder model/.",
         )
     wanted = {"kind", "label", "classes", *keys}
-    _require(folder, set(manifest) == wanted, f"its keys must be {', '.join(sorted(wanted))}")
+    _require(
+        folder,
+        set(manifest) - {optional} == wanted,
+        f"its keys must be {', '.join(sorted(wanted))}",
+    )
     classes = manifest["classes"]
     named = isinstance(classes, list) and all(isinstance(name, str) for name in classes)
     _require(folder, named and isinstance(manifest["label"], str), "its names must be text")
@@ -120,7 +159,10 @@ def load_classifier(folder: Path) -> SavedClassifier:
     """
     if (folder / "model").is_dir():
         folder = folder / "model"
-    tensors, manifest = _checked(folder, _CLASSIFIER, {"trivium", "encoder", "classifier"})
+    tensors, manifest = _checked(folder, _CLASSIFIER, {"trivium", "encoder", "classifier"}, _TUNE)
+    known = {"encoder", "classifier", *({_TUNE} & set(manifest))}
+    whole = {key.partition(".")[0] for key in tensors} <= known
+    _require(folder, whole, f"its tensors must be of {', '.join(sorted(known))}")
 
     def part(name: str) -> dict[str, np.ndarray]:
         head = f"{name}."
@@ -131,7 +173,12 @@ def load_classifier(folder: Path) -> SavedClassifier:
     sizes = len(encoder.feature_names), len(manifest["classes"])
     found = classifier.n_features_in_, len(classifier.classes_)
     _require(folder, sizes == found, "its encoder, classifier and classes must fit together")
-    return SavedClassifier(encoder, classifier, manifest["label"], tuple(manifest["classes"]))
+    tuned = None
+    if _TUNE in manifest:
+        n_features, n_classes = sizes
+        tuned = Tuned.from_state(part(_TUNE), manifest[_TUNE], n_classes, n_features)
+    names = tuple(manifest["classes"])
+    return SavedClassifier(encoder, classifier, manifest["label"], names, tuned)
 
 
 def save_evidence(folder: Path, X: np.ndarray, codes: np.ndarray, label: Label) -> None:

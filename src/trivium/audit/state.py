@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from trivium.audit.options import AuditOptions
+from trivium.audit.tuned import Tuned
 from trivium.closedform import ClosedFormClassifier, Flags
 from trivium.table import Label, Table, TableEncoder
 
@@ -55,6 +56,7 @@ class AuditState:
         label: The label of these rows.
         groups: Rows with one number are identical.
         X: Encoded rows, of shape (n, d).
+        tuned: What the stage tune kept on top of the classifier.
         report: Sections written so far.
     """
 
@@ -70,6 +72,7 @@ class AuditState:
     X: np.ndarray = field(init=False)
     classifier: ClosedFormClassifier = field(init=False)
     flags: Flags = field(init=False)
+    tuned: Tuned | None = None
     evidence: list[tuple[str, str]] = field(init=False)
     report: Section = field(default_factory=dict)
 

@@ -60,6 +60,9 @@ def predict_file(
 ) -> tuple[list[str], list[list[Any]]]:
     """Predict every row of a file: header and rows `row, LABEL, p(CLASS)...`.
 
+    Where the model was tuned the class is by the tuned decision, and may have less than the
+    largest probability; the probabilities are those of the closed form.
+
     Raises:
         ModelError: The model is damaged.
         DataError: A column of the fit is missing.
@@ -67,9 +70,8 @@ def predict_file(
     saved = load_classifier(model)
     # A single row to predict is no fault.
     options = replace(options, min_rows=1)
-    proba = saved.predict_proba(read_table(data, options), options)
+    best, proba = saved.decide(read_table(data, options), options)
     header = ["row", saved.label, *(f"p({name})" for name in saved.classes)]
-    best = proba.argmax(1)
     rows = [
         [i + 1, saved.classes[best[i]], *(float(p) for p in proba[i])] for i in range(len(proba))
     ]
@@ -188,5 +190,5 @@ def catalog() -> dict[str, dict[str, str]]:
         for room, family in rooms.items()
     }
     found["stages of audit"] = {name: why for name, (_, why) in STAGES.items()}
-    found["metrics"] = dict.fromkeys(METRICS, "headline metric of audit")
+    found["metrics"] = dict.fromkeys(METRICS, "metric of audit, to tune")
     return found

@@ -13,7 +13,15 @@ _NAMES = {
     "boosting": "histogram boosting",
     "majority": "majority",
 }
-_METRICS = {"accuracy": "accuracy", "macro_f1": "macro F1", "log_loss": "log-loss"}
+_METRICS = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "cost": "minus the mean cost",
+    "f1": "F1",
+    "log_loss": "log-loss",
+    "macro_f1": "macro F1",
+    "mcc": "Matthews correlation",
+}
 
 
 def _p(value: float) -> str:
@@ -97,6 +105,27 @@ def _comparison(report: Section) -> str:
     return "The closed form and its rivals cannot be told apart on these rows."
 
 
+def _tuning(report: Section) -> str:
+    """Whether another decision on the same evidence does better by the metric."""
+    tune = report["tune"]
+    if tune["why"]:
+        return f"Tuning: nothing to do; {tune['why']}."
+    name = _METRICS.get(tune["metric"], tune["metric"])
+    name += f" of {tune['positive']}" if tune["positive"] is not None else ""
+    if any(one["outcome"] == "kept" for one in tune["tried"]):
+        return (
+            f"Tuning: by {tune['kept']}, {name} goes from {tune['before']:.3f} to "
+            f"{tune['after']:.3f} (gain {tune['gain']:.3f} ± {tune['standard_error']:.3f} on held-"
+            "out folds); predictions of the saved model use it."
+        )
+    if all(one["gain"] is None for one in tune["tried"]):
+        return "Tuning: every stage was left out or stopped; the closed form stays."
+    return (
+        f"Tuning did not help: no change of the decision raises {name} by more than its standard "
+        "error."
+    )
+
+
 def _labels(report: Section) -> str:
     flags = report["flags"]
     if not flags["listed"]:
@@ -135,5 +164,6 @@ def verdict(report: Section) -> list[str]:
         *_texts(report),
         _prediction(report),
         _comparison(report),
+        _tuning(report),
         _labels(report),
     ]

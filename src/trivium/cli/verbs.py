@@ -51,7 +51,9 @@ def _apply(gates: Sequence[Any], report: dict[str, Any]) -> None:
 @click.command()
 @file_argument("data", required=False)
 @click.option("--label", metavar="COL", help="The column to predict.")
-@click.option("--metric", default="accuracy", show_default=True, help="Headline metric.")
+@click.option("--metric", metavar="NAME", help="What counts (accuracy), or MODULE:FUNCTION.")
+@click.option("--positive", metavar="CLASS", help="The class that --metric f1 is of.")
+@click.option("--costs", type=PATH, metavar="FILE", help="CSV of what each mistake costs.")
 @click.option("--out", type=PATH, metavar="DIR", help="The run's folder.")
 @click.option("--folds", type=int, default=5, show_default=True, help="Cross-validation folds.")
 @click.option("--permutations", type=int, default=1000, show_default=True, help="Shifts tested.")
@@ -66,12 +68,15 @@ def audit(data: Path | None, as_json: bool, force: bool, out: Path | None, **giv
     """Give a second opinion on a labelled table.
 
     DATA is CSV, TSV, JSONL or Parquet, also gzipped; without it the bundled table of penguins is
-    audited for Sex. RULE is for example accuracy<0.8, flags>20, q>0.05 or leaks>0.
+    audited for Sex. RULE is for example accuracy<0.8, flags>20, q>0.05 or leaks>0. NAME is
+    accuracy, balanced_accuracy, f1, log_loss, macro_f1, mcc, or a function of yours.
     """
-    from trivium.audit import AuditOptions, parse_gate
+    from trivium.audit import AuditOptions, parse_gate, read_costs
     from trivium.audit import audit as run_audit
 
     gates = tuple(parse_gate(rule) for rule in given.pop("fail_on"))
+    costs = given.pop("costs")
+    given["costs"] = read_costs(costs) if costs else None
     options = AuditOptions(data=data, read=read_options(given), **given)
     with StageLines(quiet=as_json) as lines:
         result = run_audit(options, out, force=force, listener=lines, command=_command())

@@ -464,3 +464,45 @@ def test_one_thread_holds_blas_and_torch_and_gives_them_back() -> None:
     with one_thread():
         assert (torch.get_num_threads(), blas()) == (1, {1})
     assert (torch.get_num_threads(), blas()) == before
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("raise OSError('gone')", "must not raise; OSError: gone"),
+        ("return float('nan')", "must return a finite number; got nan"),
+        ("target[:] = 'a'; return 1.0", "must leave its arguments as they are"),
+    ],
+)
+def test_user_metric_that_fails(
+    body: str,
+    said: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "faulty_metric.py").write_text(f"def metric(target, guess):\n    {body}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "faulty_metric", raising=False)
+    path = tmp_path / "t.csv"
+    path.write_text(table(x=X, noise=NOISE))
+    command = ["audit", path, "--label", "y", "--out", tmp_path / "run", *FAST]
+    assert call(*command, "--metric", "faulty_metric:metric") == 3
+    line = refusal(capsys)
+    assert line.startswith("error[E-METRIC]")
+    assert said in line
+    assert not (tmp_path / "run").exists()
+    monkeypatch.delitem(sys.modules, "faulty_metric")
+
+
+def test_costs_of_other_classes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, costs = tmp_path / "t.csv", tmp_path / "costs.csv"
+    path.write_text(table(x=X, noise=NOISE))
+    costs.write_text("a,c\n0,1\n5,0\n")
+    command = ["audit", path, "--label", "y", "--out", tmp_path / "run", *FAST, "--costs", costs]
+    assert call(*command) == 3
+    assert "got them without 'b' and with 'c'" in refusal(capsys)
+    costs.write_text("true,b,a\na,1,0\nb,0,50\n")
+    assert call(*command) == 0
+    assert report_of(tmp_path / "run")["tune"]["metric"] == "cost"
+    assert call(*command, "--metric", "f1") == 2

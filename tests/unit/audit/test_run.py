@@ -99,7 +99,7 @@ def test_another_seed_changes_folds(finished: AuditResult, table: Path, tmp_path
     assert scores[0] != scores[1]
 
 
-@pytest.mark.parametrize("stage", ["depend", "fit", "flag", "explain"])
+@pytest.mark.parametrize("stage", ["depend", "fit", "flag", "tune", "explain"])
 def test_a_stopped_run_resumes_to_the_same_bits(
     stage: str,
     finished: AuditResult,

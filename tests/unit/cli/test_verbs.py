@@ -67,7 +67,7 @@ def test_audit_prints_the_verdict_and_the_report(
     assert f"Report: {tmp_path / 'r' / 'report.html'}" in found.out
     lines = found.err.splitlines()
     assert [line.split()[0] for line in lines] == [
-        "read", "depend", "encode", "fit", "flag", "explain",
+        "read", "depend", "encode", "fit", "flag", "tune", "explain",
     ]  # fmt: skip
 
 

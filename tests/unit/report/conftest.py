@@ -223,6 +223,36 @@ _STAGES = (
 )  # fmt: skip
 
 
+def _tune():
+    def tried(stage, outcome, numbers, gain, error, why):
+        before = None if gain is None else 0.771
+        after = None if gain is None else 0.771 + gain
+        return {"stage": stage, "outcome": outcome, "numbers": numbers, "before": before,
+                "after": after, "gain": gain, "standard_error": error, "why": why}  # fmt: skip
+
+    return {
+        "metric": "f1", "positive": "leaves", "how": "inside the training part of each fold",
+        "why": "", "kept": "offsets", "before": 0.771, "after": 0.802, "gain": 0.031,
+        "standard_error": 0.012,
+        "tried": [
+            tried("offsets", "kept", 2, 0.031, 0.012, "the gain exceeds its standard error"),
+            tried("head", "not kept", 447, -0.004, 0.006, "no gain"),
+            tried("network", "not tried", 2893, None, None, "over its budget: 2.0e10"),
+        ],
+        "offsets": [
+            {"class": "stays", "offset": 0.0}, {"class": "leaves", "offset": 0.7},
+            {"class": "unsure", "offset": -0.2},
+        ],
+        "estimator": {
+            "chosen": "counterfactual", "why": "least variance times work, of 2 measured",
+            "measured": [
+                {"name": "score, baseline optimal", "deviation": 0.034, "work": 5e3, "price": 5.8},
+                {"name": "counterfactual", "deviation": 1e-4, "work": 1.5e4, "price": 1.5e-4},
+            ],
+        },
+    }  # fmt: skip
+
+
 def make_report():
     """Return a realistic report of a mixed table: 22 columns, 3 classes, 40 flags."""
     rng = random.Random(7)
@@ -256,6 +286,7 @@ def make_report():
                 for k in range(0, 41, 5)
             ],
         },
+        "tune": _tune(),
         "explain": {
             "method": "exact dual form of the closed form", "completeness_error": 3.3e-15,
             "tolerance": 1e-6, "items": [_explained(rng, row) for row in range(101, 113)],

@@ -9,7 +9,9 @@ from trivium._core.errors import ArgumentError
 from trivium.report import render
 from trivium.report.page import MAX_BYTES
 
-QUESTIONS = ["signal", "where", "scores", "labels", "fixes", "why", "method", "warnings", "data"]
+QUESTIONS = [
+    "signal", "where", "scores", "tune", "labels", "fixes", "why", "method", "warnings", "data",
+]  # fmt: skip
 VOID = {"meta", "link", "br", "img", "hr", "input"}
 
 
@@ -134,8 +136,22 @@ def test_a_missing_part_is_said_to_be_missing(report, gone, empty):
     assert [found["id"] for found in page.find("section") if "id" in found] == QUESTIONS
 
 
+def test_the_page_says_what_was_tuned_and_how_sure_that_is(report):
+    text = Page(render(report)).text
+    assert "Yes, by offsets: F1 of leaves +3.10 \u00b1 1.20 points" in text
+    for words in ("not kept", "counterfactual (chosen)", "+0.70", "least variance times work"):
+        assert words in text
+    report["tune"] |= {"kept": "closed form", "gain": 0.0, "standard_error": 0.0}
+    for item in report["tune"]["tried"]:
+        item["outcome"] = "not kept"
+    assert "Tuning did not help" in Page(render(report)).text
+    report["tune"] |= {"tried": [], "why": "fewer than 20 rows"}
+    assert "Fewer than 20 rows." in Page(render(report)).text
+
+
 def test_an_empty_report_and_fields_of_odd_types_render():
     odd = {"verdict": 3, "data": [], "depend": {"a": 1}, "scores": "x", "flags": [None]}
+    odd |= {"tune": {"tried": [{"gain": "x"}, 3], "offsets": [2], "estimator": "e"}}
     odd |= {"explain": {"items": ["x", 3]}, "stages": [1, None], "warnings": "w", "demo": []}
     for report in ({}, odd):
         page = Page(render(report))

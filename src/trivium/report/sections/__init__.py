@@ -11,6 +11,7 @@ from trivium.report.sections.labels import fix_section, label_section
 from trivium.report.sections.method import method_section
 from trivium.report.sections.scores import score_section
 from trivium.report.sections.signal import signal_section, where_section
+from trivium.report.sections.tuning import tune_section
 from trivium.report.sections.why import why_section
 
 __all__ = ["build"]
@@ -22,6 +23,7 @@ def build(report: Mapping[str, Any], limits: Limits) -> list[Section]:
         signal_section(report, limits),
         where_section(report, limits),
         score_section(report, limits),
+        tune_section(report, limits),
         label_section(report, limits),
         fix_section(report, limits),
         why_section(report, limits),
