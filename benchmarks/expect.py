@@ -59,11 +59,37 @@ def storchastic_score(theta: torch.Tensor) -> None:
     storch.backward()
 
 
+def pyro_score(theta: torch.Tensor) -> None:
+    """With a decaying-average baseline; f enters as a factor, samples are a plate."""
+    import pyro
+    from pyro import distributions as dist
+    from pyro.infer import TraceGraph_ELBO
+
+    rows = len(theta)
+
+    def guide() -> None:
+        with pyro.plate("draws", SAMPLES, dim=-2), pyro.plate("rows", rows, dim=-1):
+            pyro.sample(
+                "z",
+                dist.Bernoulli(logits=theta),
+                infer={"baseline": {"use_decaying_avg_baseline": True}},
+            )
+
+    def model() -> None:
+        with pyro.plate("draws", SAMPLES, dim=-2), pyro.plate("rows", rows, dim=-1):
+            z = pyro.sample("z", dist.Bernoulli(probs=torch.full((rows,), 0.5)))
+            pyro.factor("f", -f(z))
+
+    pyro.clear_param_store()
+    TraceGraph_ELBO().loss_and_grads(model, guide)
+
+
 CONTESTANTS: dict[str, dict[str, Callable]] = {
     "score function": {
         "by hand": hand_score,
         "expect": our_score,
         "storchastic": storchastic_score,
+        "pyro TraceGraph_ELBO": pyro_score,
     },
     "reparameterized": {"by hand": hand_path, "expect": our_path},
 }
