@@ -1,0 +1,97 @@
+"""What a recording notes: for each step its rows, its rates and how its gradient was scaled."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trivium.pathkernel.packed import Packed
+
+__all__ = ["Checkpoint", "LossCall", "Piece", "StepNote"]
+
+
+@dataclass(frozen=True)
+class LossCall:
+    """How the loss was called on the model's output.
+
+    Attributes:
+        leaf: Which leaf of the model's output it took.
+        shape: In which shape.
+        target_shape: The target's shape; its rows are kept as `(b, ...)`.
+        arguments: Further positional arguments.
+        named: Further named arguments.
+    """
+
+    leaf: int
+    shape: tuple[int, ...]
+    target_shape: tuple[int, ...]
+    arguments: tuple[Any, ...] = ()
+    named: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Piece:
+    """One forward and one loss; a step with gradient accumulation has several.
+
+    Attributes:
+        places: The rows' places in the row store, `(b,)`.
+        inputs: The call of the model.
+        call: The call of the loss.
+        leaves: The step's own copy of its rows, where the recording keeps one.
+        modes: The training flag of each module.
+        autocast: The autocast dtype by device type, where it was on.
+        upstream: What the loss was multiplied with before `backward`.
+        random: The generators' states before the forward, where it drew from them.
+    """
+
+    places: Tensor
+    inputs: Packed | None = None
+    call: LossCall | None = None
+    leaves: list[Tensor] | None = None
+    modes: tuple[bool, ...] = ()
+    autocast: dict[str, torch.dtype] = field(default_factory=dict)
+    upstream: Tensor | None = None
+    random: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass
+class StepNote:
+    """One optimizer step.
+
+    Attributes:
+        pieces: Its forwards.
+        options: The numbers of each parameter group.
+        norm: Euclidean norm of the gradient that the optimizer saw.
+        moved: Which parameters had a gradient.
+    """
+
+    pieces: list[Piece]
+    options: list[dict[str, Any]]
+    norm: float
+    moved: tuple[bool, ...]
+
+
+@dataclass
+class Checkpoint:
+    """The model and its optimizer before a step.
+
+    Attributes:
+        step: The step that comes next.
+        weights: The trainable weights, `(p,)`.
+        buffers: The model's buffers by name.
+        state: The optimizer's state of each trainable parameter.
+    """
+
+    step: int
+    weights: Tensor
+    buffers: dict[str, Tensor]
+    state: list[dict[str, Any]]
+
+    @property
+    def n_bytes(self) -> int:
+        """Memory of its tensors."""
+        held = [self.weights, *self.buffers.values()]
+        held += [v for one in self.state for v in one.values() if isinstance(v, Tensor)]
+        return sum(value.nbytes for value in held)
