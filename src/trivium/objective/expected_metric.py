@@ -42,10 +42,10 @@ def expected_metric(
         target: True labels t.
         metric: A member of `CountMetric`, or any function of two arrays of labels that returns a
             number, say of scikit-learn.
-        estimator: `"exact"`: the expectation itself, with derivatives of every order.
-            `"counterfactual"`: each item judged by all of its alternatives under draws of the
-            others. A gradient estimator of `trivium.expectation`, say `Score()`: from draws of the
-            metric alone. `"auto"`: the first of the three that serves; exact up to 2^26
+        estimator: `"exact"`: the expectation itself. `"counterfactual"`: each item judged by all
+            of its alternatives under draws of the others, from counts. A gradient estimator of
+            `trivium.expectation`, say `Score()`: from draws of the metric alone. All three have
+            derivatives of every order. `"auto"`: the first of them that serves; exact up to 2^26
             multiplications, 8,192 rows for the F1 of one class, which take half a second.
         samples: Draws, for all but `"exact"`.
         classes: Label values in the order of the columns; 0 to c - 1 by default.
