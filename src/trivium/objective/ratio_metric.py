@@ -57,6 +57,11 @@ class RatioMetric(ClassMetric):
             object.__setattr__(self, "labels", tuple(self.labels))
             class_values(caller, self.labels)
 
+    @classmethod
+    def examples(cls) -> Sequence["RatioMetric"]:
+        """Return one for each average."""
+        return tuple(cls(average=average) for average in AVERAGES)
+
     @abstractmethod
     def fraction(self, counts: Counts) -> tuple[Tensor, Tensor]:
         """Return numerator and denominator of the ratio of each class."""
@@ -171,24 +176,12 @@ class RatioMetric(ClassMetric):
 class Precision(RatioMetric):
     r"""Share of the items predicted as the class that are of it: $tp / (tp + fp)$.
 
-    Args:
-        average: See `RatioMetric`, as for all options.
-        pos_label: The class of the binary average.
-        labels: Classes to average over.
-        zero_division: Value of 0 / 0.
-
-    Raises:
-        ArgumentError: An option breaks its rule.
+    The options, and what they raise, are those of `RatioMetric`.
 
     Example:
         >>> Precision().value([0, 1, 1, 0], [1, 1, 0, 0])
         0.5
     """
-
-    @classmethod
-    def examples(cls) -> Sequence["Precision"]:
-        """Return one for each average."""
-        return (cls(), *(cls(average=average) for average in AVERAGES[1:]))
 
     def fraction(self, counts: Counts) -> tuple[Tensor, Tensor]:
         """Return tp and tp + fp."""
@@ -199,24 +192,12 @@ class Precision(RatioMetric):
 class Recall(RatioMetric):
     r"""Share of the items of the class that are predicted as it: $tp / (tp + fn)$.
 
-    Args:
-        average: See `RatioMetric`, as for all options.
-        pos_label: The class of the binary average.
-        labels: Classes to average over.
-        zero_division: Value of 0 / 0.
-
-    Raises:
-        ArgumentError: An option breaks its rule.
+    The options, and what they raise, are those of `RatioMetric`.
 
     Example:
         >>> Recall(average="macro").value(["a", "b", "b"], ["a", "a", "b"])
         0.75
     """
-
-    @classmethod
-    def examples(cls) -> Sequence["Recall"]:
-        """Return one for each average."""
-        return (cls(), *(cls(average=average) for average in AVERAGES[1:]))
 
     def fraction(self, counts: Counts) -> tuple[Tensor, Tensor]:
         """Return tp and tp + fn."""
@@ -232,10 +213,7 @@ class FBeta(RatioMetric):
 
     Args:
         beta: Weight of recall over precision, at least 0.
-        average: See `RatioMetric`, as for the options below.
-        pos_label: The class of the binary average.
-        labels: Classes to average over.
-        zero_division: Value of 0 / 0.
+        average: This and the other options are those of `RatioMetric`.
 
     Raises:
         ArgumentError: An option breaks its rule.
@@ -272,24 +250,12 @@ class FBeta(RatioMetric):
 class Jaccard(RatioMetric):
     r"""Intersection over union of the class: $tp / (tp + fp + fn)$.
 
-    Args:
-        average: See `RatioMetric`, as for all options.
-        pos_label: The class of the binary average.
-        labels: Classes to average over.
-        zero_division: Value of 0 / 0.
-
-    Raises:
-        ArgumentError: An option breaks its rule.
+    The options, and what they raise, are those of `RatioMetric`.
 
     Example:
         >>> Jaccard().value([0, 1, 1, 0], [1, 1, 0, 1])
         0.25
     """
-
-    @classmethod
-    def examples(cls) -> Sequence["Jaccard"]:
-        """Return one for each average."""
-        return (cls(), *(cls(average=average) for average in AVERAGES[1:]))
 
     def fraction(self, counts: Counts) -> tuple[Tensor, Tensor]:
         """Return tp and tp + fp + fn."""
