@@ -14,11 +14,12 @@ from trivium._core.checks import check_choice, check_number
 from trivium._core.errors import ArgumentError
 from trivium.objective.class_metric import ClassMetric, class_mean
 from trivium.objective.count_metric import Counts
-from trivium.objective.label_codes import class_values
+from trivium.objective.label_codes import class_values, distinct_values
 from trivium.objective.poisson_binomial import poisson_binomial
 
 __all__ = ["AVERAGES", "FBeta", "Jaccard", "Precision", "RatioMetric", "Recall"]
 
+_LARGEST = 1e100  # so that its square is a number
 AVERAGES = ("binary", "micro", "macro", "weighted")
 
 
@@ -54,8 +55,8 @@ class RatioMetric(ClassMetric):
                     f"{caller}: labels must be None for average='binary'; got {self.labels!r}",
                     remedy="Name the one class with pos_label=.",
                 )
-            object.__setattr__(self, "labels", tuple(self.labels))
-            class_values(caller, self.labels)
+            named = distinct_values(caller, "labels", self.labels)
+            object.__setattr__(self, "labels", tuple(named.tolist()))
 
     @classmethod
     def examples(cls) -> Sequence["RatioMetric"]:
@@ -80,7 +81,8 @@ class RatioMetric(ClassMetric):
             return class_values(caller, None, seen, np.asarray(self.labels))
         if self.average != "binary":
             return seen
-        if self.pos_label not in seen.tolist() and len(seen) == 1:
+        alike = isinstance(self.pos_label, str) == (seen.dtype.kind == "U")
+        if len(seen) == 1 and alike and self.pos_label not in seen.tolist():
             return class_values(caller, None, seen, np.asarray([self.pos_label]))
         self.check_classes(seen.tolist())
         return seen
@@ -232,7 +234,11 @@ class FBeta(RatioMetric):
     beta: float = 1.0
 
     def __post_init__(self) -> None:
-        check_number("FBeta", "beta", self.beta, "non-negative")
+        if check_number("FBeta", "beta", self.beta, "non-negative") > _LARGEST:
+            raise ArgumentError(
+                f"FBeta: beta must be at most {_LARGEST:g}; got {self.beta!r}",
+                remedy="Recall() is what it tends to.",
+            )
         super().__post_init__()
 
     @classmethod

@@ -214,6 +214,9 @@ def test_numbers_keep_their_kind_and_memory_is_linear():
         ((torch.zeros(1), [1], FBeta(), "auto", 0), ArgumentError, "samples must be an integer"),
         ((torch.zeros(1), [1], 3), ArgumentError, "metric must be of one label for each item"),
         ((torch.zeros(1), [1], CorpusBLEU()), ArgumentError, "CorpusBLEU has expected_among"),
+        ((torch.zeros(1), [1], FBeta), ArgumentError, "Give an instance"),
+        ((torch.zeros(1), [1], lambda t, z: "0.5"), ArgumentError, "a number; got str"),
+        ((np.zeros(9), [1], FBeta()), ArgumentError, "a floating tensor; got ndarray"),
         ((torch.zeros(1), [1], lambda t, z: None), ArgumentError, "must return a number; got N"),
         ((torch.zeros(1), [1], lambda t, z: np.nan), DataError, "finite numbers; got nan"),
         (
@@ -232,6 +235,48 @@ def test_numbers_keep_their_kind_and_memory_is_linear():
 def test_bad_input_is_named(arguments, error, message):
     with pytest.raises(error, match=message):
         expected_metric(*arguments)
+
+
+def test_what_a_metric_does_to_its_arrays_reaches_nobody():
+    def vandal(target, prediction):
+        found = float((target == prediction).mean())
+        target[:], prediction[:] = 1, 1
+        return found
+
+    def gentle(target, prediction):
+        return float((target == prediction).mean())
+
+    found = []
+    for metric in (vandal, gentle):
+        torch.manual_seed(0)
+        found.append(gradient(LOGITS, [1, 0, 1, 0, 1], metric, samples=40))
+    assert torch.equal(*found)
+
+
+@pytest.mark.parametrize("estimator", ["exact", "counterfactual", Score(), Score("leave-one-out")])
+def test_an_infinite_logit_is_a_certain_label(estimator):
+    logits = torch.tensor([torch.inf, -torch.inf, 0.5])
+    slope = gradient(logits, [1, 0, 1], FBeta(), estimator)
+    assert slope[:2].tolist() == [0, 0]
+    assert float(slope[2]) > 0
+
+
+@pytest.mark.parametrize("estimator", ["exact", "counterfactual"])
+@pytest.mark.parametrize(
+    ("logits", "target", "error"),
+    [
+        (torch.zeros(3), torch.tensor([0, 1, 5]), ArgumentError),
+        (torch.tensor([0.0, torch.nan, 0.0]), torch.tensor([0, 1, 1]), DataError),
+    ],
+)
+def test_a_compiled_call_checks_its_input_too(logits, target, error, estimator):
+    torch.compiler.reset()
+
+    def f(logits, target):
+        return expected_metric(logits, target, FBeta(), estimator)
+
+    with pytest.raises(error, match=r"target must be among|logits must be finite"):
+        torch.compile(f, backend="eager")(logits, target)
 
 
 def test_classes_must_be_as_many_as_logits():
