@@ -56,7 +56,7 @@ def check_number(
     except (TypeError, ValueError, OverflowError) as error:
         raise ArgumentError(f"{caller}: {name} must be {wanted}; got {value!r}") from error
     whole = not integer or number == int(number) if math.isfinite(number) else False
-    if isinstance(value, bool) or not whole or not _RULES[rule](number):
+    if isinstance(value, bool | str | bytes) or not whole or not _RULES[rule](number):
         raise ArgumentError(f"{caller}: {name} must be {wanted}; got {value!r}")
     return int(value) if integer else number
 

@@ -1,6 +1,6 @@
-"""HSIC of every shift at once, from features: many columns against one target."""
+"""Cross products of features after every shift at once: many columns against one target."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import torch
 from jaxtyping import Float
@@ -8,9 +8,7 @@ from torch import Tensor
 
 from trivium.dependence.shift import Shifts
 
-__all__ = ["ShiftedTarget", "factor_shifts"]
-
-_BUDGET = 64 * 2**20
+__all__ = ["ShiftedTarget"]
 
 
 class ShiftedTarget:
@@ -69,49 +67,3 @@ class ShiftedTarget:
             return torch.fft.rfft(values[:, : shifts.moved])
         grid = values[:, : shifts.moved].reshape(len(values), shifts.length, shifts.stride)
         return torch.fft.rfft(grid, dim=1).transpose(0, 1).contiguous()
-
-
-def factor_shifts(
-    features: Sequence[Float[Tensor, "r n"]],
-    target: Float[Tensor, "s n"],
-    shifts: Shifts,
-    *,
-    budget: int = _BUDGET,
-) -> Float[Tensor, "k t"]:
-    r"""Biased HSIC of several columns with the target after every member of a group of shifts.
-
-    $T(t) = \lVert \sum_i (\varphi(x_i) - \bar\varphi)\, \psi(y_{i + t})^\top \rVert_F^2 / n^2$.
-    The rank over the group stays exact whatever the features leave out.
-
-    Args:
-        features: Features of each column.
-        target: Features of the target.
-        shifts: The group; the order `shifts.start()` is applied here.
-        budget: Bytes for the cross products of one block of features.
-
-    Returns:
-        Statistics, `[:, 0]` of the rows as given, in the dtype of the features.
-
-    Cost:
-        O(r s n + r s t log t) time for t members, O(n (r + s) + budget) memory.
-
-    Source: ours; for the exactness see `Shifts`.
-    """
-    moved = ShiftedTarget(target, shifts)
-    found = target.new_zeros(len(features), shifts.total)
-    per_feature = 3 * 2 * target.element_size() * shifts.length * len(target)
-    step = max(1, budget // per_feature)
-    for rows, owners in _blocks(features, step):
-        parts = [series.square_().sum(1) for series in moved.products(rows)]
-        found.index_add_(0, owners.to(target.device), torch.cat(parts, 1))
-    return found / shifts.n_rows**2
-
-
-def _blocks(features: Sequence[Tensor], step: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield at most `step` features at a time, with the number of the column of each."""
-    owners = torch.repeat_interleave(
-        torch.arange(len(features)), torch.tensor([len(each) for each in features])
-    )
-    rows = torch.cat(list(features))
-    for low in range(0, len(rows), step):
-        yield rows[low : low + step], owners[low : low + step]

@@ -26,7 +26,7 @@ def stream_shifts(
 ) -> Float[Tensor, "a b t"]:
     r"""Biased HSIC of x with y after every member of a group of shifts, for every pair of maps.
 
-    As `factor_shifts`, but a few places of the grid of `length` by `stride` rows at a time: their
+    As `GridTarget`, but a few places of the grid of `length` by `stride` rows at a time: their
     features are made, transformed along the shifts, and added to the cross spectra.
 
     Args:

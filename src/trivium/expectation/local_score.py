@@ -11,7 +11,7 @@ from trivium.expectation.factors import factor_of, factors
 from trivium.expectation.problem import Problem
 from trivium.expectation.replaced import values_replaced
 
-__all__ = ["cannot_be_local", "local_score"]
+__all__ = ["cannot_be_local", "local_score", "telescoped"]
 
 
 def local_score(problem: Problem) -> Float[Tensor, "*lead"]:
@@ -42,9 +42,25 @@ def local_score(problem: Problem) -> Float[Tensor, "*lead"]:
     draws = parts.reduced(n_lead)
     lead = parts.batch[:n_lead]
     probs = parts.distribution.log_prob(support).exp().reshape(len(support), 1, *lead, draws)
-    change = (probs - probs.detach()).movedim(-1, 0)
-    each = (change * found).sum(1)  # (draws, s, *lead)
     logs = parts.distribution.log_prob(z).reshape(len(z), *lead, draws).movedim(-1, 0)
+    return telescoped(values, found, probs.movedim(-1, 0), logs)
+
+
+def telescoped(
+    values: Float[Tensor, "s *lead"],
+    found: Float[Tensor, "draws k s *lead"],
+    probs: Float[Tensor, "draws k #s *lead"],
+    logs: Float[Tensor, "draws s *lead"],
+) -> Float[Tensor, "*lead"]:
+    """Return the mean over samples of the sum that `local_score` states.
+
+    Args:
+        values: f of each sample.
+        found: f with draw i replaced by value k.
+        probs: Probability that draw i has value k.
+        logs: Log-probability of each draw as it is.
+    """
+    each = ((probs - probs.detach()) * found).sum(1)
     steps = logs - logs.detach()
     weights = torch.cat([torch.zeros_like(steps[:1]), steps[:-1]]).cumsum(0).exp()
     return (values + (weights * each).sum(0)).mean(0)

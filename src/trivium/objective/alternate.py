@@ -79,7 +79,7 @@ class Alternate:
 
         Raises:
             ArgumentError: The surrogate has no graph, or a value is no number.
-            DataError: A value is not finite. The parameters have not changed then.
+            DataError: A value or a gradient is not finite. The parameters have not changed then.
         """
         if self.turn == "zeroth-order":
             value = self.zeroth.step(loss)
@@ -103,5 +103,18 @@ class Alternate:
             )
         self.optimizer.zero_grad()
         value.backward()
+        trained = [p for group in self.optimizer.param_groups for p in group["params"]]
+        slopes = [p.grad for p in trained if p.grad is not None]
+        if not all(bool(_entries(slope).isfinite().all()) for slope in slopes):
+            self.optimizer.zero_grad()
+            raise DataError(
+                "Alternate.step: the gradient of surrogate must be finite; got NaN or infinity",
+                remedy="A root, a logarithm or a quotient at 0 is the usual cause.",
+                code="E-NOT-FINITE",
+            )
         self.optimizer.step()
         return float(value.detach())
+
+
+def _entries(slope: Tensor) -> Tensor:
+    return slope.coalesce().values() if slope.is_sparse else slope

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from trivium._core.checks import check_finite
 from trivium._core.errors import ArgumentError, ShapeError
-from trivium.objective.label_codes import class_values
-from trivium.objective.label_metric import LabelMetric, probability_columns
+from trivium.objective.label_codes import class_values, distinct_values
+from trivium.objective.label_metric import LabelMetric, numbers, probability_columns
 
 __all__ = ["CostMatrix"]
 
@@ -57,11 +57,12 @@ class CostMatrix(LabelMetric):
         check_finite("CostMatrix", "costs", table)
         object.__setattr__(self, "costs", tuple(map(tuple, table.tolist())))
         if self.labels is not None:
-            object.__setattr__(self, "labels", tuple(self.labels))
-            if len(class_values("CostMatrix", self.labels)) != len(table):
+            named = distinct_values("CostMatrix", "labels", self.labels)
+            object.__setattr__(self, "labels", tuple(named.tolist()))
+            if len(named) != len(table):
                 raise ShapeError(
                     f"CostMatrix: labels must be {len(table)}, one for each row of costs; "
-                    f"got {len(self.labels)}"
+                    f"got {len(named)}"
                 )
 
     @classmethod
@@ -90,13 +91,11 @@ class CostMatrix(LabelMetric):
             probabilities: `(n, c)`, or `(n,)`: of the second of two classes.
 
         Raises:
+            ArgumentError: They are not real numbers.
             ShapeError: They have not one column for each class.
             DataError: They are no probabilities.
         """
-        given = torch.as_tensor(probabilities)
-        p = probability_columns(
-            "CostMatrix", given if given.is_floating_point() else given.double()
-        )
+        p = probability_columns("CostMatrix", numbers("CostMatrix", probabilities))
         if p.shape[1] != len(self.costs):
             raise ShapeError(
                 f"CostMatrix: probabilities must have {len(self.costs)} columns; got {p.shape[1]}"

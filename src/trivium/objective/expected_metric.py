@@ -42,10 +42,10 @@ def expected_metric(
         target: True labels t.
         metric: A member of `CountMetric`, or any function of two arrays of labels that returns a
             number, say of scikit-learn.
-        estimator: `"exact"`: the expectation itself, with derivatives of every order.
-            `"counterfactual"`: each item judged by all of its alternatives under draws of the
-            others. A gradient estimator of `trivium.expectation`, say `Score()`: from draws of the
-            metric alone. `"auto"`: the first of the three that serves; exact up to 2^26
+        estimator: `"exact"`: the expectation itself. `"counterfactual"`: each item judged by all
+            of its alternatives under draws of the others, from counts. A gradient estimator of
+            `trivium.expectation`, say `Score()`: from draws of the metric alone. All three have
+            derivatives of every order. `"auto"`: the first of them that serves; exact up to 2^26
             multiplications, 8,192 rows for the F1 of one class, which take half a second.
         samples: Draws, for all but `"exact"`.
         classes: Label values in the order of the columns; 0 to c - 1 by default.
@@ -95,7 +95,9 @@ class _Task:
     @property
     def distribution(self) -> Distribution:
         if self.logits.ndim == 1:
-            return Bernoulli(logits=self.logits, validate_args=False)
+            # An infinite logit is a certain label; its log-probability is 0, not inf - inf.
+            largest = torch.finfo(self.logits.dtype).max
+            return Bernoulli(logits=self.logits.clamp(-largest, largest), validate_args=False)
         return Categorical(logits=self.logits, validate_args=False)
 
     @property
@@ -109,7 +111,8 @@ class _Task:
 def _task(logits: Tensor, target: Any, classes: Any) -> _Task:
     caller = "expected_metric"
     if not isinstance(logits, Tensor) or not logits.is_floating_point():
-        raise ArgumentError(f"{caller}: logits must be a floating tensor; got {logits!r}")
+        kind = logits.dtype if isinstance(logits, Tensor) else type(logits).__name__
+        raise ArgumentError(f"{caller}: logits must be a floating tensor; got {kind}")
     if logits.ndim not in (1, 2) or not logits.numel():
         raise ShapeError(
             f"{caller}: logits must have shape (n,) or (n, c), n and c at least 1; "
@@ -131,8 +134,6 @@ def _task(logits: Tensor, target: Any, classes: Any) -> _Task:
 
 def _unusable(logits: Tensor) -> bool:
     """Whether there is NaN, or a row that cannot be normalised; -inf alone excludes a class."""
-    if torch.compiler.is_compiling():
-        return False
     try:
         rows = logits.detach().amax(1) if logits.ndim == 2 else logits.new_zeros(1)
         return bool(torch.isnan(logits).any() | ~torch.isfinite(rows).all())
@@ -167,11 +168,13 @@ def _of_counts(
 
 
 def _of_any(task: _Task, metric: Any, estimator: GradientEstimator | str, samples: int) -> Tensor:
-    if isinstance(metric, CountMetric) or not callable(metric):
+    if isinstance(metric, CountMetric | type) or not callable(metric):
         raise ArgumentError(
             "expected_metric: metric must be of one label for each item, or a function (target, "
             f"prediction) -> number; got {metric!r}",
-            remedy="For sequences, CorpusBLEU has expected_among.",
+            remedy="Give an instance, FBeta() for FBeta."
+            if isinstance(metric, type)
+            else "For sequences, CorpusBLEU has expected_among.",
         )
     if estimator == "counterfactual":
         raise ArgumentError(
@@ -185,7 +188,9 @@ def _of_any(task: _Task, metric: Any, estimator: GradientEstimator | str, sample
 
     def f(z: Tensor) -> Tensor:
         rows = task.classes[z.long().cpu().numpy()]
-        found = torch.tensor([_number(metric(target, row)) for row in rows], dtype=torch.float64)
+        # A copy of the target for each call: what a metric does to it must not reach the next.
+        values = [_number(metric(target.copy(), row)) for row in rows]
+        found = torch.tensor(values, dtype=torch.float64)
         return found.to(z.device)
 
     return expect(f, task.distribution, _checked(chosen), samples)
@@ -193,6 +198,8 @@ def _of_any(task: _Task, metric: Any, estimator: GradientEstimator | str, sample
 
 def _number(value: Any) -> float:
     try:
+        if isinstance(value, str | bytes):
+            raise TypeError("a text is no number, also where it reads as one")
         number = float(value)
     except (TypeError, ValueError) as error:
         raise ArgumentError(

@@ -5,6 +5,7 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import index
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 
+from trivium._core.checks import check_number
 from trivium._core.errors import ArgumentError, DataError
 from trivium.objective.seeded import NOISE_BLOCK, seeded_noise, stretches
 
-__all__ = ["History", "Move", "make_moves", "moved_parameters", "replay"]
+__all__ = ["History", "Move", "checked_move", "make_moves", "moved_parameters", "replay"]
 
 Move = tuple[tuple[int, float], ...]
 _CHUNK = 2**16
@@ -67,22 +69,36 @@ class History:
             document = json.loads(Path(path).read_text("utf-8"))
             if document["format"] != _FORMAT or document["block"] != NOISE_BLOCK:
                 raise ValueError("another format")
-            shapes = tuple((str(n), tuple(int(k) for k in s)) for n, s in document["shapes"])
-            return cls(shapes, [_checked(move) for move in document["moves"]])
-        except (ValueError, TypeError, KeyError) as error:
+            shapes = tuple((str(n), tuple(map(_size, s))) for n, s in document["shapes"])
+            return cls(shapes, [checked_move(move) for move in document["moves"]])
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise DataError(
                 f"History.load: path must hold a history that this version wrote; got {path} "
                 f"({error})"
             ) from error
 
 
-def _checked(move: Any) -> Move:
-    found = tuple((seed, float(coefficient)) for seed, coefficient in move)
-    if any(type(seed) is not int or not 0 <= seed < 2**63 for seed, _ in found):
-        raise ValueError("a seed is no integer in [0, 2**63)")
-    if not all(math.isfinite(coefficient) for _, coefficient in found):
-        raise ValueError("a coefficient is not finite")
+def _size(found: Any) -> int:
+    if type(found) is not int or found < 0:
+        raise ValueError("a size is no integer of at least 0")
     return found
+
+
+def checked_move(move: Any) -> Move:
+    """Return a move, from a file or another machine, as pairs of an integer and a number.
+
+    Raises:
+        ValueError: It is none.
+        TypeError: It is none.
+    """
+    found = []
+    for seed, coefficient in move:
+        if isinstance(seed, bool) or not 0 <= index(seed) < 2**63:
+            raise ValueError("a seed is no integer in [0, 2**63)")
+        if isinstance(coefficient, str | bool) or not math.isfinite(coefficient):
+            raise ValueError("a coefficient is no finite number")
+        found.append((index(seed), float(coefficient)))
+    return tuple(found)
 
 
 def moved_parameters(module: nn.Module, names: Sequence[str] | None = None) -> dict[str, Tensor]:
@@ -93,8 +109,13 @@ def moved_parameters(module: nn.Module, names: Sequence[str] | None = None) -> d
         names: Only these, by their own name or that of a submodule.
 
     Raises:
-        ArgumentError: A name that is not there, a lazy parameter, or none at all.
+        ArgumentError: A name that is not there, a lazy or a complex parameter, or none at all.
     """
+    if isinstance(names, str):
+        raise ArgumentError(
+            f"ZerothOrderStep: names must be a list of names; got {names!r}",
+            remedy=f"Give [{names!r}].",
+        )
     known = {n: p for n, p in module.named_parameters() if p.requires_grad}
     found: dict[str, Tensor] = {}
     for wanted in [""] if names is None else names:
@@ -106,11 +127,18 @@ def moved_parameters(module: nn.Module, names: Sequence[str] | None = None) -> d
                 "gradient"
             )
         found |= here
+    if not found:
+        raise ArgumentError("ZerothOrderStep: names must name at least one parameter; got none")
     for name, value in found.items():
         if isinstance(value, UninitializedParameter):
             raise ArgumentError(
                 f"ZerothOrderStep: {name} must have a shape; got a lazy parameter",
                 remedy="Run the module once first.",
+            )
+        if not value.is_floating_point():
+            raise ArgumentError(
+                f"ZerothOrderStep: {name} must be of real numbers; got {value.dtype}",
+                remedy="Leave it out with names=, or set its requires_grad to False.",
             )
     return {name: found[name].detach() for name in known if name in found}
 
@@ -127,10 +155,17 @@ def replay(module: nn.Module, history: History, chunk: int = _CHUNK) -> None:
         chunk: Entries made at a time.
 
     Raises:
-        ArgumentError: The module's parameters are not those of the history; it is unchanged.
+        ArgumentError: The module's parameters are not those of the history, or an argument breaks
+            its rule; the module is unchanged.
 
     Cost: time k p for k pairs and p parameters; memory `chunk`.
     """
+    if not isinstance(module, nn.Module) or not isinstance(history, History):
+        raise ArgumentError(
+            "replay: module and history must be a torch module and a History; "
+            f"got {type(module).__name__} and {type(history).__name__}"
+        )
+    check_number("replay", "chunk", chunk, "positive", integer=True)
     known = {name: parameter.detach() for name, parameter in module.named_parameters()}
     for name, shape in history.shapes:
         if name not in known or tuple(known[name].shape) != shape:

@@ -10,7 +10,7 @@ from torch import Tensor
 from trivium._core.checks import check_number
 from trivium._core.errors import ArgumentError, ShapeError
 
-__all__ = ["class_values", "label_codes"]
+__all__ = ["class_values", "distinct_values", "label_codes"]
 
 
 def class_values(caller: str, classes: Any, *seen: Any) -> np.ndarray:
@@ -33,9 +33,25 @@ def class_values(caller: str, classes: Any, *seen: Any) -> np.ndarray:
         return np.unique(np.concatenate(arrays))
     if isinstance(classes, int):
         return np.arange(check_number(caller, "classes", classes, "positive", integer=True))
-    found = _array(caller, "classes", classes)
+    return distinct_values(caller, "classes", classes)
+
+
+def distinct_values(caller: str, name: str, values: Any) -> np.ndarray:
+    """Return label values that were listed by hand.
+
+    Args:
+        caller: The public name that was called.
+        name: The argument's name.
+        values: What was passed.
+
+    Raises:
+        ArgumentError: It is no list of distinct words or numbers, at least one.
+    """
+    found = _array(caller, name, values)
     if found.ndim != 1 or not len(found) or len(np.unique(found)) != len(found):
-        raise ArgumentError(f"{caller}: classes must be distinct values; got {classes!r}")
+        raise ArgumentError(
+            f"{caller}: {name} must be a list of distinct values, at least one; got {values!r}"
+        )
     return found
 
 
@@ -51,9 +67,7 @@ def label_codes(caller: str, name: str, labels: Any, classes: np.ndarray) -> Int
         # Codes already: they stay where they are, also inside a functional transform.
         if not labels.dtype.is_floating_point and np.array_equal(classes, np.arange(len(classes))):
             codes = labels.long()
-            if torch.compiler.is_compiling() or not bool(
-                ((codes < 0) | (codes >= len(classes))).any()
-            ):
+            if not bool(((codes < 0) | (codes >= len(classes))).any()):
                 return codes
     values = _array(caller, name, labels)
     order = np.argsort(classes, kind="stable")
@@ -82,6 +96,10 @@ def _array(caller: str, name: str, labels: Any) -> np.ndarray:
         raise ShapeError(f"{caller}: {name} must have rows of one length") from error
     if found.dtype.kind == "O" and all(isinstance(value, str) for value in found.ravel()):
         found = found.astype(str)
+    # numpy writes the 1 of ["a", 1] as a word, and it would equal the word.
+    listed = found.dtype.kind == "U" and not isinstance(labels, np.ndarray)
+    if listed and not all(isinstance(v, str) for v in np.asarray(labels, dtype=object).ravel()):
+        raise ArgumentError(f"{caller}: {name} must be all words or all numbers; got both")
     if found.dtype.kind not in "biufU" or (found.dtype.kind == "f" and np.isnan(found).any()):
         raise ArgumentError(f"{caller}: {name} must be numbers or words, none missing")
     return found

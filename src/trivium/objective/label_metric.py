@@ -15,7 +15,27 @@ from trivium._core.errors import ArgumentError, DataError, ShapeError
 from trivium.objective.count_metric import CountMetric
 from trivium.objective.label_codes import class_values, label_codes
 
-__all__ = ["LabelMetric", "probability_columns"]
+__all__ = ["LabelMetric", "numbers", "probability_columns"]
+
+
+def numbers(caller: str, probabilities: Any) -> Float[Tensor, "..."]:
+    """Return probabilities of any kind as floating numbers, a tensor with its graph.
+
+    Raises:
+        ArgumentError: They are not real numbers.
+    """
+    try:
+        found = torch.as_tensor(
+            probabilities if isinstance(probabilities, Tensor) else np.asarray(probabilities)
+        )
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ArgumentError(
+            f"{caller}: probabilities must be a table of numbers; got "
+            f"{type(probabilities).__name__}"
+        ) from error
+    if found.is_complex():
+        raise ArgumentError(f"{caller}: probabilities must be real numbers; got {found.dtype}")
+    return found if found.is_floating_point() else found.double()
 
 
 def probability_columns(
@@ -35,7 +55,8 @@ def probability_columns(
     p = probabilities.double()
     check_finite(caller, "probabilities", p)
     p = torch.stack((1 - p, p), -1) if p.ndim == 1 else p
-    loose = 1e-4 if probabilities.dtype != torch.float64 else 1e-8
+    rounding = 2 * torch.finfo(probabilities.dtype).eps
+    loose = 1e-8 if probabilities.dtype == torch.float64 else max(1e-4, rounding)
     given = p.detach()
     if bool((given < 0).any()) or bool(((given.sum(1) - 1).abs() > loose).any()):
         raise DataError(f"{caller}: probabilities must be at least 0 and add up to 1 in each row")
@@ -103,8 +124,7 @@ class LabelMetric(CountMetric):
             DataError: The probabilities are none.
         """
         caller = type(self).__name__
-        given = torch.as_tensor(probabilities)
-        given = given if given.is_floating_point() else given.double()
+        given = numbers(caller, probabilities)
         p = probability_columns(caller, given)
         kinds = class_values(caller, p.shape[1] if classes is None else classes)
         if len(kinds) != p.shape[1]:

@@ -1,13 +1,12 @@
 """The counterfactual gradient: each item judged by its alternatives, all others as drawn."""
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from trivium._core.errors import ArgumentError
+from trivium.expectation.local_score import telescoped
 
 __all__ = ["local_expectation"]
 
@@ -25,8 +24,8 @@ def local_expectation(
     $$\nabla E[M] = E_z \Big[ \sum_{ij} M(z_{-i}, j) \nabla p_{ij} \Big]$$
 
     For independent items this is exact given the others, so only their noise is left; it needs no
-    baseline, since $\sum_j \nabla p_{ij} = 0$. Unbiased for the first derivative; a second one is
-    refused.
+    baseline, since $\sum_j \nabla p_{ij} = 0$. As `Score(local=True)`, derivatives of every order
+    are unbiased, but all alternatives come from one table of counts.
 
     Args:
         p: Probabilities of the classes of each item, with their graph.
@@ -34,54 +33,13 @@ def local_expectation(
         values: M of draws `(k, n)`.
         swaps: M of draws with item i changed to class j, `(k, n, c)`.
 
-    Cost: one call of `values` and `swaps` for each block of draws.
+    Cost: one call of `values` and `swaps` for each block of draws; s n c numbers are kept.
 
     Source: Titsias and Lázaro-Gredilla, Local expectation gradients (2015).
     """
     with torch.no_grad():
-        step = max(1, _NUMBERS // p.numel())
-        blocks = drawn.split(step)
-        slopes = sum(swaps(block).sum(0) for block in blocks) / len(drawn)
-        value = torch.cat([values(block) for block in blocks]).mean()
-    return _Local.apply(p, value, slopes)  # type: ignore[no-untyped-call]
-
-
-class _Local(torch.autograd.Function):
-    """A value with a given slope in p."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(p: Tensor, value: Tensor, slopes: Tensor) -> Tensor:
-        return value.clone()
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
-        ctx.save_for_backward(inputs[0], inputs[2])
-
-    @staticmethod
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None, None]:
-        p, slopes = ctx.saved_tensors
-        return _Once.apply(slope * slopes, p), None, None  # type: ignore[no-untyped-call]
-
-
-class _Once(torch.autograd.Function):
-    """A slope that depends on p, and refuses to say how."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(slope: Tensor, p: Tensor) -> Tensor:
-        return slope.clone()
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
-        return None
-
-    @staticmethod
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, Tensor]:
-        raise ArgumentError(
-            "expected_metric: derivatives must be of the first order with the counterfactual "
-            "estimator; got a second",
-            remedy="Take estimator='exact' where it exists, or Score().",
-        )
+        blocks = drawn.split(max(1, _NUMBERS // p.numel()))
+        found = torch.cat([swaps(block) for block in blocks])
+        level = torch.cat([values(block) for block in blocks])
+    chances = p.expand(len(drawn), *p.shape).gather(2, drawn[..., None])[..., 0]
+    return telescoped(level, found.permute(1, 2, 0), p[..., None], chances.log().mT)

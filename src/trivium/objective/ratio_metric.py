@@ -14,11 +14,12 @@ from trivium._core.checks import check_choice, check_number
 from trivium._core.errors import ArgumentError
 from trivium.objective.class_metric import ClassMetric, class_mean
 from trivium.objective.count_metric import Counts
-from trivium.objective.label_codes import class_values
+from trivium.objective.label_codes import class_values, distinct_values
 from trivium.objective.poisson_binomial import poisson_binomial
 
 __all__ = ["AVERAGES", "FBeta", "Jaccard", "Precision", "RatioMetric", "Recall"]
 
+_LARGEST = 1e100  # so that its square is a number
 AVERAGES = ("binary", "micro", "macro", "weighted")
 
 
@@ -54,8 +55,13 @@ class RatioMetric(ClassMetric):
                     f"{caller}: labels must be None for average='binary'; got {self.labels!r}",
                     remedy="Name the one class with pos_label=.",
                 )
-            object.__setattr__(self, "labels", tuple(self.labels))
-            class_values(caller, self.labels)
+            named = distinct_values(caller, "labels", self.labels)
+            object.__setattr__(self, "labels", tuple(named.tolist()))
+
+    @classmethod
+    def examples(cls) -> Sequence["RatioMetric"]:
+        """Return one for each average."""
+        return tuple(cls(average=average) for average in AVERAGES)
 
     @abstractmethod
     def fraction(self, counts: Counts) -> tuple[Tensor, Tensor]:
@@ -75,7 +81,8 @@ class RatioMetric(ClassMetric):
             return class_values(caller, None, seen, np.asarray(self.labels))
         if self.average != "binary":
             return seen
-        if self.pos_label not in seen.tolist() and len(seen) == 1:
+        alike = isinstance(self.pos_label, str) == (seen.dtype.kind == "U")
+        if len(seen) == 1 and alike and self.pos_label not in seen.tolist():
             return class_values(caller, None, seen, np.asarray([self.pos_label]))
         self.check_classes(seen.tolist())
         return seen
@@ -171,24 +178,12 @@ class RatioMetric(ClassMetric):
 class Precision(RatioMetric):
     r"""Share of the items predicted as the class that are of it: $tp / (tp + fp)$.
 
-    Args:
-        average: See `RatioMetric`, as for all options.
-        pos_label: The class of the binary average.
-        labels: Classes to average over.
-        zero_division: Value of 0 / 0.
-
-    Raises:
-        ArgumentError: An option breaks its rule.
+    The options, and what they raise, are those of `RatioMetric`.
 
     Example:
         >>> Precision().value([0, 1, 1, 0], [1, 1, 0, 0])
         0.5
     """
-
-    @classmethod
-    def examples(cls) -> Sequence["Precision"]:
-        """Return one for each average."""
-        return (cls(), *(cls(average=average) for average in AVERAGES[1:]))
 
     def fraction(self, counts: Counts) -> tuple[Tensor, Tensor]:
         """Return tp and tp + fp."""
@@ -199,24 +194,12 @@ class Precision(RatioMetric):
 class Recall(RatioMetric):
     r"""Share of the items of the class that are predicted as it: $tp / (tp + fn)$.
 
-    Args:
-        average: See `RatioMetric`, as for all options.
-        pos_label: The class of the binary average.
-        labels: Classes to average over.
-        zero_division: Value of 0 / 0.
-
-    Raises:
-        ArgumentError: An option breaks its rule.
+    The options, and what they raise, are those of `RatioMetric`.
 
     Example:
         >>> Recall(average="macro").value(["a", "b", "b"], ["a", "a", "b"])
         0.75
     """
-
-    @classmethod
-    def examples(cls) -> Sequence["Recall"]:
-        """Return one for each average."""
-        return (cls(), *(cls(average=average) for average in AVERAGES[1:]))
 
     def fraction(self, counts: Counts) -> tuple[Tensor, Tensor]:
         """Return tp and tp + fn."""
@@ -232,10 +215,7 @@ class FBeta(RatioMetric):
 
     Args:
         beta: Weight of recall over precision, at least 0.
-        average: See `RatioMetric`, as for the options below.
-        pos_label: The class of the binary average.
-        labels: Classes to average over.
-        zero_division: Value of 0 / 0.
+        average: This and the other options are those of `RatioMetric`.
 
     Raises:
         ArgumentError: An option breaks its rule.
@@ -254,7 +234,11 @@ class FBeta(RatioMetric):
     beta: float = 1.0
 
     def __post_init__(self) -> None:
-        check_number("FBeta", "beta", self.beta, "non-negative")
+        if check_number("FBeta", "beta", self.beta, "non-negative") > _LARGEST:
+            raise ArgumentError(
+                f"FBeta: beta must be at most {_LARGEST:g}; got {self.beta!r}",
+                remedy="Recall() is what it tends to.",
+            )
         super().__post_init__()
 
     @classmethod
@@ -272,24 +256,12 @@ class FBeta(RatioMetric):
 class Jaccard(RatioMetric):
     r"""Intersection over union of the class: $tp / (tp + fp + fn)$.
 
-    Args:
-        average: See `RatioMetric`, as for all options.
-        pos_label: The class of the binary average.
-        labels: Classes to average over.
-        zero_division: Value of 0 / 0.
-
-    Raises:
-        ArgumentError: An option breaks its rule.
+    The options, and what they raise, are those of `RatioMetric`.
 
     Example:
         >>> Jaccard().value([0, 1, 1, 0], [1, 1, 0, 1])
         0.25
     """
-
-    @classmethod
-    def examples(cls) -> Sequence["Jaccard"]:
-        """Return one for each average."""
-        return (cls(), *(cls(average=average) for average in AVERAGES[1:]))
 
     def fraction(self, counts: Counts) -> tuple[Tensor, Tensor]:
         """Return tp and tp + fp + fn."""

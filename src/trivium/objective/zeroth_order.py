@@ -11,7 +11,7 @@ from trivium._core.checks import check_number
 from trivium._core.errors import ArgumentError, DataError
 from trivium._core.random import check_seed, derive
 from trivium.expectation import Schedule, run_with
-from trivium.objective.history import History, Move, make_moves, moved_parameters
+from trivium.objective.history import History, Move, checked_move, make_moves, moved_parameters
 from trivium.objective.seeded import SeededTensor
 
 __all__ = ["ZerothOrderStep"]
@@ -82,7 +82,7 @@ class ZerothOrderStep:
                 f"ZerothOrderStep: module must be a torch module; got {type(module).__name__}"
             )
         self.module = module
-        self.names = None if names is None else tuple(names)
+        self.names = names if names is None or isinstance(names, str) else tuple(names)
         self.std = float(check_number("ZerothOrderStep", "std", std, "positive"))
         self.lr = lr
         self._rate()
@@ -116,13 +116,9 @@ class ZerothOrderStep:
         rate = self._rate()
         seeds = self.seeds()
         if evaluate is not None:
-            pairs = [(float(plus), float(minus)) for plus, minus in evaluate(seeds)]
+            pairs = _pairs(evaluate(seeds), len(seeds))
         elif loss is not None:
             pairs = [self.pair(seed, loss) for seed in seeds]
-        if len(pairs) != len(seeds):
-            raise ArgumentError(
-                f"ZerothOrderStep.step: evaluate must return {len(seeds)} pairs; got {len(pairs)}"
-            )
         bad = [value for pair in pairs for value in pair if not math.isfinite(value)]
         if bad:
             raise DataError(
@@ -156,12 +152,18 @@ class ZerothOrderStep:
             move: Pairs (seed, coefficient), as `history.moves` has them.
 
         Raises:
-            ArgumentError: A coefficient is not finite.
+            ArgumentError: A seed is no integer in [0, 2^63), or a coefficient no finite number;
+                nothing has changed then.
         """
-        for _, coefficient in move:
-            check_number("ZerothOrderStep.apply", "move", coefficient)
-        make_moves(self._tensors(), [move], self.chunk)
-        self.history.moves.append(move)
+        try:
+            checked = checked_move(move)
+        except (TypeError, ValueError) as error:
+            raise ArgumentError(
+                f"ZerothOrderStep.apply: move must be pairs (seed, coefficient); got {move!r} "
+                f"({error})"
+            ) from error
+        make_moves(self._tensors(), [checked], self.chunk)
+        self.history.moves.append(checked)
 
     def _value(self, seed: int, scale: float, loss: Loss) -> float:
         moved = {
@@ -171,9 +173,11 @@ class ZerothOrderStep:
         with torch.no_grad():
             found = run_with(self.module, moved, loss)
         try:
-            return float(found)
+            return _one_number(found)
         except (TypeError, ValueError, RuntimeError) as error:
-            kind = f"shape {tuple(found.shape)}" if isinstance(found, Tensor) else repr(found)
+            kind = repr(found)
+            if isinstance(found, Tensor):
+                kind = f"shape {tuple(found.shape)}, {found.dtype}"
             raise ArgumentError(
                 f"ZerothOrderStep: loss must return one number; got {kind}"
             ) from error
@@ -184,3 +188,28 @@ class ZerothOrderStep:
 
     def _tensors(self) -> dict[str, Tensor]:
         return moved_parameters(self.module, self.names)
+
+
+def _one_number(found: Any) -> float:
+    if isinstance(found, str | bytes):
+        raise TypeError("a text is no number, also where it reads as one")
+    return float(found)
+
+
+def _pairs(found: Any, count: int) -> list[tuple[float, float]]:
+    """What `evaluate` returned.
+
+    Raises:
+        ArgumentError: It is not so many pairs of numbers.
+    """
+    try:
+        pairs = [(_one_number(plus), _one_number(minus)) for plus, minus in found]
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ArgumentError(
+            f"ZerothOrderStep.step: evaluate must return {count} pairs of numbers; got {found!r}"
+        ) from error
+    if len(pairs) != count:
+        raise ArgumentError(
+            f"ZerothOrderStep.step: evaluate must return {count} pairs; got {len(pairs)}"
+        )
+    return pairs

@@ -55,6 +55,8 @@ def test_choice_lists_the_choices() -> None:
         (1.5, "positive", True),
         (True, "finite", False),
         ("x", "finite", False),
+        ("1", "finite", False),
+        (b"1", "finite", False),
         (None, "finite", False),
     ],
 )

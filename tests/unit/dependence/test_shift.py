@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from trivium._core.errors import ArgumentError
-from trivium.dependence import hsic
+from trivium.dependence import grid_null, hsic
+from trivium.dependence.column_grid import ColumnGrid
+from trivium.dependence.grid_null import GridTarget
 from trivium.dependence.shift import Shifts, smooth_length
-from trivium.dependence.shift_factors import factor_shifts
 from trivium.dependence.shift_grams import gram_shifts
 from trivium.kernel import Delta, Gaussian, Laplace, Linear, Matern
 
@@ -81,19 +82,23 @@ def test_a_wrong_diagonal_is_seen(rng, monkeypatch):
 @pytest.mark.parametrize(
     ("n", "count", "coarse"), [(50, 50, False), (51, 130, False), (307, 20, True)]
 )
-def test_features_equal_every_shift(rng, n, count, coarse):
+@pytest.mark.parametrize("budget", [grid_null._BYTES, 1])
+def test_features_equal_every_shift(rng, n, count, coarse, budget, monkeypatch):
+    """Whether the features of the target are taken all at once or one after the other."""
+    monkeypatch.setattr(grid_null, "_BYTES", budget)
     shifts = Shifts(n, count, seed=5, coarse=coarse)
     sizes = (3, 1, 0, 2)
     features = [torch.from_numpy(rng.normal(size=(r, n))) for r in sizes]
     target = torch.from_numpy(rng.normal(size=(2, n)))
-    found = factor_shifts(features, target, shifts)
-    assert torch.allclose(factor_shifts(features, target, shifts, budget=1), found, rtol=1e-12)
-    for place, phi in enumerate(features):
+    moved = GridTarget(ColumnGrid(target), shifts)
+    for phi in features:
+        found = moved.null(ColumnGrid(phi))[0]
         if not len(phi):
-            assert not found[place].any()
+            assert found.shape == (shifts.total,)
+            assert not found.any()
             continue
         expected = by_hand(phi.T, Linear(), target.T, Linear(), shifts)
-        assert torch.allclose(found[place], expected, rtol=1e-11, atol=1e-13)
+        assert torch.allclose(found, expected, rtol=1e-11, atol=1e-13)
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,10 @@
 import pytest
 import torch
 
+from trivium.dependence.column_grid import ColumnGrid
+from trivium.dependence.grid_null import GridTarget
 from trivium.dependence.landmarks import landmark_maps
 from trivium.dependence.shift import Shifts
-from trivium.dependence.shift_factors import factor_shifts
 from trivium.dependence.shift_stream import stream_shifts
 from trivium.kernel import Delta, Gaussian, Laplace
 
@@ -24,7 +25,8 @@ def test_streamed_equals_stored(rng, n, budget):
         x, maps_x, y, maps_y, shifts, budget=budget, progress=lambda *step: seen.append(step)
     )
     stored = [each.transform(x).mT for each in maps_x]
-    expected = factor_shifts(stored, maps_y[0].transform(y).double().mT, shifts)
+    moved = GridTarget(ColumnGrid(maps_y[0].transform(y).double().mT), shifts)
+    expected = torch.cat([moved.null(ColumnGrid(each.double())) for each in stored])
     assert torch.allclose(found[:, 0], expected, rtol=2e-5, atol=1e-9)
     assert none == pytest.approx(0, abs=1e-12)
     assert 0 < residual < 1

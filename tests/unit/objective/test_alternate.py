@@ -66,5 +66,7 @@ def test_bad_input_is_named():
         both.step(lambda: 0.0, lambda: 0.0)
     with pytest.raises(DataError, match="surrogate must be finite; got nan"):
         both.step(lambda: model.w.sum() * float("nan"), lambda: 0.0)
+    with pytest.raises(DataError, match="gradient of surrogate must be finite"):
+        both.step(lambda: model.w.abs().sum().sqrt(), lambda: 0.0)  # the root has no slope at 0
     assert both.place == 0
     assert float(model.w.detach()) == 0

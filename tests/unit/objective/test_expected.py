@@ -145,6 +145,8 @@ def test_no_exact_form_names_the_way_out(metric, message):
         (torch.tensor([0.5, 1.5]), [0, 1], DataError, "at least 0 and add up to 1"),
         (torch.tensor([[0.5, 0.6]]), [0], DataError, "add up to 1"),
         (torch.tensor([float("nan"), 0.5]), [0, 1], DataError, "probabilities must be finite"),
+        ("ab", [0, 1], ArgumentError, "probabilities must be a table of numbers; got str"),
+        (torch.ones(2) * 1j, [0, 1], ArgumentError, "must be real numbers; got torch.complex64"),
         (torch.tensor([0.5, 0.5]), [0, 1, 1], ShapeError, r"n is 2 in probabilities but target"),
         (torch.tensor([0.5, 0.5]), [0, 3], ArgumentError, "among the classes 0, 1; got 3"),
         (torch.full((2, 3), 1 / 3), [0, 1], ArgumentError, "average='binary' must have two"),
@@ -153,6 +155,16 @@ def test_no_exact_form_names_the_way_out(metric, message):
 def test_bad_input_is_named(p, target, error, message):
     with pytest.raises(error, match=message):
         FBeta().expected(p, target)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_rounded_rows_of_half_precision_are_probabilities(dtype):
+    logits = torch.randn(50, 20, generator=torch.Generator().manual_seed(0))
+    p = logits.to(dtype).softmax(1)
+    target = torch.arange(50) % 20
+    found = Accuracy().expected(p, target)
+    assert found.dtype == dtype
+    assert float(found) == pytest.approx(float(p.double()[range(50), target].mean()), rel=0.01)
 
 
 def test_columns_and_classes_must_agree():

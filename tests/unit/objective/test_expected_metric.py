@@ -27,10 +27,16 @@ def gradient(logits, *arguments, **options):
     return torch.autograd.grad(expected_metric(leaf, *arguments, **options), leaf)[0]
 
 
+def chances(logits):
+    if logits.ndim == 1:
+        return torch.stack((-logits, logits), 1).sigmoid()
+    return logits.softmax(1)
+
+
 def enumerated(metric, logits, target):
     """The exact gradient by autograd through all labellings."""
     leaf = logits.clone().requires_grad_()
-    p = torch.stack((1 - leaf.sigmoid(), leaf.sigmoid()), 1) if leaf.ndim == 1 else leaf.softmax(1)
+    p = chances(leaf)
     n, c = p.shape
     drawn = torch.tensor(list(itertools.product(range(c), repeat=n)))
     values = metric.coded_values(target, drawn, range(c))
@@ -70,10 +76,9 @@ def test_the_check_can_fail():
     target, metric = torch.tensor([1, 0, 1, 0, 1]), FBeta()
     exact, *_ = enumerated(metric, LOGITS, target)
     leaf = LOGITS.clone().requires_grad_()
-    p = torch.stack((1 - leaf.sigmoid(), leaf.sigmoid()), 1)
     kinds = range(2)
     wrong = local_expectation(
-        p,
+        chances(leaf),
         (LOGITS > 0).long()[None],
         lambda z: metric.coded_values(target, z, kinds),
         lambda z: metric.coded_swaps(target, z, kinds),
@@ -152,15 +157,38 @@ def test_any_function_of_two_arrays():
     assert not torch.allclose(noisy[0], exact)
 
 
-def test_second_derivatives_are_refused_not_wrong():
-    leaf = LOGITS.clone().requires_grad_()
-    value = expected_metric(leaf, [1, 0, 1, 0, 1], FBeta(), "counterfactual")
-    slope = torch.autograd.grad(value, leaf, create_graph=True)[0]
-    with pytest.raises(ArgumentError, match="must be of the first order with the counterfactual"):
-        slope.sum().backward()
-    exact = expected_metric(leaf, [1, 0, 1, 0, 1], FBeta())
-    slope = torch.autograd.grad(exact, leaf, create_graph=True)[0]
-    assert torch.isfinite(torch.autograd.grad(slope.sum(), leaf)[0]).all()
+def slopes(value, leaf, order):
+    """The derivative of the given order, all entries but the first axis summed with weights."""
+    for _ in range(order - 1):
+        first = torch.autograd.grad(value, leaf, create_graph=True)[0]
+        value = (first * torch.arange(1, 1 + first.numel()).reshape(first.shape)).sum()
+    return torch.autograd.grad(value, leaf)[0]
+
+
+@pytest.mark.parametrize("order", [2, 3])
+@pytest.mark.parametrize(("metric", "logits"), CASES[:4], ids=str)
+def test_counterfactual_has_unbiased_derivatives_of_every_order(metric, logits, order):
+    """As above, of order 2 and 3; the planted wrong one forgets the weights of earlier draws."""
+    target, kinds = torch.tensor([1, 0, 1, 0]), range(max(2, logits[0].numel()))
+    logits = logits[:4]
+    leaf = logits.clone().requires_grad_()
+    p = chances(leaf)
+    drawn = torch.tensor(list(itertools.product(kinds, repeat=4)))
+    weight = p[torch.arange(4), drawn].prod(1)
+    exact = slopes(weight @ metric.coded_values(target, drawn, kinds), leaf, order)
+    mean, wrong = torch.zeros_like(logits), torch.zeros_like(logits)
+    for z, w in zip(drawn, weight.detach(), strict=True):
+        swaps = metric.coded_swaps(target, z[None], kinds)
+        found = local_expectation(
+            chances(leaf),
+            z[None],
+            lambda rows: metric.coded_values(target, rows, kinds),
+            lambda rows: metric.coded_swaps(target, rows, kinds),
+        )
+        mean += w * slopes(found, leaf, order)
+        wrong += w * slopes((chances(leaf) * swaps[0]).sum(), leaf, order)
+    assert torch.allclose(mean, exact, rtol=0, atol=1e-13)
+    assert not torch.allclose(wrong, exact, rtol=0, atol=1e-3)
 
 
 def test_numbers_keep_their_kind_and_memory_is_linear():
@@ -186,6 +214,9 @@ def test_numbers_keep_their_kind_and_memory_is_linear():
         ((torch.zeros(1), [1], FBeta(), "auto", 0), ArgumentError, "samples must be an integer"),
         ((torch.zeros(1), [1], 3), ArgumentError, "metric must be of one label for each item"),
         ((torch.zeros(1), [1], CorpusBLEU()), ArgumentError, "CorpusBLEU has expected_among"),
+        ((torch.zeros(1), [1], FBeta), ArgumentError, "Give an instance"),
+        ((torch.zeros(1), [1], lambda t, z: "0.5"), ArgumentError, "a number; got str"),
+        ((np.zeros(9), [1], FBeta()), ArgumentError, "a floating tensor; got ndarray"),
         ((torch.zeros(1), [1], lambda t, z: None), ArgumentError, "must return a number; got N"),
         ((torch.zeros(1), [1], lambda t, z: np.nan), DataError, "finite numbers; got nan"),
         (
@@ -204,6 +235,48 @@ def test_numbers_keep_their_kind_and_memory_is_linear():
 def test_bad_input_is_named(arguments, error, message):
     with pytest.raises(error, match=message):
         expected_metric(*arguments)
+
+
+def test_what_a_metric_does_to_its_arrays_reaches_nobody():
+    def vandal(target, prediction):
+        found = float((target == prediction).mean())
+        target[:], prediction[:] = 1, 1
+        return found
+
+    def gentle(target, prediction):
+        return float((target == prediction).mean())
+
+    found = []
+    for metric in (vandal, gentle):
+        torch.manual_seed(0)
+        found.append(gradient(LOGITS, [1, 0, 1, 0, 1], metric, samples=40))
+    assert torch.equal(*found)
+
+
+@pytest.mark.parametrize("estimator", ["exact", "counterfactual", Score(), Score("leave-one-out")])
+def test_an_infinite_logit_is_a_certain_label(estimator):
+    logits = torch.tensor([torch.inf, -torch.inf, 0.5])
+    slope = gradient(logits, [1, 0, 1], FBeta(), estimator)
+    assert slope[:2].tolist() == [0, 0]
+    assert float(slope[2]) > 0
+
+
+@pytest.mark.parametrize("estimator", ["exact", "counterfactual"])
+@pytest.mark.parametrize(
+    ("logits", "target", "error"),
+    [
+        (torch.zeros(3), torch.tensor([0, 1, 5]), ArgumentError),
+        (torch.tensor([0.0, torch.nan, 0.0]), torch.tensor([0, 1, 1]), DataError),
+    ],
+)
+def test_a_compiled_call_checks_its_input_too(logits, target, error, estimator):
+    torch.compiler.reset()
+
+    def f(logits, target):
+        return expected_metric(logits, target, FBeta(), estimator)
+
+    with pytest.raises(error, match=r"target must be among|logits must be finite"):
+        torch.compile(f, backend="eager")(logits, target)
 
 
 def test_classes_must_be_as_many_as_logits():

@@ -276,6 +276,17 @@ def test_memory_is_that_of_inference():
             lambda: ZerothOrderStep(nn.Linear(1, 1), 0.1, 0.1, names=["bia"]),
             "module must have 'bia'; got no such parameter",
         ),
+        (
+            lambda: ZerothOrderStep(nn.Linear(1, 1), 0.1, 0.1, names="bias"),
+            r"names must be a list of names; got 'bias'. Give \['bias'\]",
+        ),
+        (lambda: ZerothOrderStep(nn.Linear(1, 1), 0.1, 0.1, names=[]), "at least one parameter"),
+        (
+            lambda: ZerothOrderStep(nn.Linear(1, 1, dtype=torch.complex64), 0.1, 0.1),
+            "weight must be of real numbers; got torch.complex64",
+        ),
+        (lambda: replay(nn.Linear(1, 1), [((1, 0.5),)]), "must be a torch module and a History"),
+        (lambda: replay(nn.Linear(1, 1), History((), []), 0), "chunk must be an integer"),
         (lambda: ZerothOrderStep(nn.ReLU(), 0.1, 0.1), "something to train; got no such parameter"),
         (lambda: ZerothOrderStep(nn.LazyLinear(1), 0.1, 0.1), "got a lazy parameter"),
     ],
@@ -286,7 +297,9 @@ def test_bad_input_is_named(build, message):
 
 
 def test_bad_use_is_named():
-    zeroth = ZerothOrderStep(nn.Linear(2, 2), 0.1, 0.1)
+    module = nn.Linear(2, 2)
+    before = copy.deepcopy(module.state_dict())
+    zeroth = ZerothOrderStep(module, 0.1, 0.1)
     with pytest.raises(ArgumentError, match="one of loss and evaluate must be given"):
         zeroth.step()
     with pytest.raises(ArgumentError, match="evaluate must return 1 pairs; got 0"):
@@ -295,9 +308,17 @@ def test_bad_use_is_named():
         zeroth.step(lambda: torch.zeros(2))
     with pytest.raises(ArgumentError, match="loss must return one number; got None"):
         zeroth.step(lambda: None)
-    with pytest.raises(ArgumentError, match="move must be a number"):
-        zeroth.apply(((1, float("inf")),))
+    with pytest.raises(ArgumentError, match=r"loss must return one number; got '1\.0'"):
+        zeroth.step(lambda: "1.0")
+    for bad in ([(1.0,)], [3.0], None, [("a", 1.0)], 7):
+        with pytest.raises(ArgumentError, match="evaluate must return 1 pairs of numbers"):
+            zeroth.step(evaluate=lambda _, bad=bad: bad)
+    # What a history could not be read back with is not applied either.
+    for move in (((1, float("inf")),), ((-1, 0.5),), (("a", 0.5),), ((True, 0.5),), ((1, "2"),), 3):
+        with pytest.raises(ArgumentError, match=r"move must be pairs \(seed, coefficient\)"):
+            zeroth.apply(move)
     assert not zeroth.history.moves
+    assert same_bits(module, before)
 
 
 def test_bad_histories_are_named(tmp_path):
@@ -308,7 +329,8 @@ def test_bad_histories_are_named(tmp_path):
     text = path.read_text()
     with pytest.raises(ArgumentError, match="module must have the parameters of the history"):
         replay(nn.Linear(3, 2), zeroth.history)
-    changes = [("0.5", '"much"'), ("0.5", "1e999"), ("[1, ", "[-1, "), ("16384", "4"), ("{", "")]
+    changes = [("0.5", '"0.5"'), ("[2, 2]", "[2, -2]"), ("[2, 2]", "[2, 2.5]"), ("{", "[" * 10**5)]
+    changes += [("0.5", '"much"'), ("0.5", "1e999"), ("[1, ", "[-1, "), ("16384", "4"), ("{", "")]
     for old, new in changes:
         path.write_text(text.replace(old, new, 1))
         with pytest.raises(DataError, match="path must hold a history that this version wrote"):
