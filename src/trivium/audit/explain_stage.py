@@ -1,66 +1,28 @@
 """Stage "explain": the training rows that made each prediction, as an exact sum."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
 from trivium.audit.excerpt import excerpt
+from trivium.audit.explain_tuned import TUNED_METHOD, Retraced, trained_layers
+from trivium.audit.explained import Explained
+from trivium.audit.files import tuning
 from trivium.audit.state import AuditState, Section
+from trivium.audit.tune_metric import tune_metric
+from trivium.audit.tune_training import Sample
 from trivium.closedform import ClosedFormClassifier
 
-__all__ = ["Explained", "explain_rows", "explain_stage"]
+__all__ = ["explain_rows", "explain_stage"]
 
 TOLERANCE = 1e-6
 _BLOCK = 256
-_LISTED = 5
 _ITEMS = 12
 # Contributions looked at in one run; beyond it the least suspect rows are not explained.
 _CONTRIBUTIONS = 4 * 10**8
 _METHOD = "exact dual form of the closed form (covariance and ridge taken as given)"
-_UNTUNED = "; what the stage tune kept, {}, is not part of it"
-
-
-@dataclass(frozen=True)
-class Explained:
-    """Rows explained: the score of each is the intercept plus the sum of its contributions.
-
-    The score is the logit of the predicted class minus that of its strongest rival.
-
-    Attributes:
-        rows: The rows asked, of shape (q,).
-        predicted: Predicted class codes, of shape (q,).
-        rival: Codes of the strongest rival, of shape (q,).
-        score: Margins, of shape (q,).
-        intercept: What no row contributed, of shape (q,).
-        contributions: Of shape (q, n).
-        error: Largest difference of a sum and its score, relative to the largest score or 1.
-    """
-
-    rows: np.ndarray
-    predicted: np.ndarray
-    rival: np.ndarray
-    score: np.ndarray
-    intercept: np.ndarray
-    contributions: np.ndarray
-    error: float
-
-    def tops(self, sign: int, n: int = _LISTED) -> list[list[tuple[int, float]]]:
-        """For each query the training rows with the largest contributions of one sign, in order.
-
-        The row itself is among them when it was in the training table.
-        """
-        values = sign * self.contributions
-        n = min(n, values.shape[1])
-        best = np.argpartition(-values, n - 1, axis=1)[:, :n]
-        found = np.take_along_axis(values, best, axis=1)
-        # Rows with one value are listed by number, whatever the partition did.
-        order = np.lexsort((best, -found), axis=1)
-        best, found = (np.take_along_axis(part, order, axis=1) for part in (best, found))
-        return [
-            [(row, sign * value) for row, value in zip(rows, each, strict=True) if value > 0]
-            for rows, each in zip(best.tolist(), found.tolist(), strict=True)
-        ]
+_UNTUNED = "; what the stage tune kept, {}, is {}"
+_APART, _NOT_ROWS = "taken apart below", "a rule that no row added to"
 
 
 def explain_rows(
@@ -103,7 +65,7 @@ def _evidence(state: AuditState, itself: int, top: Top) -> list[Section]:
     ]
 
 
-def _item(state: AuditState, explained: Explained, query: int, tops: tuple[Top, Top]) -> Section:
+def item_of(state: AuditState, explained: Explained, query: int, tops: tuple[Top, Top]) -> Section:
     row, contributions = int(explained.rows[query]), explained.contributions[query]
     return {
         "row": int(state.label.rows[row]) + 1,
@@ -116,6 +78,35 @@ def _item(state: AuditState, explained: Explained, query: int, tops: tuple[Top, 
         "oppose": _evidence(state, row, tops[1]),
         "total_support": float(contributions[contributions > 0].sum()),
         "total_oppose": float(contributions[contributions < 0].sum()),
+    }
+
+
+def _of_tuned(state: AuditState) -> str:
+    if state.tuned is None:
+        return ""
+    apart = _APART if trained_layers(state.report["tune"]) else _NOT_ROWS
+    return _UNTUNED.format(state.report["tune"]["kept"], apart)
+
+
+def _tuned(state: AuditState, suspects: list[int]) -> Section | None:
+    """Take apart what trained layers added: where they changed the decision, else to suspects."""
+    metric = tune_metric(state.options, state.label)
+    if state.tuned is None or metric is None or not trained_layers(state.report["tune"]):
+        return None
+    proba = state.classifier.loo_proba_
+    sample = Sample(state.X, state.codes, state.groups, proba)
+    changed = np.flatnonzero(state.tuned.decide(proba, state.X) != proba.argmax(1))
+    rows = np.concatenate([changed[:_ITEMS], suspects]).astype(np.int64)
+    rows = rows[np.sort(np.unique(rows, return_index=True)[1])][:_ITEMS]
+    described = tuning(state.report["tune"], state.options.seed)
+    explained = Retraced.of(state.tuned, described, metric, sample).explain(rows)
+    pairs = zip(explained.tops(1), explained.tops(-1), strict=True)
+    items = [item_of(state, explained, query, tops) for query, tops in enumerate(pairs)]
+    return {
+        "method": TUNED_METHOD,
+        "completeness_error": explained.error,
+        "tolerance": TOLERANCE,
+        "items": items,
     }
 
 
@@ -145,15 +136,16 @@ def explain_stage(state: AuditState) -> str:
         for query, (row, tops) in enumerate(zip(explained.rows.tolist(), pairs, strict=True)):
             state.evidence[row] = (names(tops[0]), names(tops[1]))
             if row in shown:
-                items[row] = _item(state, explained, query, tops)
+                items[row] = item_of(state, explained, query, tops)
         done += len(explained.rows)
         state.listener.step(done, len(asked))
     state.report["explain"] = {
-        "method": _METHOD + (_UNTUNED.format(state.report["tune"]["kept"]) if state.tuned else ""),
+        "method": _METHOD + _of_tuned(state),
         "completeness_error": error,
         "tolerance": TOLERANCE,
         "items": [items[row] for row in shown],
     }
+    state.report["explain"]["tuned"] = _tuned(state, shown)
     if error > TOLERANCE:
         state.warn(
             "W-COMPLETENESS", "stage explain", f"contributions miss the score by {error:.2g}"

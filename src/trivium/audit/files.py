@@ -14,7 +14,7 @@ from trivium.audit.tuned import Tuned
 from trivium.report import render
 from trivium.store import atomic_write, to_json, write_csv
 
-__all__ = ["FIXES", "ROWS", "spare_input", "write_files"]
+__all__ = ["FIXES", "ROWS", "spare_input", "tuning", "write_files"]
 
 ROWS = ["row", "label", "predicted", "own_probability", "flag_rank", "supporting", "opposing"]
 FIXES = ["row", "label", "suggested", "probability", "new_label"]
@@ -37,6 +37,18 @@ def spare_input(caller: str, out: Path, data: Path) -> None:
             remedy="Choose another --out.",
             code="E-EXISTS",
         )
+
+
+def tuning(section: dict[str, Any], seed: int) -> dict[str, Any]:
+    """Return what the model's manifest says of tuning, from the report's section."""
+    return Tuned.described(
+        section["metric"],
+        section["kept"],
+        trained=section["trained"],
+        estimator=section["estimator"]["chosen"],
+        positive=section["positive"],
+        seed=seed,
+    )
 
 
 def _rows(state: AuditState) -> Iterator[list[Any]]:
@@ -78,7 +90,7 @@ def _tuned(state: AuditState) -> tuple[Tuned, dict[str, Any]] | None:
     if state.tuned is None:
         return None
     section = state.report["tune"]
-    return state.tuned, Tuned.described(section["metric"], section["kept"])
+    return state.tuned, tuning(section, state.options.seed)
 
 
 def write_files(state: AuditState, folder: Path) -> None:

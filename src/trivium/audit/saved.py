@@ -36,6 +36,7 @@ class SavedClassifier:
         label: Name of the label column.
         classes: Class names by code.
         tuned: What the stage tune kept on top, if anything.
+        tuning: How it was tuned, as the manifest says.
     """
 
     encoder: TableEncoder
@@ -43,6 +44,7 @@ class SavedClassifier:
     label: str
     classes: tuple[str, ...]
     tuned: Tuned | None = None
+    tuning: dict[str, Any] | None = None
 
     def predict_proba(self, table: Table, options: ReadOptions | None = None) -> np.ndarray:
         """Class probabilities of each row by the closed form, of shape (n, c).
@@ -178,7 +180,9 @@ def load_classifier(folder: Path) -> SavedClassifier:
         n_features, n_classes = sizes
         tuned = Tuned.from_state(part(_TUNE), manifest[_TUNE], n_classes, n_features)
     names = tuple(manifest["classes"])
-    return SavedClassifier(encoder, classifier, manifest["label"], names, tuned)
+    return SavedClassifier(
+        encoder, classifier, manifest["label"], names, tuned, manifest.get(_TUNE)
+    )
 
 
 def save_evidence(folder: Path, X: np.ndarray, codes: np.ndarray, label: Label) -> None:

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.distributions import Categorical
 
+from trivium._core.errors import ModelError
 from trivium.audit.tune_metric import TuneMetric, UserMetric
 from trivium.expectation import GradientEstimator, Score
 from trivium.expectation.compare import compare
@@ -17,9 +18,10 @@ from trivium.expectation.problem import Problem
 from trivium.objective import LabelMetric
 from trivium.objective.expected_metric import expected_metric
 
-__all__ = ["SAMPLES", "Choice", "choose_estimator"]
+__all__ = ["SAMPLES", "Choice", "choose_estimator", "named_choice"]
 
 SAMPLES = 8
+_BASELINES = ("optimal", "mean", "leave-one-out")
 _ROWS = 512
 _REPEATS, _REPEATS_SLOW = 32, 8
 
@@ -93,7 +95,7 @@ def choose_estimator(
             only = {"name": "exact", "deviation": 0.0, "work": work, "price": 0.0}
             return Choice("exact", "exact", (only,), "it is exact, and costs no more than draws")
     named: dict[str, GradientEstimator] = {
-        f"score, baseline {name}": Score(name) for name in ("optimal", "mean", "leave-one-out")
+        f"score, baseline {name}": Score(name) for name in _BASELINES
     }
     works = dict.fromkeys(named, float(SAMPLES * n * c))
     if isinstance(inner, LabelMetric):
@@ -117,6 +119,19 @@ def choose_estimator(
     chosen = "counterfactual" if best["name"] == "counterfactual" else named[best["name"]]
     why = f"least variance times work, of {len(figures)} measured on {n:,} rows"
     return Choice(chosen, best["name"], figures, why)
+
+
+def named_choice(name: str) -> Choice:
+    """Return the choice of a name that `choose_estimator` gave.
+
+    Raises:
+        ModelError: It never gave it.
+    """
+    known: dict[str, GradientEstimator | str] = {one: one for one in ("exact", "counterfactual")}
+    known |= {f"score, baseline {one}": Score(one) for one in _BASELINES}
+    if name not in known:
+        raise ModelError(f"explain: the estimator must be one of {', '.join(known)}; got {name!r}")
+    return Choice(known[name], name, (), "")
 
 
 def _values(metric: TuneMetric, target: Tensor) -> Callable[[Tensor], Tensor]:

@@ -87,6 +87,7 @@ class Search:
         self.plain_guess = self.guess = self._decide(self.kept_parts)
         self.tried: list[dict[str, Any]] = []
         self.choice: Choice | None = None
+        self.trained: list[dict[str, Any]] = []
 
     def _decide(self, tuned: list[Tuned]) -> np.ndarray:
         """Out-of-fold decisions."""
@@ -164,6 +165,7 @@ class Search:
             return
         if better:
             self.kept, self.kept_name, self.kept_parts, self.guess = final, stage, found, guess
+            self.trained += [{"stage": stage, "steps": steps}] if steps else []
             why = "the gain exceeds its standard error"
         elif untrained:
             why = "in most folds no training at all did best on rows held out from it"

@@ -111,6 +111,7 @@ def _section(state: AuditState, metric: TuneMetric | None) -> Section:
         "why": choice.why if choice else "no stage needed a gradient",
         "measured": list(choice.figures) if choice else [],
     }
+    section["trained"] = search.trained if search else []
     arrays = tuned.state() if section["kept"] != NOTHING_KEPT else {}
     return {
         "section": section,

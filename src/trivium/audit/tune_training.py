@@ -5,11 +5,14 @@ they learn is not what the closed form has learnt by heart. How many steps are r
 rows of the training part that are held out from it.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from trivium._core.errors import NumericalError
 from trivium._core.random import derive
@@ -18,17 +21,26 @@ from trivium.audit.tune_estimator import SAMPLES, Choice
 from trivium.audit.tune_metric import TuneMetric
 from trivium.audit.tuned import Layers, Tuned
 from trivium.objective.expected_metric import expected_metric
+from trivium.pathkernel.record import record
+from trivium.pathkernel.recording import Recording
 
-__all__ = ["HIDDEN", "Sample", "Training", "best_steps", "train", "training_work"]
+__all__ = [
+    "HIDDEN",
+    "Sample",
+    "Training",
+    "best_steps",
+    "retrace",
+    "scored_rows",
+    "train",
+    "training_work",
+]
 
 HIDDEN = 16
 _STEPS = (0, 10, 20, 40, 60)
 _ROWS = 1024
 _RATE = 0.05
-# Labels are drawn from the softmax of twice the scores: nearer to the decision than the
-# probabilities are, and still smooth.
-_SHARPNESS = 2.0
 _LARGEST = 1e6
+_DIVERGED = "tune: the gradient and the scores must stay finite; they diverged"
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +82,10 @@ class Training:
         seed: Seed of the draws and of the hidden units.
     """
 
+    # Labels are drawn from the softmax of twice the scores: nearer to the decision than the
+    # probabilities are, and still smooth.
+    SHARPNESS: ClassVar[float] = 2.0
+
     kind: str
     metric: TuneMetric
     choice: Choice
@@ -94,6 +110,33 @@ def best_steps(how: Training, start: Tuned, sample: Sample) -> int:
     return _STEPS[int(np.argmax(np.round(found, 12)))]
 
 
+class Added(nn.Module):
+    """The scores of rows with a head or a network on top, sharpened to be drawn from."""
+
+    def __init__(self, kind: str, layers: Layers) -> None:
+        super().__init__()
+        (d, c), h = layers.weight.shape, layers.hidden.shape[1]
+        self.head = _linear(d, c, layers.weight, layers.bias)
+        if kind == "network":
+            self.hidden = _linear(d, h, layers.hidden, layers.hidden_bias)
+            self.out = _linear(h, c, layers.out)
+
+    def forward(self, z: Tensor, base: Tensor) -> Tensor:
+        """Return sharpened scores, `(n, c)`."""
+        added = self.head(z)
+        if hasattr(self, "hidden"):
+            added = added + self.out(self.hidden(z).relu())
+        return Training.SHARPNESS * (base + added)
+
+    def learnt(self) -> dict[str, np.ndarray]:
+        """Return the weights by their names in `Layers`."""
+        found = {"weight": self.head.weight.T, "bias": self.head.bias}
+        if hasattr(self, "hidden"):
+            found |= {"hidden": self.hidden.weight.T, "hidden_bias": self.hidden.bias}
+            found |= {"out": self.out.weight.T}
+        return {name: value.detach().numpy().copy() for name, value in found.items()}
+
+
 def train(how: Training, start: Tuned, sample: Sample, steps: int) -> Tuned:
     """Return `start` with a head or a network that was trained on the rows.
 
@@ -110,50 +153,117 @@ def train(how: Training, start: Tuned, sample: Sample, steps: int) -> Tuned:
     return _path(how, start, sample, (steps,))[0] if steps else start
 
 
+def retrace(how: Training, start: Tuned, sample: Sample, steps: int) -> tuple[Recording, Tuned]:
+    """Train as `train` does, and record it: what it kept can be asked which rows made it.
+
+    Args:
+        how: As `train` had it.
+        start: As `train` had it.
+        sample: As `train` had it.
+        steps: At least one.
+
+    Raises:
+        NumericalError: A value, a gradient or a weight is not finite or too large.
+        DataError: A function of the user's fails.
+    """
+    run = _Run(how, start, sample)
+    with run.seeded():
+        recording = record(run.net, run.optimizer, run.loss)
+        with recording:
+            for _ in range(steps):
+                run.climb(recording)
+    return recording, run.tuned()
+
+
+def scored_rows(tuned: Tuned, sample: Sample, rows: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Return rows as a recorded training takes them: standardised columns and scores before."""
+    layers = tuned.layers
+    assert layers is not None
+    z = torch.from_numpy((sample.X[rows] - layers.center) * layers.scale)
+    return z, torch.from_numpy(tuned.base(sample.probabilities[rows]))
+
+
 def _path(how: Training, start: Tuned, sample: Sample, stops: tuple[int, ...]) -> list[Tuned]:
     """What was learnt after each of the numbers of steps."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive(how.seed, "train", how.kind))
-        layers = _begin(how.kind, start, sample)
-        z = torch.from_numpy((sample.X - layers.center) * layers.scale)
-        base, codes = (
-            torch.from_numpy(a) for a in (start.base(sample.probabilities), sample.codes)
-        )
-        weights = _weights(how.kind, layers)
-        optimizer = torch.optim.Adam(weights.values(), lr=_RATE)
-        found = [_as_tuned(start, layers, weights)] if 0 in stops else []
+    run = _Run(how, start, sample)
+    with run.seeded():
+        found = [run.tuned()] if 0 in stops else []
         for step in range(1, stops[-1] + 1):
-            rows = torch.randperm(len(z))[:_ROWS] if len(z) > _ROWS else slice(None)
-            optimizer.zero_grad()
-            logits = _SHARPNESS * (base[rows] + _added(z[rows], weights))
-            _climb(logits, codes[rows], how, weights)
-            optimizer.step()
+            run.climb()
             if step in stops:
-                found.append(_as_tuned(start, layers, weights))
+                found.append(run.tuned())
     return found
 
 
-def _climb(logits: Tensor, codes: Tensor, how: Training, weights: dict[str, Tensor]) -> None:
-    """Leave the gradient of minus the expected metric in the weights.
+class _Run:
+    """One training of a head or a network.
 
-    Raises:
-        NumericalError: It, the value or a weight is not finite or too large.
+    Args:
+        how: What is trained, for what, and how.
+        start: What was kept so far.
+        sample: The rows.
     """
-    sound = bool(logits.detach().abs().amax() < _LARGEST)
-    if sound:
-        value = expected_metric(
-            logits,
-            codes,
-            how.metric.metric,
-            how.choice.estimator,
-            SAMPLES,
-            classes=how.metric.n_classes,
-        )
-        (-value).backward()
-        slopes = [w.grad for w in weights.values() if w.grad is not None]
-        sound = bool(value.isfinite()) and all(bool(g.isfinite().all()) for g in slopes)
-    if not sound:
-        raise NumericalError("tune: the gradient and the scores must stay finite; they diverged")
+
+    def __init__(self, how: Training, start: Tuned, sample: Sample) -> None:
+        self.how, self.start = how, start
+        with self.seeded():
+            self.layers = _begin(how.kind, start, sample)
+            self.state = torch.get_rng_state()
+            self.net = Added(how.kind, self.layers)  # draws weights that it then replaces
+        self.optimizer = torch.optim.Adam(self.net.parameters(), lr=_RATE)
+        self.z = torch.from_numpy((sample.X - self.layers.center) * self.layers.scale)
+        self.base = torch.from_numpy(start.base(sample.probabilities))
+        self.codes = torch.from_numpy(sample.codes)
+
+    @contextmanager
+    def seeded(self) -> Iterator[None]:
+        """Draw from the run's own stream, where it was left."""
+        with torch.random.fork_rng(devices=[]):
+            if hasattr(self, "state"):
+                torch.set_rng_state(self.state)
+            else:
+                torch.manual_seed(derive(self.how.seed, "train", self.how.kind))
+            yield
+
+    def loss(self, logits: Tensor, codes: Tensor) -> Tensor:
+        """Return minus the expected metric.
+
+        Raises:
+            NumericalError: The scores or the value are not finite or too large.
+        """
+        metric = self.how.metric
+        if not bool(logits.detach().abs().amax() < _LARGEST):
+            raise NumericalError(_DIVERGED)
+        estimator, c = self.how.choice.estimator, metric.n_classes
+        value = expected_metric(logits, codes, metric.metric, estimator, SAMPLES, classes=c)
+        if not bool(value.isfinite()):
+            raise NumericalError(_DIVERGED)
+        return -value
+
+    def climb(self, recording: Recording | None = None) -> None:
+        """Make one step.
+
+        Raises:
+            NumericalError: A value, a gradient or a weight is not finite or too large.
+        """
+        n = len(self.z)
+        rows = torch.randperm(n)[:_ROWS] if n > _ROWS else torch.arange(n)
+        if recording is not None:
+            recording.batch(rows)
+        self.optimizer.zero_grad()
+        loss = self.loss if recording is None else recording.loss
+        loss(self.net(self.z[rows], self.base[rows]), self.codes[rows]).backward()
+        slopes = [w.grad for w in self.net.parameters() if w.grad is not None]
+        if not all(bool(g.isfinite().all()) for g in slopes):
+            raise NumericalError(_DIVERGED)
+        self.optimizer.step()
+
+    def tuned(self) -> Tuned:
+        """Return what was learnt so far."""
+        learnt = self.net.learnt()
+        names = ("center", "scale", "weight", "bias", "hidden", "hidden_bias", "out")
+        held = {name: learnt.get(name, getattr(self.layers, name)) for name in names}
+        return Tuned(self.start.offsets, self.start.costs, Layers(**held))
 
 
 def _begin(kind: str, start: Tuned, sample: Sample) -> Layers:
@@ -172,20 +282,10 @@ def _begin(kind: str, start: Tuned, sample: Sample) -> Layers:
     return Layers(center, scale, weight, bias, hidden, hidden_bias, np.zeros((h, c)))
 
 
-def _weights(kind: str, layers: Layers) -> dict[str, Tensor]:
-    names = ("weight", "bias") + (("hidden", "hidden_bias", "out") if kind == "network" else ())
-    return {name: torch.from_numpy(getattr(layers, name).copy()).requires_grad_() for name in names}
-
-
-def _added(z: Tensor, weights: dict[str, Tensor]) -> Tensor:
-    linear = z @ weights["weight"] + weights["bias"]
-    if "hidden" not in weights:
-        return linear
-    return linear + (z @ weights["hidden"] + weights["hidden_bias"]).relu() @ weights["out"]
-
-
-def _as_tuned(start: Tuned, layers: Layers, weights: dict[str, Tensor]) -> Tuned:
-    learnt = {name: value.detach().numpy().copy() for name, value in weights.items()}
-    names = ("center", "scale", "weight", "bias", "hidden", "hidden_bias", "out")
-    held = {name: learnt.get(name, getattr(layers, name)) for name in names}
-    return Tuned(start.offsets, start.costs, Layers(**held))
+def _linear(d: int, c: int, weight: np.ndarray, bias: np.ndarray | None = None) -> nn.Linear:
+    layer = nn.Linear(d, c, bias=bias is not None, dtype=torch.float64)
+    with torch.no_grad():
+        layer.weight.copy_(torch.from_numpy(weight.T))
+        if bias is not None:
+            layer.bias.copy_(torch.from_numpy(bias))
+    return layer

@@ -36,6 +36,13 @@ class Layers:
     hidden_bias: Float[np.ndarray, " h"]
     out: Float[np.ndarray, "h c"]
 
+    def distance(self, other: "Layers") -> float:
+        """Return the largest difference of a weight; infinite where shapes differ."""
+        pairs = [(getattr(self, one.name), getattr(other, one.name)) for one in fields(Layers)]
+        if any(a.shape != b.shape for a, b in pairs):
+            return float("inf")
+        return max(float(np.abs(a - b).max(initial=0.0)) for a, b in pairs)
+
     def added(self, X: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n c"]:
         """Return what is added to the scores of these rows."""
         z = (X - self.center) * self.scale
@@ -91,9 +98,15 @@ class Tuned:
         return found
 
     @staticmethod
-    def described(metric: str, kept: str) -> dict[str, Any]:
-        """Return what stands in the manifest of a saved model."""
-        return {"schema": _SCHEMA, "metric": metric, "kept": kept}
+    def described(metric: str, kept: str, **how: Any) -> dict[str, Any]:
+        """Return what stands in the manifest of a saved model.
+
+        Args:
+            metric: What was tuned.
+            kept: The last stage kept.
+            how: What it takes to train again: `trained`, `estimator`, `positive`, `seed`.
+        """
+        return {"schema": _SCHEMA, "metric": metric, "kept": kept, **how}
 
     @classmethod
     def from_state(cls, tensors: dict[str, np.ndarray], described: Any, c: int, d: int) -> "Tuned":

@@ -9,17 +9,28 @@ import numpy as np
 from trivium import kernel
 from trivium._core.errors import DataError, OutputError
 from trivium._core.families import members
+from trivium.audit.costs import Costs
 from trivium.audit.explain_stage import explain_rows
+from trivium.audit.explain_tuned import Retraced, trained_layers
+from trivium.audit.explained import Explained
 from trivium.audit.fit_stage import encode_stage
 from trivium.audit.options import METRICS, AuditOptions
 from trivium.audit.read_stage import locate, read_stage
 from trivium.audit.run import STAGES, AuditResult, audit
-from trivium.audit.saved import load_classifier, load_evidence, save_classifier
+from trivium.audit.saved import (
+    Evidence,
+    SavedClassifier,
+    load_classifier,
+    load_evidence,
+    save_classifier,
+)
 from trivium.audit.state import AuditState, Listener, Section
 from trivium.audit.threads import one_thread
+from trivium.audit.tune_metric import tune_metric
+from trivium.audit.tune_training import Sample
 from trivium.closedform import ClosedFormClassifier
 from trivium.store import atomic_write, to_json
-from trivium.table import ReadOptions, demo_table, grade, read_table
+from trivium.table import Label, ReadOptions, demo_table, grade, read_table
 
 __all__ = ["audit_demo", "catalog", "explain_run", "fit_only", "predict_file"]
 
@@ -96,37 +107,72 @@ def explain_run(run: Path, rows: list[int], top: int) -> list[Section]:
             )
     classifier = ClosedFormClassifier().fit(evidence.X, evidence.codes)
     wanted = np.array([position[row] for row in rows])
+    items = [
+        item
+        for explained in explain_rows(classifier, evidence.X, wanted)
+        for item in _listed(evidence, explained, top)
+    ]
+    saved = load_classifier(run)
+    if saved.tuned is not None and trained_layers(saved.tuning):
+        retraced = _retraced(evidence, saved, classifier)
+        apart = _listed(evidence, retraced.explain(wanted), top)
+        for item, tuned in zip(items, apart, strict=True):
+            item["tuned"] = tuned
+    return items
+
+
+def _retraced(
+    evidence: Evidence, saved: SavedClassifier, classifier: ClosedFormClassifier
+) -> Retraced:
+    """Train again what the run tuned."""
+    tuning, tuned = saved.tuning, saved.tuned
+    assert tuning is not None
+    assert tuned is not None
+    costs = None
+    if tuned.costs is not None:
+        costs = Costs(evidence.classes, tuple(tuple(row) for row in tuned.costs.tolist()))
+    name = None if costs is not None else tuning["metric"]
+    options = AuditOptions(metric=name, positive=tuning["positive"], costs=costs)
+    label = Label(evidence.label, evidence.codes, evidence.classes, evidence.kept)
+    metric = tune_metric(options, label)
+    assert metric is not None
+    groups = np.arange(len(evidence.codes))
+    sample = Sample(evidence.X, evidence.codes, groups, classifier.loo_proba_)
+    return Retraced.of(tuned, tuning, metric, sample)
+
+
+def _listed(evidence: Evidence, explained: Explained, top: int) -> list[Section]:
+    """One record a row, with the training rows for and against."""
+    tops = {"support": explained.tops(1, top), "oppose": explained.tops(-1, top)}
     items = []
-    for explained in explain_rows(classifier, evidence.X, wanted):
-        tops = {"support": explained.tops(1, top), "oppose": explained.tops(-1, top)}
-        for query, at in enumerate(explained.rows.tolist()):
-            values = explained.contributions[query]
-            sides = {
-                side: [
-                    {
-                        "row": int(evidence.kept[row]) + 1,
-                        "label": evidence.classes[evidence.codes[row]],
-                        "contribution": value,
-                        "itself": row == at,
-                    }
-                    for row, value in found[query]
-                ]
-                for side, found in tops.items()
-            }
-            items.append(
+    for query, at in enumerate(explained.rows.tolist()):
+        values = explained.contributions[query]
+        sides = {
+            side: [
                 {
-                    "row": int(evidence.kept[at]) + 1,
-                    "label": evidence.classes[evidence.codes[at]],
-                    "predicted": evidence.classes[explained.predicted[query]],
-                    "rival": evidence.classes[explained.rival[query]],
-                    "score": float(explained.score[query]),
-                    "intercept": float(explained.intercept[query]),
-                    "total_support": float(values[values > 0].sum()),
-                    "total_oppose": float(values[values < 0].sum()),
-                    "error": explained.error,
-                    **sides,
+                    "row": int(evidence.kept[row]) + 1,
+                    "label": evidence.classes[evidence.codes[row]],
+                    "contribution": value,
+                    "itself": row == at,
                 }
-            )
+                for row, value in found[query]
+            ]
+            for side, found in tops.items()
+        }
+        items.append(
+            {
+                "row": int(evidence.kept[at]) + 1,
+                "label": evidence.classes[evidence.codes[at]],
+                "predicted": evidence.classes[explained.predicted[query]],
+                "rival": evidence.classes[explained.rival[query]],
+                "score": float(explained.score[query]),
+                "intercept": float(explained.intercept[query]),
+                "total_support": float(values[values > 0].sum()),
+                "total_oppose": float(values[values < 0].sum()),
+                "error": explained.error,
+                **sides,
+            }
+        )
     return items
 
 

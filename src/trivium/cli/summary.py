@@ -45,18 +45,25 @@ def print_warnings(warnings: list[dict[str, str]]) -> None:
 def print_explanations(items: list[dict[str, Any]]) -> None:
     """Print rows with the training rows for and against them."""
     for item in items:
-        echo(
-            f"row {item['row']}: label {item['label']}, predicted {item['predicted']} over "
-            f"{item['rival']} by {item['score']:.4f}"
-        )
-        echo(
-            f"  = intercept {item['intercept']:+.4f}, for {item['total_support']:+.4f}, "
-            f"against {item['total_oppose']:+.4f} (sum is off by {item['error']:.1e})"
-        )
-        for side in ("support", "oppose"):
-            for row in item[side]:
-                own = " (itself)" if row["itself"] else ""
-                echo(f"  {row['contribution']:+.4f}  row {row['row']}, {row['label']}{own}")
+        _print_explanation(item, "intercept")
+        if "tuned" in item:
+            echo("  what tuning added, by the path of its training:")
+            _print_explanation(item["tuned"], "before tuning")
+
+
+def _print_explanation(item: dict[str, Any], first: str) -> None:
+    echo(
+        f"row {item['row']}: label {item['label']}, predicted {item['predicted']} over "
+        f"{item['rival']} by {item['score']:.4f}"
+    )
+    echo(
+        f"  = {first} {item['intercept']:+.4f}, for {item['total_support']:+.4f}, "
+        f"against {item['total_oppose']:+.4f} (sum is off by {item['error']:.1e})"
+    )
+    for side in ("support", "oppose"):
+        for row in item[side]:
+            own = " (itself)" if row["itself"] else ""
+            echo(f"  {row['contribution']:+.4f}  row {row['row']}, {row['label']}{own}")
 
 
 def print_whatif(answer: dict[str, Any]) -> None:

@@ -122,15 +122,15 @@ class Listener:
         if piece is None or piece.inputs is None or not torch.is_grad_enabled():
             return
         self._outputs = [leaf for leaf in pytree.tree_leaves(output) if isinstance(leaf, Tensor)]
-        after = random_states(self._inputs[0].device)
-        if all(torch.equal(after[kind], state) for kind, state in piece.random.items()):
-            piece.random = {}
 
     def heard(self, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
         """Take a call of the loss down, when it is on what the model just returned."""
         piece = self._pending
         if piece is None or not self._outputs or not getattr(result, "requires_grad", False):
             return
+        after = random_states(self._inputs[0].device)  # the loss may draw too
+        if all(torch.equal(after[kind], state) for kind, state in piece.random.items()):
+            piece.random = {}
         named = dict(kwargs)
         given = list(args)
         output = given.pop(0) if given else named.pop("input")

@@ -39,10 +39,30 @@ def why_section(report: Record, limits: Limits) -> Section:
                 quiet=True,
             )
         )
+    blocks += _tuned(explain, limits)
     answer = f"{count(len(items))} predictions taken apart" + (
         f"; sums agree within {number(error, 2)}" if error is not None else ""
     )
     return Section("why", question, answer, tuple(blocks))
+
+
+def _tuned(explain: Record, limits: Limits) -> list[Block]:
+    """Return what trained layers added, taken apart in the same way."""
+    tuned = record(explain, "tuned")
+    items = records(tuned, "items")
+    if not items:
+        return []
+    error, tolerance = (finite(tuned.get(key)) for key in ("completeness_error", "tolerance"))
+    text = Markup(
+        "What tuning added. The score is that of the class decided, over its strongest rival; "
+        "it begins with what it was before the layers that tuning trained, and each training row "
+        "moved it while they were trained."
+    )
+    blocks: list[Block] = [Paragraph(text + _checked(tuned, error, tolerance))]
+    kept = items[: limits.explanations]
+    return blocks + [
+        _ledger(item, limits, index < 1, "before tuning") for index, item in enumerate(kept)
+    ]
 
 
 def _method(explain: Record, error: float | None, tolerance: float | None) -> Markup:
@@ -51,6 +71,11 @@ def _method(explain: Record, error: float | None, tolerance: float | None) -> Ma
         "sum over the training rows: those that support the prediction, those that oppose it, "
         "and an intercept."
     )
+    return text + _checked(explain, error, tolerance)
+
+
+def _checked(explain: Record, error: float | None, tolerance: float | None) -> Markup:
+    text = Markup("")
     if method := words(explain, "method"):
         text += Markup(" Method: {}.").format(shown(method.rstrip("."), 200))
     if error is not None:
@@ -62,7 +87,7 @@ def _method(explain: Record, error: float | None, tolerance: float | None) -> Ma
     return text
 
 
-def _ledger(item: Record, limits: Limits, start_open: bool) -> Fold:
+def _ledger(item: Record, limits: Limits, start_open: bool, first: str = "intercept") -> Fold:
     entries = [(entry, _sign(entry, 1)) for entry in records(item, "support")[:_EACH_SIDE]]
     entries += [(entry, _sign(entry, -1)) for entry in records(item, "oppose")[:_EACH_SIDE]]
     limit = max([abs(value) for _, value in entries if value is not None] + [1e-12])
@@ -78,10 +103,11 @@ def _ledger(item: Record, limits: Limits, start_open: bool) -> Fold:
         tuple(_entry(entry, value, limit, limits) for entry, value in entries),
         look="ledger",
     )
-    return Fold(_summary(item), (_sum(item), table) if entries else (_sum(item),), start_open)
+    parts = (_sum(item, first), table) if entries else (_sum(item, first),)
+    return Fold(_summary(item), parts, start_open)
 
 
-def _sum(item: Record) -> Table:
+def _sum(item: Record, name: str) -> Table:
     intercept, score = finite(item.get("intercept")), finite(item.get("score"))
     support = _total(item.get("total_support"), 1)
     oppose = _total(item.get("total_oppose"), -1)
@@ -90,7 +116,7 @@ def _sum(item: Record) -> Table:
     third = second + (oppose or 0.0)
     scale = Scale.around([first, second, third, score], include=[0.0])
     steps = (
-        ("intercept", intercept, 0.0, first),
+        (name, intercept, 0.0, first),
         ("all supporting rows", support, first, second),
         ("all opposing rows", oppose, second, third),
         ("score", score, 0.0, score),
