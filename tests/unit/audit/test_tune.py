@@ -454,7 +454,7 @@ def test_a_run_says_what_was_tuned(finished: AuditResult) -> None:
         line.startswith("Tuning: by offsets, F1 of yes goes from")
         for line in finished.report["verdict"]
     )
-    assert "the stage tune kept, offsets, is not part" in finished.report["explain"]["method"]
+    assert "the stage tune kept, offsets, is a rule" in finished.report["explain"]["method"]
     page = (finished.folder / "report.html").read_text()
     assert "Can it be tuned for the metric?" in page
     assert "counterfactual (chosen)" in page
