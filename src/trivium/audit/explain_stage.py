@@ -102,8 +102,11 @@ def _tuned(state: AuditState, suspects: list[int]) -> Section | None:
     explained = Retraced.of(state.tuned, described, metric, sample).explain(rows)
     pairs = zip(explained.tops(1), explained.tops(-1), strict=True)
     items = [item_of(state, explained, query, tops) for query, tops in enumerate(pairs)]
+    gross = np.abs(explained.contributions).sum(1)
+    net = np.abs(explained.contributions.sum(1))
     return {
         "method": TUNED_METHOD,
+        "gross_over_net": float(np.median(gross / np.maximum(net, np.finfo(float).tiny))),
         "completeness_error": explained.error,
         "tolerance": TOLERANCE,
         "items": items,

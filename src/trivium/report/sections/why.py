@@ -58,6 +58,11 @@ def _tuned(explain: Record, limits: Limits) -> list[Block]:
         "it begins with what it was before the layers that tuning trained, and each training row "
         "moved it while they were trained."
     )
+    if gross := finite(tuned.get("gross_over_net")):
+        text += Markup(
+            " Rows push and pull: taken without sign they add up to {} times the net change, so "
+            "the rows listed are the largest of many and not the reason."
+        ).format(number(gross, 2))
     blocks: list[Block] = [Paragraph(text + _checked(tuned, error, tolerance))]
     kept = items[: limits.explanations]
     return blocks + [
