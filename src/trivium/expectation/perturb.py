@@ -7,18 +7,20 @@ from typing import Any, ClassVar
 import torch
 from jaxtyping import Float
 from torch import Size, Tensor, nn
-from torch.autograd.function import FunctionCtx
 from torch.distributions import Distribution
 from torch.nn.parameter import UninitializedParameter
 
 from trivium._core.checks import check_number
 from trivium._core.errors import ArgumentError
 from trivium.expectation.directions import DenseDirections, draw_directions
+from trivium.expectation.first_order import refuse_second
 from trivium.expectation.groups import group_size, middle
 from trivium.expectation.population import Population
 from trivium.expectation.score_norm import score_length
 
 __all__ = ["Perturb"]
+
+_NO_SCORE = ("it is no score", "Pass rank=None.")
 
 
 class Perturb(Distribution):
@@ -162,7 +164,7 @@ class Perturb(Distribution):
                 # (z − θ)/std = u − delta, where delta is 0 and has the gradient of θ / std.
                 term = found.along(delta) - (found.squared() + delta.square().sum()) / 2
             else:
-                term = found.along(_once(delta))
+                term = found.along(refuse_second(delta, "a factored perturbation", *_NO_SCORE))
             total = total + term.to(total.device)
         return total
 
@@ -200,46 +202,6 @@ def _named(target: Any) -> dict[str, Tensor]:
             "gradient"
         )
     return found
-
-
-def _once(x: Tensor) -> Tensor:
-    """The identity, whose backward result cannot be differentiated again."""
-    return _FirstOrder.apply(x)  # type: ignore[no-untyped-call]
-
-
-class _FirstOrder(torch.autograd.Function):
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(x: Tensor) -> Tensor:
-        return x.view_as(x)
-
-    @staticmethod
-    def setup_context(ctx: FunctionCtx, inputs: tuple[Any, ...], output: Tensor) -> None:
-        """Keep nothing."""
-
-    @staticmethod
-    def backward(ctx: FunctionCtx, *slopes: Tensor) -> Tensor:
-        return _Refused.apply(slopes[0])  # type: ignore[no-untyped-call]
-
-
-class _Refused(torch.autograd.Function):
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(x: Tensor) -> Tensor:
-        return x.view_as(x)
-
-    @staticmethod
-    def setup_context(ctx: FunctionCtx, inputs: tuple[Any, ...], output: Tensor) -> None:
-        """Keep nothing."""
-
-    @staticmethod
-    def backward(ctx: FunctionCtx, *slopes: Tensor) -> Tensor:
-        raise ArgumentError(
-            "expect: a factored perturbation must not be differentiated twice; it is no score",
-            remedy="Pass rank=None.",
-        )
 
 
 @group_size.register(Perturb)

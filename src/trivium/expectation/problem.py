@@ -79,7 +79,10 @@ class Problem:
 
     def log_prob(self, z: Any, n_lead: int) -> Float[Tensor, "s *lead"]:
         """Return log p(z), summed over the batch axes behind the first `n_lead`."""
-        found = self.distribution.log_prob(z)
+        return self.summed(self.distribution.log_prob(z), n_lead)
+
+    def summed(self, found: Float[Tensor, "s *batch"], n_lead: int) -> Float[Tensor, "s *lead"]:
+        """Sum over the batch axes behind the first `n_lead`."""
         behind = len(self.batch) - n_lead
         return found.sum(tuple(range(-behind, 0))) if behind else found
 
