@@ -9,10 +9,11 @@ from jaxtyping import Float
 from torch import Size, Tensor
 
 from trivium.expectation.estimator import GradientEstimator
-from trivium.expectation.exact import Exact
-from trivium.expectation.listed import Listed
+from trivium.expectation.exact import Exact, combinations
+from trivium.expectation.factors import factors
 from trivium.expectation.problem import Problem
 from trivium.expectation.score import Score
+from trivium.expectation.support_size import support_size
 
 __all__ = ["Automatic"]
 
@@ -41,15 +42,17 @@ class Automatic(GradientEstimator):
 
     def estimate(self, problem: Problem) -> Float[Tensor, "*lead"]:
         """Choose and estimate; see `GradientEstimator.estimate`."""
+        parts, size = factors(problem), support_size(problem.distribution)
         exact = Exact(budget=_FEW)
-        if not exact.serves(problem) and _support_size(problem) <= _FEW:
-            support = problem.distribution.enumerate_support(expand=False)
-            if len(support) ** problem.batch.numel() <= _FEW:
+        inside = parts.reduced(len(problem.batch))  # draws that every value couples
+        if size and combinations(size, inside) <= _FEW:
+            if combinations(size, parts.batch.numel()) <= _FEW:
                 return exact.estimate(problem)
             seen = _Seen(problem.f)
             probe = replace(problem, f=seen)
-            values = probe.values(problem.distribution.enumerate_support(expand=True), len(support))
-            if exact.combinations(problem, len(support), values.ndim - 1) <= _FEW:
+            support = parts.distribution.enumerate_support(expand=True)
+            values = probe.values(support, size)
+            if combinations(size, parts.reduced(values.ndim - 1)) <= _FEW:
                 return exact.estimate(replace(problem, f=seen.again))
         if problem.distribution.has_rsample:
             return self._through_samples(problem)
@@ -63,16 +66,6 @@ class Automatic(GradientEstimator):
         if _reaches(values, z):
             return values.mean(0)
         return Score().estimate(problem)
-
-
-def _support_size(problem: Problem) -> int:
-    """Size of the support of one draw; huge where listing it would already cost too much."""
-    if isinstance(problem.distribution, Listed):
-        return problem.distribution.support_size
-    event = problem.distribution.event_shape
-    if event and len(event) > 1:
-        return _FEW + 1
-    return len(problem.distribution.enumerate_support(expand=False))
 
 
 def _reaches(values: Tensor, z: Tensor) -> bool:

@@ -18,6 +18,7 @@ from trivium.expectation.gumbel import check_logits, gumbel_given, gumbel_noise
 from trivium.expectation.one_hot import from_one_hot, one_hot_logits, why_not_one_hot
 from trivium.expectation.problem import Problem
 from trivium.expectation.relaxed import Relaxed, one_hot_of, softmax_at
+from trivium.expectation.schedule import temperature_now
 from trivium.expectation.surrogate import surrogate
 
 __all__ = ["Control", "Rebar", "cannot_be_controlled", "check_control", "controlled_score"]
@@ -145,9 +146,8 @@ class _ControlValues:
     def of(self, perturbed: Float[Tensor, "s *rest"], *, learning: bool = False) -> Tensor:
         """Evaluate c at perturbed logits."""
         if isinstance(self.control, Relaxed):
-            return self._checked(
-                self._f(softmax_at(perturbed, float(self.control.temperature))), perturbed
-            )
+            temperature = temperature_now("Relaxed", self.control.temperature)
+            return self._checked(self._f(softmax_at(perturbed, temperature)), perturbed)
         state: dict[str, Tensor] = {
             name: value if learning else value.detach()
             for name, value in self.control.named_parameters()

@@ -1,4 +1,4 @@
-"""What a biased gradient estimator shares: no second derivatives, and an f that can be followed."""
+"""What is differentiated once or through the samples only: the refusals."""
 
 import inspect
 from typing import Any

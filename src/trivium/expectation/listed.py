@@ -10,6 +10,7 @@ from torch import Size, Tensor
 from torch.distributions import Distribution
 
 from trivium._core.errors import ArgumentError, ShapeError
+from trivium.expectation.support_size import brief, support_size
 
 __all__ = ["Listed", "checks_values"]
 
@@ -49,7 +50,7 @@ class Listed(Distribution, ABC):
         if not self.has_enumerate_support:
             raise ArgumentError(
                 f"{type(self).__name__}: the support must have at most {_MOST:,} values to be "
-                f"listed; got {float(self.support_size):.3g}",
+                f"listed; got {brief(self.support_size)}",
                 remedy="Use an estimator that samples, such as Score().",
             )
 
@@ -85,3 +86,8 @@ class Listed(Distribution, ABC):
 def checks_values(validate_args: bool | None) -> bool:
     """Return what a constructor's `validate_args` means: torch's own default where it is `None`."""
     return bool(Distribution._validate_args if validate_args is None else validate_args)
+
+
+@support_size.register(Listed)
+def _(distribution: Listed) -> int:
+    return distribution.support_size if distribution.has_enumerate_support else 0

@@ -1,5 +1,6 @@
 """Parameters perturbed at random: the zeroth-order gradient as an expectation like any other."""
 
+import copy
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -15,6 +16,7 @@ from trivium._core.errors import ArgumentError
 from trivium.expectation.directions import DenseDirections, draw_directions
 from trivium.expectation.first_order import refuse_second
 from trivium.expectation.groups import group_size, middle
+from trivium.expectation.parameters import Visit, rebuilt
 from trivium.expectation.population import Population
 from trivium.expectation.score_norm import score_length
 
@@ -93,6 +95,9 @@ class Perturb(Distribution):
         self.module = target if isinstance(target, nn.Module) else None
         self.tensors = _named(target)
         self.std = float(check_number("Perturb", "std", std, "positive"))
+        for name, value in (("antithetic", antithetic), ("orthogonal", orthogonal)):
+            if not isinstance(value, bool):
+                raise ArgumentError(f"Perturb: {name} must be True or False; got {value!r}")
         if rank is not None and orthogonal:
             raise ArgumentError("Perturb: rank must be None where directions are orthogonal")
         self.rank = rank
@@ -218,3 +223,11 @@ def _(distribution: Perturb, name: str) -> Population:
 def _(distribution: Perturb, z: Population) -> Tensor:
     lengths = [found.squared() for found in z.directions.values()]
     return torch.stack([length.to(lengths[0]) for length in lengths]).sum(0) / distribution.std**2
+
+
+@rebuilt.register(Perturb)
+def _(distribution: Perturb, prefix: str, visit: Visit, copies: Any) -> Perturb:
+    # The module is run with the tensors of a population: it may stay the same.
+    twin = copy.copy(distribution)
+    twin.tensors = {name: visit(prefix + name, value) for name, value in twin.tensors.items()}
+    return twin

@@ -340,6 +340,11 @@ LAYER = nn.Linear(3, 2)
             lambda: Perturb(LAYER, 0.1, rank=1, orthogonal=True),
             "rank must be None where directions",
         ),
+        (
+            lambda: Perturb(LAYER, 0.1, antithetic="no"),
+            "antithetic must be True or False; got 'no'",
+        ),
+        (lambda: Perturb(LAYER, 0.1, orthogonal=1), "orthogonal must be True or False; got 1"),
         (lambda: Perturb(nn.ReLU(), 0.1), "something to perturb; got no parameter that requires"),
         (lambda: Perturb(nn.Linear(2, 2).requires_grad_(False), 0.1), "something to perturb"),
         (lambda: Perturb([], 0.1), "something to perturb"),
