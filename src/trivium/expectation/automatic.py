@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Size, Tensor
 
+from trivium._core.errors import ArgumentError
 from trivium.expectation.estimator import GradientEstimator
 from trivium.expectation.exact import Exact, combinations
 from trivium.expectation.factors import factors
@@ -41,7 +42,12 @@ class Automatic(GradientEstimator):
         return ""
 
     def estimate(self, problem: Problem) -> Float[Tensor, "*lead"]:
-        """Choose and estimate; see `GradientEstimator.estimate`."""
+        """Choose and estimate; see `GradientEstimator.estimate`.
+
+        Raises:
+            ArgumentError: The distribution has neither samples with a gradient that f keeps, nor a
+                log-probability that knows all parameters; and as there.
+        """
         parts, size = factors(problem), support_size(problem.distribution)
         exact = Exact(budget=_FEW)
         inside = parts.reduced(len(problem.batch))  # draws that every value couples
@@ -56,7 +62,7 @@ class Automatic(GradientEstimator):
                 return exact.estimate(replace(problem, f=seen.again))
         if problem.distribution.has_rsample:
             return self._through_samples(problem)
-        return Score().estimate(problem)
+        return _by_score(problem)
 
     def _through_samples(self, problem: Problem) -> Float[Tensor, "*lead"]:
         z = problem.distribution.rsample(Size((problem.samples,)))
@@ -65,7 +71,18 @@ class Automatic(GradientEstimator):
         values = problem.values(z)
         if _reaches(values, z):
             return values.mean(0)
-        return Score().estimate(problem)
+        return _by_score(problem)
+
+
+def _by_score(problem: Problem) -> Float[Tensor, "*lead"]:
+    score = Score()
+    why = score.serves(problem)
+    if why:
+        raise ArgumentError(
+            f"expect: f must be a differentiable function of the samples of "
+            f"{type(problem.distribution).__name__}, as Score cannot serve it: {why}"
+        )
+    return score.estimate(problem)
 
 
 def _reaches(values: Tensor, z: Tensor) -> bool:

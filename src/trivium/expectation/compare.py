@@ -18,7 +18,7 @@ from trivium.expectation.comparison import Comparison
 from trivium.expectation.estimator import GradientEstimator
 from trivium.expectation.exact import Exact
 from trivium.expectation.expect import expect
-from trivium.expectation.parameters import releafed
+from trivium.expectation.parameters import releafed, slopes_of
 from trivium.expectation.reference import Trial, figures_of
 
 __all__ = ["compare"]
@@ -168,16 +168,7 @@ def _exact(
 
 def _slope(value: Tensor, leaves: dict[str, Tensor]) -> Tensor:
     """The gradient of the mean of a value, in one vector of double precision."""
-    found: Sequence[Tensor | None] = [None] * len(leaves)
-    if value.requires_grad:
-        # What the distribution's constructor computed is used by every call.
-        found = torch.autograd.grad(
-            value.mean(), list(leaves.values()), allow_unused=True, retain_graph=True
-        )
-    parts = [
-        torch.zeros_like(leaf) if part is None else part
-        for part, leaf in zip(found, leaves.values(), strict=True)
-    ]
+    parts = slopes_of(value.mean(), leaves)
     return torch.cat([part.detach().reshape(-1).double().cpu() for part in parts])
 
 

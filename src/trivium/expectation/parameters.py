@@ -2,10 +2,11 @@
 
 import copy
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MethodType
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributions import Distribution
@@ -13,7 +14,7 @@ from torch.distributions import Distribution
 from trivium._core.by_type import ByType
 from trivium._core.errors import ArgumentError
 
-__all__ = ["parameters_of", "rebuilt", "releafed", "with_parameters"]
+__all__ = ["parameters_of", "rebuilt", "releafed", "slopes_of", "with_parameters"]
 
 _ATTRIBUTES = {"base_distribution": "base_dist"}  # where torch keeps an argument of another name
 _MISSING = object()
@@ -103,6 +104,22 @@ def releafed(distribution: Distribution) -> tuple[Distribution, dict[str, Tensor
         )
     leaves = {name: tensor.detach().clone().requires_grad_() for name, tensor in found.items()}
     return with_parameters(distribution, leaves), leaves
+
+
+def slopes_of(value: Float[Tensor, ""], leaves: Mapping[str, Tensor]) -> list[Tensor]:
+    """Return the gradient in each leaf, zeros where the value does not depend on it.
+
+    The graph is kept: what the distribution's constructor computed is used by every call.
+    """
+    found: Sequence[Tensor | None] = [None] * len(leaves)
+    if value.requires_grad:
+        found = torch.autograd.grad(
+            value, list(leaves.values()), allow_unused=True, retain_graph=True
+        )
+    return [
+        torch.zeros_like(leaf) if part is None else part
+        for part, leaf in zip(found, leaves.values(), strict=True)
+    ]
 
 
 @ByType

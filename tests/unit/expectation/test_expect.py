@@ -224,6 +224,14 @@ NORMAL = Normal(torch.zeros(3, requires_grad=True), 1.0)
             ArgumentError,
             r"Score cannot serve Uniform: its parameters move the support.* Pathwise\(\)",
         ),
+        (
+            {
+                "f": lambda z: (z > 0).float(),
+                "distribution": Uniform(torch.zeros(3, requires_grad=True), torch.ones(3)),
+            },
+            ArgumentError,
+            "f must be a differentiable function of the samples of Uniform, as Score cannot",
+        ),
         ({"f": lambda z: z + 1j}, ArgumentError, "f must return real numbers"),
     ],
 )
