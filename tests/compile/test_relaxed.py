@@ -2,9 +2,19 @@
 
 import pytest
 import torch
-from torch.distributions import Bernoulli, OneHotCategorical
+from torch.distributions import Bernoulli, Distribution, OneHotCategorical
 
 from trivium.expectation import Relaxed, StraightThrough, expect
+
+
+@pytest.fixture(autouse=True)
+def _no_checks():
+    """As `torch.compile` sets it once, when it is first imported: tests before may set it back."""
+    before = Distribution._validate_args
+    Distribution.set_default_validate_args(False)
+    yield
+    Distribution.set_default_validate_args(before)
+
 
 ESTIMATORS = [Relaxed(0.5), Relaxed(rao=2), StraightThrough(1), StraightThrough(2, 1.3)]
 

@@ -20,11 +20,17 @@ def check_figure(verb: str, path: Path, *, force: bool) -> None:
     Raises:
         ArgumentError: Neither an SVG nor a PNG.
         MissingExtraError: matplotlib is not installed.
-        OutputError: The file is there.
+        OutputError: The file is there, or its folder is not.
     """
     if path.suffix.lower() not in _FORMATS:
         raise ArgumentError(f"{verb}: --plot must end in .svg or .png; got {path.name!r}")
     require("matplotlib", "plot", f"trivium {verb} --plot")
+    if not path.parent.is_dir():
+        raise OutputError(
+            f"{verb}: the figure must be in a folder that exists",
+            where=str(path),
+            remedy="Make the folder, or name another file.",
+        )
     if path.exists() and not force:
         raise OutputError(
             f"{verb}: the figure must not exist yet",

@@ -18,6 +18,9 @@ from trivium.expectation import Permutation, Subset
 __all__ = ["PROBLEMS", "GradientProblem", "find_problem", "import_problem"]
 
 
+_NOT_FOUND = "Modules of this folder and installed ones are found, by names without .py."
+
+
 @dataclass(frozen=True)
 class GradientProblem:
     """An expectation to compare gradient estimators on.
@@ -135,7 +138,8 @@ def import_problem(path: str) -> GradientProblem:
     except Exception as error:  # the user's own code: anything can happen in it
         raise ArgumentError(
             f"gradients: --f {path} must return (f, distribution); "
-            f"it raised {type(error).__name__}: {error}"
+            f"it raised {type(error).__name__}: {error}",
+            remedy=_NOT_FOUND if isinstance(error, ModuleNotFoundError) else None,
         ) from error
     finally:
         if here in sys.path:

@@ -47,14 +47,10 @@ def _print_comparison(found: Any, plot: Path | None) -> None:
     report = found.report
     _say(f"{report['problem']}: {report['about']}")
     echo()
-    echo(found.comparison.table())
+    echo(found.comparison.grid())
     echo()
-    if report["reference"] == "exact":
-        _say("The bias is that against the exact gradient.")
-    elif report["reference"]:
-        _say(f"The bias is that against the mean of {report['reference']}.")
-    if any(row["seen_biased"] for row in report["estimators"]):
-        _say("*: biased beyond chance (p < 1e-4).")
+    for note in found.comparison.notes():
+        _say(note)
     if report["best"]:
         _say(
             f"Least variance among the unbiased: {report['best']['evaluations']} at equal "

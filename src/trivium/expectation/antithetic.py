@@ -21,7 +21,7 @@ from torch.nn.functional import logsigmoid
 from trivium._core.by_type import ByType
 from trivium._core.errors import ArgumentError
 from trivium.expectation.baseline import Baseline, Draws, baseline_of
-from trivium.expectation.factors import factor_of, factors, summed_behind
+from trivium.expectation.factors import factor_of, factors
 from trivium.expectation.problem import Problem
 from trivium.expectation.surrogate import surrogate
 
@@ -72,7 +72,7 @@ def antithetic_score(problem: Problem, baseline: Baseline) -> Float[Tensor, "*le
     parts = factors(problem)
     pair = opposed(parts.distribution, problem.samples // 2)
     values = problem.values(pair.z)
-    logs = summed_behind(pair.logs, parts, values.ndim - 1)
+    logs = parts.summed(pair.logs, values.ndim - 1)
     base = baseline_of(baseline, Draws(problem, pair.z, values.detach(), paired=True))
     return surrogate(values, logs, base)
 

@@ -8,11 +8,13 @@ import torch
 from jaxtyping import Float
 from torch import Size, Tensor
 
+from trivium._core.errors import ArgumentError
 from trivium.expectation.estimator import GradientEstimator
-from trivium.expectation.exact import Exact
-from trivium.expectation.listed import Listed
+from trivium.expectation.exact import Exact, combinations
+from trivium.expectation.factors import factors
 from trivium.expectation.problem import Problem
 from trivium.expectation.score import Score
+from trivium.expectation.support_size import support_size
 
 __all__ = ["Automatic"]
 
@@ -40,20 +42,27 @@ class Automatic(GradientEstimator):
         return ""
 
     def estimate(self, problem: Problem) -> Float[Tensor, "*lead"]:
-        """Choose and estimate; see `GradientEstimator.estimate`."""
+        """Choose and estimate; see `GradientEstimator.estimate`.
+
+        Raises:
+            ArgumentError: The distribution has neither samples with a gradient that f keeps, nor a
+                log-probability that knows all parameters; and as there.
+        """
+        parts, size = factors(problem), support_size(problem.distribution)
         exact = Exact(budget=_FEW)
-        if not exact.serves(problem) and _support_size(problem) <= _FEW:
-            support = problem.distribution.enumerate_support(expand=False)
-            if len(support) ** problem.batch.numel() <= _FEW:
+        inside = parts.reduced(len(problem.batch))  # draws that every value couples
+        if size and combinations(size, inside) <= _FEW:
+            if combinations(size, parts.batch.numel()) <= _FEW:
                 return exact.estimate(problem)
             seen = _Seen(problem.f)
             probe = replace(problem, f=seen)
-            values = probe.values(problem.distribution.enumerate_support(expand=True), len(support))
-            if exact.combinations(problem, len(support), values.ndim - 1) <= _FEW:
+            support = parts.distribution.enumerate_support(expand=True)
+            values = probe.values(support, size)
+            if combinations(size, parts.reduced(values.ndim - 1)) <= _FEW:
                 return exact.estimate(replace(problem, f=seen.again))
         if problem.distribution.has_rsample:
             return self._through_samples(problem)
-        return Score().estimate(problem)
+        return _by_score(problem)
 
     def _through_samples(self, problem: Problem) -> Float[Tensor, "*lead"]:
         z = problem.distribution.rsample(Size((problem.samples,)))
@@ -62,17 +71,18 @@ class Automatic(GradientEstimator):
         values = problem.values(z)
         if _reaches(values, z):
             return values.mean(0)
-        return Score().estimate(problem)
+        return _by_score(problem)
 
 
-def _support_size(problem: Problem) -> int:
-    """Size of the support of one draw; huge where listing it would already cost too much."""
-    if isinstance(problem.distribution, Listed):
-        return problem.distribution.support_size
-    event = problem.distribution.event_shape
-    if event and len(event) > 1:
-        return _FEW + 1
-    return len(problem.distribution.enumerate_support(expand=False))
+def _by_score(problem: Problem) -> Float[Tensor, "*lead"]:
+    score = Score()
+    why = score.serves(problem)
+    if why:
+        raise ArgumentError(
+            f"expect: f must be a differentiable function of the samples of "
+            f"{type(problem.distribution).__name__}, as Score cannot serve it: {why}"
+        )
+    return score.estimate(problem)
 
 
 def _reaches(values: Tensor, z: Tensor) -> bool:

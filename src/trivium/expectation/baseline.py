@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from trivium._core.checks import looks_finite
 from trivium._core.errors import ArgumentError, ShapeError
 from trivium.expectation.groups import group_size, middle
 from trivium.expectation.problem import Problem
@@ -60,7 +61,8 @@ def check_baseline(caller: str, value: Any) -> Baseline:
     Raises:
         ArgumentError: It is neither.
     """
-    if callable(value) or (isinstance(value, str) and value in BASELINES):
+    called = callable(value) and not isinstance(value, type)
+    if called or (isinstance(value, str) and value in BASELINES):
         return value
     names = ", ".join(repr(name) for name in BASELINES)
     raise ArgumentError(f"{caller}: baseline must be one of {names} or a module; got {value!r}")
@@ -70,7 +72,8 @@ def baseline_of(kind: Baseline, draws: Draws) -> Float[Tensor, "#s *lead"]:
     """Return b for each sample, never depending on that sample or on those drawn with it.
 
     Raises:
-        ArgumentError: `"leave-one-out"` with one sample, or a distribution without mode or mean.
+        ArgumentError: `"leave-one-out"` with one sample, a distribution without mode or mean, or
+            a module that returns no finite number.
         ShapeError: A module's value does not fit.
     """
     if not isinstance(kind, str):
@@ -97,7 +100,7 @@ def _pooled(draws: Draws, weights: Float[Tensor, "s *lead"]) -> Float[Tensor, "s
         torch.finfo(rest.dtype).tiny
     )
     # Rounding of a difference of sums is not evidence.
-    return torch.where(rest > 1e-6 * total, found, torch.zeros_like(found))
+    return torch.where(rest > 1e-6 * total, found, 0.0).to(draws.values.dtype)
 
 
 def _own_row(draws: Draws) -> Float[Tensor, "s *lead"]:
@@ -120,12 +123,30 @@ def _at_a_point(kind: str, draws: Draws) -> Float[Tensor, "1 *lead"]:
             f"expect: baseline {kind!r} must have a distribution with a {name}; "
             f"got {type(draws.problem.distribution).__name__}"
         ) from error
+    if isinstance(point, Tensor) and not looks_finite(point):
+        raise ArgumentError(
+            f"expect: baseline {kind!r} must have a distribution with a finite {name}; "
+            f"got {name} {_first_bad(point)} of {type(draws.problem.distribution).__name__}",
+            remedy="Use another baseline, such as 'optimal'.",
+        )
     with torch.no_grad():
         return draws.problem.values(point, 1)
 
 
+def _first_bad(values: Tensor) -> float:
+    return float(values[~values.isfinite()][0])
+
+
 def _called(baseline: Callable[[], Any], draws: Draws) -> Float[Tensor, "#s *lead"]:
-    found = torch.as_tensor(baseline())
+    answer = baseline()
+    try:
+        found = torch.as_tensor(answer)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ArgumentError(
+            f"expect: baseline must return a number or a tensor; got {type(answer).__name__}"
+        ) from error
+    if not looks_finite(found):
+        raise ArgumentError(f"expect: baseline must return finite numbers; got {_first_bad(found)}")
     try:
         return found.to(draws.values).expand(draws.values.shape[1:])[None]
     except RuntimeError as error:

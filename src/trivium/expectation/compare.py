@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from trivium._core.checks import check_number
-from trivium._core.errors import ArgumentError, NumericalError
+from trivium._core.errors import ArgumentError, NumericalError, TriviumError
 from trivium._core.families import members
 from trivium._core.random import RandomState, check_seed, derive
 from trivium.expectation.automatic import Automatic
@@ -18,7 +18,7 @@ from trivium.expectation.comparison import Comparison
 from trivium.expectation.estimator import GradientEstimator
 from trivium.expectation.exact import Exact
 from trivium.expectation.expect import expect
-from trivium.expectation.parameters import releafed
+from trivium.expectation.parameters import releafed, slopes_of
 from trivium.expectation.reference import Trial, figures_of
 
 __all__ = ["compare"]
@@ -67,6 +67,7 @@ def compare(
     Raises:
         ArgumentError: An argument breaks its rule, or a named estimator cannot serve.
         ShapeError: f returned another shape.
+        DataError: f returned NaN or infinity to a named estimator.
         NumericalError: A named estimator gave a gradient that is not finite.
 
     Cost: `repeats` calls of each estimator.
@@ -98,13 +99,16 @@ def compare(
             except Exception as error:  # f may not take what an estimator gives: anything follows
                 if not all_that_can:
                     raise
-                skipped[name] = str(error).split("\n")[0] or type(error).__name__
+                skipped[name] = _reason(error)
             if progress is not None:
                 progress(done, len(named), name)
     if not trials:
+        # What f did wrong is said once, and before what the distribution excludes.
+        reasons = dict.fromkeys(skipped.values())
+        faults = [reason for reason in reasons if " cannot serve " not in reason]
         raise ArgumentError(
-            f"compare: an estimator must serve {type(distribution).__name__}; none does: "
-            + "; ".join(skipped.values())
+            f"compare: an estimator must serve {type(distribution).__name__} and f; none does: "
+            + "; ".join(faults or reasons)
         )
     rows, against = figures_of(trials, exact)
     return Comparison(rows, draws, count, seed, against, skipped)
@@ -125,9 +129,8 @@ class _Run:
         rows = [0]
 
         def counted(z: Any) -> Any:
-            found = self.f(z)
-            rows[0] += len(found) * self.distribution.batch_shape.numel()
-            return found
+            rows[0] += len(z) * self.distribution.batch_shape.numel()
+            return self.f(z)
 
         slopes, seconds = [], []
         for repeat in range(-1, repeats):
@@ -147,6 +150,13 @@ class _Run:
         return Trial(name, self.estimator, torch.stack(slopes), per_call, middle)
 
 
+def _reason(error: Exception) -> str:
+    """The rule that was broken, in one line; of a foreign error its class too."""
+    if isinstance(error, TriviumError):
+        return error.what
+    return f"{type(error).__name__}: {error}".split("\n")[0]
+
+
 def _exact(
     f: Callable[[Any], Any], distribution: Distribution, leaves: dict[str, Tensor]
 ) -> Tensor | None:
@@ -158,16 +168,7 @@ def _exact(
 
 def _slope(value: Tensor, leaves: dict[str, Tensor]) -> Tensor:
     """The gradient of the mean of a value, in one vector of double precision."""
-    found: Sequence[Tensor | None] = [None] * len(leaves)
-    if value.requires_grad:
-        # What the distribution's constructor computed is used by every call.
-        found = torch.autograd.grad(
-            value.mean(), list(leaves.values()), allow_unused=True, retain_graph=True
-        )
-    parts = [
-        torch.zeros_like(leaf) if part is None else part
-        for part, leaf in zip(found, leaves.values(), strict=True)
-    ]
+    parts = slopes_of(value.mean(), leaves)
     return torch.cat([part.detach().reshape(-1).double().cpu() for part in parts])
 
 

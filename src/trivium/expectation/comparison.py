@@ -13,6 +13,8 @@ __all__ = ["Comparison", "EstimatorFigures"]
 
 _COSTS = ("evaluations", "time")
 _INK, _OTHER = "#2f5d8a", "#c0562f"
+_LONG = 24
+_ROUNDING = 1e-10  # of the largest deviation
 
 
 @dataclass(frozen=True)
@@ -114,10 +116,29 @@ class Comparison:
         return found
 
     def table(self) -> str:
-        """Return a Markdown table that also reads well as plain text.
+        """Return a Markdown table that also reads well as plain text, and below it `notes`."""
+        return "\n".join([self.grid(), *(f"\n{note}" for note in self.notes())])
 
-        A bias that is there beyond chance is marked with `*`.
-        """
+    def notes(self) -> list[str]:
+        """Return what the column of biases shows, or why it is empty, a sentence each."""
+        if self.reference == "exact":
+            found = ["The bias is that against the exact gradient."]
+        elif self.reference:
+            found = [
+                f"The bias is that against the mean of {self.reference}, the unbiased estimator "
+                "of least variance, as the exact one could not be had; its own is not shown."
+            ]
+        else:
+            found = [
+                "No bias and no cosine are shown: the exact gradient could not be had, and nothing "
+                "unbiased is among the estimators. Add Score() to measure against it."
+            ]
+        if any(row.seen_biased for row in self.rows):
+            found.append("*: biased beyond chance (p < 1e-4).")
+        return found
+
+    def grid(self) -> str:
+        """Return the table alone; a bias that is there beyond chance is marked with `*`."""
         head = (
             "estimator",
             "bias",
@@ -164,11 +185,11 @@ class Comparison:
             raise ArgumentError(f"Comparison.plot: axes must be three; got {len(axes)}")
         places = list(range(len(self.rows)))
         colors = [_OTHER if _is_biased(row) else _INK for row in self.rows]
-        against = f" (against {self.reference})" if self.reference else ""
+        against = f"\nagainst {_shortened(self.reference)}"
         _draw_bias(axes[0], self.rows, colors)
-        axes[0].set_xlabel(f"bias ± 2 se{against}")
+        axes[0].set_xlabel(f"bias ± 2 se{against}" if self.reference else "bias: not known")
         _draw_deviation(axes[1], self.rows, colors)
-        axes[1].set_xlabel(f"standard deviation, {self.samples} samples")
+        axes[1].set_xlabel(f"standard deviation,\n{self.samples} samples")
         axes[2].barh(places, [1e3 * row.seconds for row in self.rows], color=colors)
         axes[2].set_xlabel("CPU ms a call")
         axes[0].set_yticks(places, [row.name for row in self.rows])
@@ -185,6 +206,10 @@ def _is_biased(row: EstimatorFigures) -> bool:
     return row.seen_biased or not row.unbiased
 
 
+def _shortened(name: str) -> str:
+    return name if len(name) <= _LONG else name[: _LONG - 1] + "…"
+
+
 def _draw_bias(axis: Any, rows: Sequence[EstimatorFigures], colors: list[str]) -> None:
     axis.axvline(0, color="0.6", linewidth=0.8)
     for place, (row, color) in enumerate(zip(rows, colors, strict=True)):
@@ -193,14 +218,28 @@ def _draw_bias(axis: Any, rows: Sequence[EstimatorFigures], colors: list[str]) -
 
 
 def _draw_deviation(axis: Any, rows: Sequence[EstimatorFigures], colors: list[str]) -> None:
-    """On a logarithmic scale, as deviations differ by orders of magnitude; zeros by the edge."""
-    shown = [place for place, row in enumerate(rows) if row.deviation > 0]
+    """On a logarithmic scale where they differ by a factor of 20; rounding errors by the edge."""
+    most = max(row.deviation for row in rows)
+    shown = [i for i, row in enumerate(rows) if row.deviation > _ROUNDING * most]
     if shown:
-        axis.set_xscale("log")
-        axis.scatter([rows[i].deviation for i in shown], shown, color=[colors[i] for i in shown])
+        found = [rows[i].deviation for i in shown]
+        if max(found) > 20 * min(found):
+            axis.set_xscale("log")
+            # Labels at powers of ten alone: those between them would overlap.
+            axis.xaxis.set_minor_formatter(lambda *_: "")
+        else:
+            axis.set_xlim(0, 1.1 * max(found))
+        axis.scatter(found, shown, color=[colors[i] for i in shown])
     for place in {*range(len(rows))} - {*shown}:
         at = axis.get_yaxis_transform()
-        axis.text(0.02, place, "0", transform=at, va="center", color=colors[place])
+        axis.text(
+            0.02,
+            place,
+            "≈ 0" if rows[place].deviation else "0",
+            transform=at,
+            va="center",
+            color=colors[place],
+        )
 
 
 def _cells(row: EstimatorFigures) -> tuple[str, ...]:
@@ -216,7 +255,7 @@ def _cells(row: EstimatorFigures) -> tuple[str, ...]:
     bias = _number(row.bias, ".2g") + ("*" if row.seen_biased else "")
     kinds = (".3g", ".4f", ".3f", ",.0f", ".3g", ".3g", ".3g")
     return (
-        row.name,
+        row.name.replace("|", "\\|"),
         bias,
         _number(row.bias_error, ".1g"),
         *(_number(value, kind) for value, kind in zip(numbers, kinds, strict=True)),

@@ -13,11 +13,12 @@ from torch.func import functional_call, vjp
 from trivium._core.checks import check_number
 from trivium._core.errors import ArgumentError, ShapeError
 from trivium.expectation.baseline import Baseline, Draws, baseline_of
-from trivium.expectation.factors import factors, summed_behind
+from trivium.expectation.factors import factors
 from trivium.expectation.gumbel import check_logits, gumbel_given, gumbel_noise
 from trivium.expectation.one_hot import from_one_hot, one_hot_logits, why_not_one_hot
 from trivium.expectation.problem import Problem
 from trivium.expectation.relaxed import Relaxed, one_hot_of, softmax_at
+from trivium.expectation.schedule import temperature_now
 from trivium.expectation.surrogate import surrogate
 
 __all__ = ["Control", "Rebar", "cannot_be_controlled", "check_control", "controlled_score"]
@@ -96,7 +97,7 @@ def controlled_score(problem: Problem, control: Control, baseline: Baseline) -> 
 
     free = c.of(logits + noise)
     held = c.of(gumbel_given(logits, drawn).to(logits))
-    logs = summed_behind(parts.distribution.log_prob(z), parts, values.ndim - 1)
+    logs = parts.summed(parts.distribution.log_prob(z), values.ndim - 1)
     left = values - held
     base = baseline_of(baseline, Draws(problem, z, left.detach()))
     found = surrogate(left, logs, base) + free.mean(0) + (held - free).detach().mean(0)
@@ -145,9 +146,8 @@ class _ControlValues:
     def of(self, perturbed: Float[Tensor, "s *rest"], *, learning: bool = False) -> Tensor:
         """Evaluate c at perturbed logits."""
         if isinstance(self.control, Relaxed):
-            return self._checked(
-                self._f(softmax_at(perturbed, float(self.control.temperature))), perturbed
-            )
+            temperature = temperature_now("Relaxed", self.control.temperature)
+            return self._checked(self._f(softmax_at(perturbed, temperature)), perturbed)
         state: dict[str, Tensor] = {
             name: value if learning else value.detach()
             for name, value in self.control.named_parameters()
@@ -200,7 +200,7 @@ class _Spread:
 
         def totals(leaf: Tensor) -> tuple[Tensor, Tensor]:
             chosen = leaf.log_softmax(-1).expand(*self.drawn.shape, -1)
-            logs = summed_behind(chosen.gather(-1, self.drawn[..., None])[..., 0], parts, n_lead)
+            logs = parts.summed(chosen.gather(-1, self.drawn[..., None])[..., 0], n_lead)
             weights = (logs - logs.detach()).exp()
             free, given = leaf + self.noise, gumbel_given(leaf, self.drawn).to(leaf)
 

@@ -9,6 +9,7 @@ from torch.distributions import Categorical, OneHotCategorical
 
 from trivium._core.errors import ArgumentError
 from trivium.expectation.factors import factor_of, factors
+from trivium.expectation.gumbel import gumbel_keys
 from trivium.expectation.problem import Problem
 from trivium.expectation.relaxed import one_hot_of
 from trivium.expectation.set_probability import LARGEST_SET, set_probabilities
@@ -49,7 +50,8 @@ def distinct_score(problem: Problem) -> Float[Tensor, "*lead"]:
             f"coupling='distinct'; got {problem.samples}",
             remedy="The probability of a set costs 2^samples; coupling='independent' has no limit.",
         )
-    places = _gumbel_top(logits, count)
+    with torch.no_grad():
+        places = gumbel_keys(logits).topk(count, dim=-1).indices
     z = places.movedim(-1, 0)
     if isinstance(parts.distribution, OneHotCategorical):
         z = one_hot_of(z, probs.detach().expand(count, *probs.shape))
@@ -84,12 +86,3 @@ def cannot_be_distinct(distribution: Any) -> str:
         "coupling='distinct' is for Categorical and OneHotCategorical; use coupling='antithetic' "
         "for Bernoulli"
     )
-
-
-def _gumbel_top(logits: Tensor, count: int) -> Tensor:
-    """The first `count` classes in a random order by their probabilities."""
-    with torch.no_grad():
-        # In float32 at least: ties of coarse noise would prefer the first class.
-        noise = torch.rand_like(logits, dtype=torch.promote_types(logits.dtype, torch.float32))
-        noise = noise.clamp_min(torch.finfo(noise.dtype).tiny)
-        return (logits - (-noise.log()).log()).topk(count, dim=-1).indices

@@ -11,9 +11,11 @@ from torch import Tensor
 from trivium._core.checks import check_number
 from trivium._core.errors import ArgumentError
 from trivium.expectation.estimator import GradientEstimator
+from trivium.expectation.factors import factors
 from trivium.expectation.problem import Problem
+from trivium.expectation.support_size import brief, support_size
 
-__all__ = ["Exact"]
+__all__ = ["Exact", "combinations"]
 
 
 @dataclass(frozen=True)
@@ -53,33 +55,42 @@ class Exact(GradientEstimator):
 
     def serves(self, problem: Problem) -> str:
         """Ask for a finite support."""
-        if getattr(problem.distribution, "has_enumerate_support", False):
+        if support_size(problem.distribution):
             return ""
-        return "its support cannot be listed"
+        size = getattr(problem.distribution, "support_size", 0)
+        return f"its support cannot be listed{f', it has {brief(size)} values' if size else ''}"
 
     def estimate(self, problem: Problem) -> Float[Tensor, "*lead"]:
         """Sum over the support; see `GradientEstimator.estimate`."""
-        support = problem.distribution.enumerate_support(expand=True)
-        values = problem.values(support, len(support))
+        parts, size = factors(problem), support_size(problem.distribution)
+        # Draws inside an event are coupled whatever f does: no call of f to find out.
+        self._check_budget(problem, size, parts.reduced(len(problem.batch)))
+        support = parts.distribution.enumerate_support(expand=True)
+        values = problem.values(support, size)
         n_lead = values.ndim - 1
-        count = self.combinations(problem, len(support), n_lead)
-        if count > self.budget:
-            raise ArgumentError(
-                f"expect: Exact must list at most budget={self.budget} combinations; f couples "
-                f"{problem.reduced(n_lead)} draws of {len(support)} values, {count:.3g} in all",
-                remedy="Reduce fewer axes inside f, raise the budget, or use a sampling estimator.",
-            )
-        if problem.reduced(n_lead) > 1:
-            support = combined(support, problem, n_lead)
+        self._check_budget(problem, size, parts.reduced(n_lead))
+        if parts.reduced(n_lead) > 1:
+            support = combined(support, parts, n_lead)
             values = problem.values(support, len(support))
         # Where p is 0 its derivative is not: products, not logarithms.
-        return (problem.log_prob(support, n_lead).exp() * values).sum(0)
+        return (parts.log_prob(support, n_lead).exp() * values).sum(0)
 
-    @staticmethod
-    def combinations(problem: Problem, support: int, n_lead: int) -> float:
-        """Return how many combinations each value is summed over."""
-        digits = problem.reduced(n_lead) * math.log(max(support, 1))
-        return math.inf if digits > 700 else float(support ** problem.reduced(n_lead))
+    def _check_budget(self, problem: Problem, size: int, draws: int) -> None:
+        count = combinations(size, draws)
+        if count > self.budget:
+            found = f"f couples {draws} draws of {size} values, {count:.3g} in all"
+            if draws == 1:
+                found = f"a draw of {type(problem.distribution).__name__} has {size} values"
+            raise ArgumentError(
+                f"expect: Exact must list at most budget={self.budget} combinations; {found}",
+                remedy="Reduce fewer axes inside f, raise the budget, or use a sampling estimator.",
+            )
+
+
+def combinations(size: int, draws: int) -> float:
+    """Return how many combinations so many draws have, as a float: infinity where it is none."""
+    digits = draws * math.log(max(size, 1))
+    return math.inf if digits > 700 else float(size**draws)
 
 
 def combined(

@@ -9,6 +9,7 @@ from torch.distributions import Distribution
 
 from trivium._core.checks import check_number
 from trivium._core.errors import ArgumentError
+from trivium._core.families import members
 from trivium.expectation.automatic import Automatic
 from trivium.expectation.estimator import GradientEstimator
 from trivium.expectation.problem import Problem
@@ -44,6 +45,7 @@ def expect(
     Raises:
         ArgumentError: An argument breaks its rule, or the estimator cannot serve the distribution.
         ShapeError: f returned another shape.
+        DataError: f returned NaN or infinity.
 
     Cost: `samples` evaluations of f in one call, and the estimator's own.
 
@@ -59,6 +61,8 @@ def expect(
     Source: Mohamed, Rosca, Figurnov and Mnih, Monte Carlo gradient estimation in machine learning,
     JMLR 21 (2020).
     """
+    if not callable(f):
+        raise ArgumentError(f"expect: f must be a function of samples; got {f!r}")
     if not isinstance(distribution, Distribution):
         raise ArgumentError(
             "expect: distribution must be a torch.distributions.Distribution; "
@@ -68,16 +72,25 @@ def expect(
     chosen = Automatic() if estimator == "auto" else estimator
     if not isinstance(chosen, GradientEstimator):
         raise ArgumentError(
-            f"expect: estimator must be 'auto' or a gradient estimator; got {estimator!r}"
+            f"expect: estimator must be 'auto' or a gradient estimator; got {estimator!r}",
+            remedy="Pass an instance, such as Score().",
         )
     problem = Problem(f, distribution, count)
     why = chosen.serves(problem)
     if why:
         raise ArgumentError(
-            f"expect: {type(chosen).__name__} cannot serve {type(distribution).__name__}: {why}"
+            f"expect: {type(chosen).__name__} cannot serve {type(distribution).__name__}: {why}",
+            remedy=f"These can: {', '.join(_serving(problem))}.",
         )
     if count < chosen.least_samples:
         raise ArgumentError(
             f"expect: samples must be at least {chosen.least_samples} for {chosen!r}; got {count}"
         )
     return chosen.estimate(problem)
+
+
+def _serving(problem: Problem) -> list[str]:
+    """Name the estimators of the family that can serve, `"auto"` first."""
+    family = members("trivium.expectation", GradientEstimator)  # type: ignore[type-abstract]
+    serving = (kind for kind in family if any(not one.serves(problem) for one in kind.examples()))
+    return ["'auto'", *(f"{kind.__name__}()" for kind in serving if kind is not Automatic)]

@@ -1,4 +1,4 @@
-"""What a biased gradient estimator shares: no second derivatives, and an f that can be followed."""
+"""What is differentiated once or through the samples only: the refusals."""
 
 import inspect
 from typing import Any
@@ -12,12 +12,12 @@ from trivium.expectation.problem import Problem
 
 __all__ = ["know_signature", "mean_through", "refuse_first", "refuse_second"]
 
-
 _BIASED = "its gradient is biased, and the derivative of it estimates nothing"
+_REMEDY = "Score() and Exact() have derivatives of every order."
 
 
 def refuse_second(
-    parameter: Float[Tensor, "*n"], estimator: str, because: str = _BIASED
+    parameter: Float[Tensor, "*n"], estimator: str, because: str = _BIASED, remedy: str = _REMEDY
 ) -> Float[Tensor, "*n"]:
     """Return the parameter; the gradient that reaches it cannot be differentiated again.
 
@@ -29,6 +29,7 @@ def refuse_second(
         parameter: What the distribution is made of.
         estimator: Name for the error.
         because: Why, for the error.
+        remedy: The way out, for the error.
 
     Raises:
         ArgumentError: On the second derivative, out of the backward pass.
@@ -45,7 +46,7 @@ def refuse_second(
     if torch.compiler.is_compiling():
         return parameter
     rule = f"{estimator} must be differentiated only once; {because}"
-    return _First.apply(parameter, rule)  # type: ignore[no-untyped-call]
+    return _First.apply(parameter, rule, remedy)  # type: ignore[no-untyped-call]
 
 
 def refuse_first(parameter: Float[Tensor, "*n"], rule: str) -> Float[Tensor, "*n"]:
@@ -60,7 +61,7 @@ def refuse_first(parameter: Float[Tensor, "*n"], rule: str) -> Float[Tensor, "*n
     """
     if torch.compiler.is_compiling():
         return parameter
-    return _Second.apply(parameter, parameter.detach(), rule)  # type: ignore[no-untyped-call]
+    return _Second.apply(parameter, parameter.detach(), rule, _REMEDY)  # type: ignore[no-untyped-call]
 
 
 class _First(torch.autograd.Function):
@@ -69,27 +70,27 @@ class _First(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(x: Tensor, rule: str) -> Tensor:
+    def forward(x: Tensor, rule: str, remedy: str) -> Tensor:
         return x.view_as(x)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, str], output: Tensor) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Tensor, str, str], output: Tensor) -> None:
         ctx.save_for_backward(inputs[0])
         ctx.save_for_forward(inputs[0])
-        ctx.rule = inputs[1]
+        ctx.refusal = inputs[1:]
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         if not torch.is_grad_enabled():  # nothing is recorded that could be differentiated
-            return grad, None
+            return grad, None, None
         # Handed x too: a constant gradient is to be refused as well.
         saved = ctx.saved_tensors[0]
-        return _Second.apply(grad, saved, ctx.rule), None  # type: ignore[no-untyped-call]
+        return _Second.apply(grad, saved, *ctx.refusal), None, None  # type: ignore[no-untyped-call]
 
     @staticmethod
-    def jvp(ctx: Any, tangent: Tensor, _: Any) -> Tensor:
+    def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Tensor:
         saved = ctx.saved_tensors[0]
-        return _Second.apply(tangent, saved, ctx.rule)  # type: ignore[no-untyped-call]
+        return _Second.apply(tangent, saved, *ctx.refusal)  # type: ignore[no-untyped-call]
 
 
 class _Second(torch.autograd.Function):
@@ -98,20 +99,20 @@ class _Second(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(grad: Tensor, x: Tensor, rule: str) -> Tensor:
+    def forward(grad: Tensor, x: Tensor, rule: str, remedy: str) -> Tensor:
         return grad.view_as(grad)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, str], output: Tensor) -> None:
-        ctx.rule = inputs[2]
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, str, str], output: Tensor) -> None:
+        ctx.refusal = inputs[2:]
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> tuple[Tensor, ...]:
-        raise _refusal(ctx.rule)
+        raise _refusal(*ctx.refusal)
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Tensor:
-        raise _refusal(ctx.rule)
+        raise _refusal(*ctx.refusal)
 
 
 def know_signature(function: type[torch.autograd.Function]) -> None:
@@ -123,10 +124,8 @@ know_signature(_First)
 know_signature(_Second)
 
 
-def _refusal(rule: str) -> ArgumentError:
-    return ArgumentError(
-        f"expect: {rule}", remedy="Score() and Exact() have derivatives of every order."
-    )
+def _refusal(rule: str, remedy: str) -> ArgumentError:
+    return ArgumentError(f"expect: {rule}", remedy=remedy)
 
 
 def mean_through(problem: Problem, z: Float[Tensor, "s *rest"], estimator: str) -> Tensor:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from torch.distributions import Distribution
+from torch.distributions import Bernoulli, Distribution, Independent
 
 from trivium._core.by_type import ByType
 
@@ -23,3 +23,15 @@ def middle(distribution: Distribution, name: str) -> Any:
         NotImplementedError: The distribution has none.
     """
     return getattr(distribution, name).detach()[None]
+
+
+@middle.register(Bernoulli)
+def _(distribution: Bernoulli, name: str) -> Any:
+    # torch has no mode where both values are as likely.
+    probs = distribution.probs.detach()
+    return ((probs >= 0.5).to(probs) if name == "mode" else probs)[None]
+
+
+@middle.register(Independent)
+def _(distribution: Independent, name: str) -> Any:
+    return middle(distribution.base_dist, name)

@@ -1,14 +1,15 @@
 """Gumbel noise: exact draws of a categorical as an argmax, and the noise behind a given draw."""
 
-import math
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Size, Tensor
 
-from trivium._core.errors import ArgumentError
+from trivium._core.checks import looks_finite
+from trivium._core.errors import ArgumentError, ShapeError
 
-__all__ = ["check_logits", "gumbel_given", "gumbel_max", "gumbel_noise"]
+__all__ = ["check_logits", "gumbel_given", "gumbel_keys", "gumbel_max", "gumbel_noise"]
 
 
 def gumbel_noise(shape: Size | tuple[int, ...], like: Tensor) -> Tensor:
@@ -34,6 +35,31 @@ def gumbel_noise(shape: Size | tuple[int, ...], like: Tensor) -> Tensor:
     return -torch.log(-torch.log1p(-u.clamp(2.0**-least, 1 - 2.0**-bits)))
 
 
+def gumbel_keys(
+    logits: Float[Tensor, "*batch n"], sample_shape: tuple[int, ...] = ()
+) -> Float[Tensor, "*drawn n"]:
+    r"""Return $o_i + g_i$: sorted downwards, a draw without replacement.
+
+    The largest is a draw from softmax(o), the k largest are k draws without replacement. The noise
+    is in double precision whatever the logits are: in single precision two of 100,000 keys tie at
+    the top with a probability of about half a percent.
+
+    Args:
+        logits: o; -inf is never drawn.
+        sample_shape: Shape of independent draws.
+
+    Returns:
+        Keys in double precision, `(*sample_shape, *batch, n)`.
+
+    Cost: O(n) time a draw.
+
+    Source: Yellott, J. Math. Psychology 15 (1977); Kool, van Hoof and Welling, Stochastic beams and
+        where to find them (2019).
+    """
+    raised = logits.double()
+    return raised + gumbel_noise((*sample_shape, *raised.shape), raised)
+
+
 def gumbel_max(
     logits: Float[Tensor, "*batch k"], shape: Size | tuple[int, ...] = ()
 ) -> Int[Tensor, "*draws"]:
@@ -49,6 +75,7 @@ def gumbel_max(
     Raises:
         ArgumentError: A row is fully masked (all -inf), or has NaN or +inf (not seen inside
             `torch.func.vmap` and `torch.compile`, where values cannot be read).
+        ShapeError: No axis of categories.
 
     Cost: O(k) for each draw.
 
@@ -59,10 +86,10 @@ def gumbel_max(
 
     Source: Gumbel (1954); Maddison, Tarlow and Minka, A* sampling (2014).
     """
-    _check_kind("gumbel_max", logits)
+    check_logits("gumbel_max", logits, values=False)
     with torch.no_grad():
         perturbed = logits + gumbel_noise((*shape, *logits.shape), logits)
-    if not _readably_finite(perturbed.amax(-1)):
+    if not looks_finite(perturbed.amax(-1)):
         check_logits("gumbel_max", logits)
     return perturbed.argmax(-1)
 
@@ -88,6 +115,7 @@ def gumbel_given(
 
     Raises:
         ArgumentError: As `gumbel_max`.
+        ShapeError: As `gumbel_max`.
 
     Cost: O(k) for each draw.
 
@@ -113,43 +141,43 @@ def gumbel_given(
     return found.masked_fill(masked, -torch.inf)
 
 
-def check_logits(caller: str, logits: Tensor) -> None:
-    """Refuse rows that no draw can be made from, naming the first.
+def check_logits(caller: str, logits: Any, least: int = 1, *, values: bool = True) -> None:
+    """Refuse logits that no draw can be made from, naming the first row.
+
+    Args:
+        caller: Name for the error.
+        logits: Of the categories, `(*batch, k)`.
+        least: Fewest that must be above -inf in each row.
+        values: Whether to look at the values too; they are not seen inside `torch.func.vmap` and
+            `torch.compile`.
 
     Raises:
-        ArgumentError: No category, or a row that is all -inf or has NaN or +inf.
+        ArgumentError: No tensor of real numbers; or a row with NaN or +inf, or with fewer than
+            `least` above -inf.
+        ShapeError: No axis of categories.
     """
-    _check_kind(caller, logits)
-    top = logits.detach().amax(-1)
-    if _readably_finite(top):
-        return
-    if bool(torch.isfinite(top).all()):  # only their sum was too large
-        return
-    row = tuple(int(i) for i in (~torch.isfinite(top)).nonzero()[0])
-    value = float(top[row])
-    found = {-torch.inf: "is fully masked (all -inf)", torch.inf: "has +inf"}.get(
-        value, "is fully masked (normalized, that is NaN) or has NaN"
-    )
-    raise ArgumentError(
-        f"{caller}: logits must have an entry above -inf, and no NaN or +inf, in each row; "
-        f"row {row} {found}",
-        remedy="Drop such rows, or leave one category unmasked in each.",
-    )
-
-
-def _check_kind(caller: str, logits: Tensor) -> None:
-    if not logits.ndim or not logits.shape[-1] or not logits.is_floating_point():
-        raise ArgumentError(
-            f"{caller}: logits must be real numbers with an axis of categories; "
-            f"got {logits.dtype} of shape {tuple(logits.shape)}"
+    if not isinstance(logits, Tensor) or not logits.is_floating_point():
+        got = logits.dtype if isinstance(logits, Tensor) else type(logits).__name__
+        raise ArgumentError(f"{caller}: logits must be a tensor of real numbers; got {got}")
+    if not logits.ndim or not logits.shape[-1]:
+        raise ShapeError(
+            f"{caller}: logits must have shape (*batch, n) with n at least 1; "
+            f"got {tuple(logits.shape)}"
         )
-
-
-def _readably_finite(values: Tensor) -> bool:
-    """Whether their sum is finite; yes where it cannot be read, in a compiled graph and in vmap."""
-    if torch.compiler.is_compiling():
-        return True
-    try:
-        return math.isfinite(values.sum())
-    except RuntimeError:
-        return True
+    if not values or (least == 1 and looks_finite(logits.amax(-1))):
+        return
+    known = logits.detach()
+    top, count = known.amax(-1), known.isfinite().sum(-1)
+    short = torch.where((top < torch.inf) & (count >= least), 0.0, torch.nan)
+    if looks_finite(short):
+        return
+    row = tuple(int(i) for i in short.isnan().nonzero()[0])
+    found = f"{int(count[row])} above it"
+    if not float(top[row]) < torch.inf:
+        # A fully masked row is NaN once it is normalized.
+        found = "+inf" if float(top[row]) == torch.inf else "NaN (also: masked, then normalized)"
+    raise ArgumentError(
+        f"{caller}: logits must have at least {least} of {logits.shape[-1]} entries above -inf, "
+        f"and no NaN or +inf, in each row; row {row} has {found}",
+        remedy="Drop such rows, or unmask more entries in each.",
+    )

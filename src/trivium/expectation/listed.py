@@ -10,8 +10,9 @@ from torch import Size, Tensor
 from torch.distributions import Distribution
 
 from trivium._core.errors import ArgumentError, ShapeError
+from trivium.expectation.support_size import brief, support_size
 
-__all__ = ["Listed", "check_item_logits"]
+__all__ = ["Listed", "checks_values"]
 
 _MOST = 50_000  # objects that one may still list; 8! permutations are fewer
 
@@ -49,7 +50,7 @@ class Listed(Distribution, ABC):
         if not self.has_enumerate_support:
             raise ArgumentError(
                 f"{type(self).__name__}: the support must have at most {_MOST:,} values to be "
-                f"listed; got {float(self.support_size):.3g}",
+                f"listed; got {brief(self.support_size)}",
                 remedy="Use an estimator that samples, such as Score().",
             )
 
@@ -82,29 +83,11 @@ class Listed(Distribution, ABC):
         return Size(sample_shape if isinstance(sample_shape, Sequence) else (sample_shape,))
 
 
-def check_item_logits(caller: str, logits: Any, validate_args: bool | None, least: int = 1) -> None:
-    """Refuse logits that weigh nothing: not real, NaN, +inf, or too many masked by -inf.
+def checks_values(validate_args: bool | None) -> bool:
+    """Return what a constructor's `validate_args` means: torch's own default where it is `None`."""
+    return bool(Distribution._validate_args if validate_args is None else validate_args)
 
-    Raises:
-        ShapeError: No last axis of items.
-        ArgumentError: A value breaks its rule.
-    """
-    if not isinstance(logits, Tensor) or not logits.is_floating_point():
-        got = logits.dtype if isinstance(logits, Tensor) else type(logits).__name__
-        raise ArgumentError(f"{caller}: logits must be a tensor of real numbers; got {got}")
-    if not logits.ndim or not logits.shape[-1]:
-        raise ShapeError(
-            f"{caller}: logits must have shape (*batch, n) with n at least 1; "
-            f"got {tuple(logits.shape)}"
-        )
-    validate = Distribution._validate_args if validate_args is None else validate_args
-    if not validate:
-        return
-    if bool((logits.isnan() | logits.isposinf()).any()):
-        raise ArgumentError(f"{caller}: logits must be below infinity; got NaN or inf")
-    open_items = logits.isfinite().sum(-1)
-    if logits.numel() and int(open_items.min()) < least:
-        raise ArgumentError(
-            f"{caller}: logits must leave at least {least} of {logits.shape[-1]} items unmasked "
-            f"(-inf) in each row; got a row with {int(open_items.min())}"
-        )
+
+@support_size.register(Listed)
+def _(distribution: Listed) -> int:
+    return distribution.support_size if distribution.has_enumerate_support else 0

@@ -9,17 +9,18 @@ from torch.distributions import (
     Bernoulli,
     Categorical,
     Distribution,
-    Independent,
     OneHotCategorical,
 )
 from torch.nn.functional import logsigmoid
+
+from trivium.expectation.factors import factor_of
 
 __all__ = ["from_one_hot", "one_hot_logits", "why_not_one_hot"]
 
 
 def why_not_one_hot(distribution: Distribution) -> str:
     """Return why the samples cannot be relaxed, or an empty string when they can."""
-    base = _base(distribution)
+    base = factor_of(distribution)
     if isinstance(base, Bernoulli | OneHotCategorical):
         return ""
     if isinstance(base, Categorical):
@@ -36,7 +37,7 @@ def one_hot_logits(distribution: Distribution) -> Float[Tensor, "*batch k"]:
     From logits as they stand; from probabilities without torch's clamping, which would give a
     chance of 1e-7 to what has none.
     """
-    base: Any = _base(distribution)
+    base: Any = factor_of(distribution)
     given_probabilities = base._param is vars(getattr(base, "_categorical", base)).get("probs")
     if isinstance(base, Bernoulli):
         if given_probabilities:
@@ -49,13 +50,7 @@ def from_one_hot(
     distribution: Distribution, z: Float[Tensor, "*draws k"]
 ) -> Float[Tensor, "*sample"]:
     """Return samples in the form that the distribution has: a Bernoulli's is its second entry."""
-    return z[..., 1] if isinstance(_base(distribution), Bernoulli) else z
-
-
-def _base(distribution: Distribution) -> Distribution:
-    while isinstance(distribution, Independent):
-        distribution = distribution.base_dist
-    return distribution
+    return z[..., 1] if isinstance(factor_of(distribution), Bernoulli) else z
 
 
 def _log(p: Tensor) -> Tensor:

@@ -2,17 +2,19 @@
 
 import copy
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MethodType
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from trivium._core.by_type import ByType
 from trivium._core.errors import ArgumentError
 
-__all__ = ["parameters_of", "releafed", "with_parameters"]
+__all__ = ["parameters_of", "rebuilt", "releafed", "slopes_of", "with_parameters"]
 
 _ATTRIBUTES = {"base_distribution": "base_dist"}  # where torch keeps an argument of another name
 _MISSING = object()
@@ -49,7 +51,7 @@ def parameters_of(distribution: Distribution) -> dict[str, Float[Tensor, "..."]]
         found[name] = tensor
         return tensor
 
-    _rebuilt(distribution, "", keep, {})
+    rebuilt(distribution, "", keep, {})
     chosen = {name: tensor for name, tensor in found.items() if tensor.requires_grad}
     return chosen or found
 
@@ -77,7 +79,7 @@ def with_parameters(
     def replace(name: str, tensor: Tensor) -> Tensor:
         return left.pop(name, tensor)
 
-    found = _rebuilt(distribution, "", replace, {})
+    found: Distribution = rebuilt(distribution, "", replace, {})
     if left:
         names = ", ".join(parameters_of(distribution)) or "none"
         raise ArgumentError(
@@ -104,10 +106,37 @@ def releafed(distribution: Distribution) -> tuple[Distribution, dict[str, Tensor
     return with_parameters(distribution, leaves), leaves
 
 
-def _rebuilt(
+def slopes_of(value: Float[Tensor, ""], leaves: Mapping[str, Tensor]) -> list[Tensor]:
+    """Return the gradient in each leaf, zeros where the value does not depend on it.
+
+    The graph is kept: what the distribution's constructor computed is used by every call.
+    """
+    found: Sequence[Tensor | None] = [None] * len(leaves)
+    if value.requires_grad:
+        found = torch.autograd.grad(
+            value, list(leaves.values()), allow_unused=True, retain_graph=True
+        )
+    return [
+        torch.zeros_like(leaf) if part is None else part
+        for part, leaf in zip(found, leaves.values(), strict=True)
+    ]
+
+
+@ByType
+def rebuilt(
     distribution: Distribution, prefix: str, visit: Visit, copies: dict[int, nn.Module]
 ) -> Distribution:
-    """Call the constructor with its own arguments, each tensor through `visit`."""
+    """Return the distribution with each of its tensors through `visit`: by its constructor.
+
+    Args:
+        distribution: What a form is chosen by; one with other arguments registers its own.
+        prefix: In front of the names.
+        visit: Takes the name and the tensor, returns what takes its place.
+        copies: Modules copied so far, by the identity of the original.
+
+    Raises:
+        ArgumentError: The constructor's arguments cannot be told from the attributes.
+    """
     arguments = {}
     for name, value in _arguments(distribution).items():
         attribute = _ATTRIBUTES.get(name, name)
@@ -119,7 +148,7 @@ def _rebuilt(
 
 def _visited(value: Any, name: str, visit: Visit, copies: dict[int, nn.Module]) -> Any:
     if isinstance(value, Distribution):
-        return _rebuilt(value, name + ".", visit, copies)
+        return rebuilt(value, name + ".", visit, copies)
     if isinstance(value, nn.Module):
         return _copied(value, name + ".", visit, copies)
     if isinstance(value, MethodType) and isinstance(value.__self__, nn.Module):

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Size, Tensor
 
 from trivium.expectation.estimator import GradientEstimator
+from trivium.expectation.first_order import mean_through
 from trivium.expectation.problem import Problem
 
 __all__ = ["Pathwise"]
@@ -21,6 +22,9 @@ class Pathwise(GradientEstimator):
 
     f must be a differentiable function of z, without jumps: a step in f has slope zero almost
     everywhere, and this estimator cannot see it.
+
+    Raises:
+        ArgumentError: In use, an f whose values have no gradient.
 
     Cost: one call of f, its backward.
 
@@ -54,4 +58,4 @@ class Pathwise(GradientEstimator):
     def estimate(self, problem: Problem) -> Float[Tensor, "*lead"]:
         """Average f over reparameterized draws; see `GradientEstimator.estimate`."""
         z = problem.distribution.rsample(Size((problem.samples,)))
-        return problem.values(z).mean(0)
+        return mean_through(problem, z, "Pathwise")

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.distributions import constraints
 from torch.nn.functional import logsigmoid
 
-from trivium.expectation.gumbel_keys import gumbel_keys
-from trivium.expectation.listed import Listed, check_item_logits
+from trivium.expectation.gumbel import check_logits, gumbel_keys
+from trivium.expectation.listed import Listed, checks_values
 from trivium.expectation.score_norm import score_length
 
 __all__ = ["Permutation"]
@@ -63,7 +63,7 @@ class Permutation(Listed):
     def __init__(
         self, logits: Float[Tensor, "*batch n"], validate_args: bool | None = None
     ) -> None:
-        check_item_logits("Permutation", logits, validate_args)
+        check_logits("Permutation", logits, values=checks_values(validate_args))
         self.logits = logits
         super().__init__(logits.shape[:-1], logits.shape[-1:], validate_args=validate_args)
 

@@ -1,5 +1,6 @@
 """Parameters perturbed at random: the zeroth-order gradient as an expectation like any other."""
 
+import copy
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -7,18 +8,21 @@ from typing import Any, ClassVar
 import torch
 from jaxtyping import Float
 from torch import Size, Tensor, nn
-from torch.autograd.function import FunctionCtx
 from torch.distributions import Distribution
 from torch.nn.parameter import UninitializedParameter
 
 from trivium._core.checks import check_number
 from trivium._core.errors import ArgumentError
 from trivium.expectation.directions import DenseDirections, draw_directions
+from trivium.expectation.first_order import refuse_second
 from trivium.expectation.groups import group_size, middle
+from trivium.expectation.parameters import Visit, rebuilt
 from trivium.expectation.population import Population
 from trivium.expectation.score_norm import score_length
 
 __all__ = ["Perturb"]
+
+_NO_SCORE = ("it is no score", "Pass rank=None.")
 
 
 class Perturb(Distribution):
@@ -91,6 +95,9 @@ class Perturb(Distribution):
         self.module = target if isinstance(target, nn.Module) else None
         self.tensors = _named(target)
         self.std = float(check_number("Perturb", "std", std, "positive"))
+        for name, value in (("antithetic", antithetic), ("orthogonal", orthogonal)):
+            if not isinstance(value, bool):
+                raise ArgumentError(f"Perturb: {name} must be True or False; got {value!r}")
         if rank is not None and orthogonal:
             raise ArgumentError("Perturb: rank must be None where directions are orthogonal")
         self.rank = rank
@@ -162,7 +169,7 @@ class Perturb(Distribution):
                 # (z − θ)/std = u − delta, where delta is 0 and has the gradient of θ / std.
                 term = found.along(delta) - (found.squared() + delta.square().sum()) / 2
             else:
-                term = found.along(_once(delta))
+                term = found.along(refuse_second(delta, "a factored perturbation", *_NO_SCORE))
             total = total + term.to(total.device)
         return total
 
@@ -202,46 +209,6 @@ def _named(target: Any) -> dict[str, Tensor]:
     return found
 
 
-def _once(x: Tensor) -> Tensor:
-    """The identity, whose backward result cannot be differentiated again."""
-    return _FirstOrder.apply(x)  # type: ignore[no-untyped-call]
-
-
-class _FirstOrder(torch.autograd.Function):
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(x: Tensor) -> Tensor:
-        return x.view_as(x)
-
-    @staticmethod
-    def setup_context(ctx: FunctionCtx, inputs: tuple[Any, ...], output: Tensor) -> None:
-        """Keep nothing."""
-
-    @staticmethod
-    def backward(ctx: FunctionCtx, *slopes: Tensor) -> Tensor:
-        return _Refused.apply(slopes[0])  # type: ignore[no-untyped-call]
-
-
-class _Refused(torch.autograd.Function):
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(x: Tensor) -> Tensor:
-        return x.view_as(x)
-
-    @staticmethod
-    def setup_context(ctx: FunctionCtx, inputs: tuple[Any, ...], output: Tensor) -> None:
-        """Keep nothing."""
-
-    @staticmethod
-    def backward(ctx: FunctionCtx, *slopes: Tensor) -> Tensor:
-        raise ArgumentError(
-            "expect: a factored perturbation must not be differentiated twice; it is no score",
-            remedy="Pass rank=None.",
-        )
-
-
 @group_size.register(Perturb)
 def _(distribution: Perturb) -> int:
     return 2 if distribution.antithetic else 1
@@ -256,3 +223,11 @@ def _(distribution: Perturb, name: str) -> Population:
 def _(distribution: Perturb, z: Population) -> Tensor:
     lengths = [found.squared() for found in z.directions.values()]
     return torch.stack([length.to(lengths[0]) for length in lengths]).sum(0) / distribution.std**2
+
+
+@rebuilt.register(Perturb)
+def _(distribution: Perturb, prefix: str, visit: Visit, copies: Any) -> Perturb:
+    # The module is run with the tensors of a population: it may stay the same.
+    twin = copy.copy(distribution)
+    twin.tensors = {name: visit(prefix + name, value) for name, value in twin.tensors.items()}
+    return twin

@@ -9,7 +9,8 @@ from jaxtyping import Float
 from torch import Size, Tensor
 from torch.distributions import Distribution
 
-from trivium._core.errors import ArgumentError, ShapeError
+from trivium._core.checks import looks_finite
+from trivium._core.errors import ArgumentError, DataError, ShapeError
 
 __all__ = ["Problem"]
 
@@ -51,7 +52,7 @@ class Problem:
         Raises:
             ArgumentError: f returned something that is no number.
             ShapeError: Not `(s, *lead)` with a lead that the batch begins with.
-            DataError: NaN.
+            DataError: NaN or infinity; not seen inside `torch.func.vmap` and `torch.compile`.
         """
         count = self.samples if samples is None else samples
         found = self._as_tensor(self.f(z), z)
@@ -62,6 +63,8 @@ class Problem:
                 f"{tuple(self.batch)} begins with; got shape {tuple(found.shape)}",
                 remedy="Keep the first axis, of the samples, and reduce axes from the right.",
             )
+        if not looks_finite(found):
+            _refuse_not_finite(found.detach())
         return found
 
     def _as_tensor(self, found: Any, z: Any) -> Tensor:
@@ -79,10 +82,26 @@ class Problem:
 
     def log_prob(self, z: Any, n_lead: int) -> Float[Tensor, "s *lead"]:
         """Return log p(z), summed over the batch axes behind the first `n_lead`."""
-        found = self.distribution.log_prob(z)
+        return self.summed(self.distribution.log_prob(z), n_lead)
+
+    def summed(self, found: Float[Tensor, "s *batch"], n_lead: int) -> Float[Tensor, "s *lead"]:
+        """Sum over the batch axes behind the first `n_lead`."""
         behind = len(self.batch) - n_lead
         return found.sum(tuple(range(-behind, 0))) if behind else found
 
     def reduced(self, n_lead: int) -> int:
         """Return how many independent draws each value depends on."""
         return self.batch[n_lead:].numel()
+
+
+def _refuse_not_finite(values: Float[Tensor, "s *lead"]) -> None:
+    """Name the first value that is NaN or infinite; there may be none: sums overflow."""
+    bad = (~values.isfinite()).nonzero()
+    if len(bad):
+        place = tuple(int(i) for i in bad[0])
+        raise DataError(
+            f"expect: f must return finite numbers; got {float(values[place])} at {place} of shape "
+            f"{tuple(values.shape)}, {len(bad)} such in all",
+            remedy="Clamp f, or return a large number for what must not happen.",
+            code="E-NOT-FINITE",
+        )

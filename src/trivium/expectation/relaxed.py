@@ -14,7 +14,7 @@ from trivium.expectation.first_order import mean_through, refuse_second
 from trivium.expectation.gumbel import check_logits, gumbel_given, gumbel_max, gumbel_noise
 from trivium.expectation.one_hot import from_one_hot, one_hot_logits, why_not_one_hot
 from trivium.expectation.problem import Problem
-from trivium.expectation.schedule import Schedule, check_temperature
+from trivium.expectation.schedule import Schedule, check_temperature, temperature_now
 
 __all__ = ["Relaxed", "one_hot_of", "relaxed_given", "softmax_at"]
 
@@ -91,7 +91,7 @@ class Relaxed(GradientEstimator):
         return mean_through(problem, from_one_hot(problem.distribution, z), "Relaxed")
 
     def _draw(self, logits: Tensor, samples: int) -> Tensor:
-        temperature = float(self.temperature)
+        temperature = temperature_now("Relaxed", self.temperature)
         if self.rao:
             drawn = gumbel_max(logits, (samples,))
             soft = relaxed_given(logits, drawn, temperature, self.rao)

@@ -3,10 +3,12 @@
 from collections.abc import Callable
 from typing import Any
 
+import torch
+
 from trivium._core.checks import check_number
 from trivium._core.errors import ArgumentError
 
-__all__ = ["Exponential", "Linear", "Schedule", "check_temperature"]
+__all__ = ["Exponential", "Linear", "Schedule", "check_temperature", "temperature_now"]
 
 
 class Schedule:
@@ -37,8 +39,18 @@ class Schedule:
         self.place += 1
 
     def __call__(self, step: int) -> float:
-        """Return the value at a step."""
-        return float(self.curve(step))
+        """Return the value at a step.
+
+        Raises:
+            ArgumentError: The curve returned something that is no number.
+        """
+        found = self.curve(step)
+        try:
+            return float(found)
+        except (TypeError, ValueError) as error:
+            raise ArgumentError(
+                f"Schedule: curve must return a number; got {found!r} at step {step}"
+            ) from error
 
     def __float__(self) -> float:
         return self(self.place)
@@ -70,7 +82,7 @@ class Exponential(Schedule):
 
     def __init__(self, start: float, end: float, steps: int) -> None:
         a, b, last = _checked("Exponential", start, end, steps)
-        super().__init__(lambda step: a * (b / a) ** min(1.0, step / last))
+        super().__init__(lambda step: a * (b / a) ** _gone(step, last))
 
 
 class Linear(Schedule):
@@ -92,13 +104,18 @@ class Linear(Schedule):
 
     def __init__(self, start: float, end: float, steps: int) -> None:
         a, b, last = _checked("Linear", start, end, steps)
-        super().__init__(lambda step: a + (b - a) * min(1.0, step / last))
+        super().__init__(lambda step: a + (b - a) * _gone(step, last))
 
 
 def _checked(caller: str, start: float, end: float, steps: int) -> tuple[float, float, int]:
     first = float(check_number(caller, "start", start, "positive"))
     last = float(check_number(caller, "end", end, "positive"))
     return first, last, int(check_number(caller, "steps", steps, "positive", integer=True))
+
+
+def _gone(step: int, steps: int) -> float:
+    """Share of the way, 0 before its start and 1 behind its end."""
+    return min(1.0, max(0.0, step / steps))
 
 
 def check_temperature(caller: str, value: Any) -> float | Schedule:
@@ -109,12 +126,35 @@ def check_temperature(caller: str, value: Any) -> float | Schedule:
     """
     if callable(value) and not isinstance(value, Schedule):
         value = Schedule(value)
-    now = float(value) if isinstance(value, Schedule) else value
+    if isinstance(value, Schedule):
+        temperature_now(caller, value)
+        return value
+    if getattr(value, "requires_grad", False):
+        raise ArgumentError(
+            f"{caller}: temperature must be a number that is not learned; got {value!r}",
+            remedy="Score(control=Rebar()) learns its temperature.",
+        )
+    return _positive(caller, value, value)
+
+
+def temperature_now(caller: str, temperature: float | Schedule) -> float:
+    """Return the number that a temperature is now; a schedule may have left its range.
+
+    Raises:
+        ArgumentError: The schedule is not positive now.
+    """
+    if not isinstance(temperature, Schedule):
+        return temperature
+    if torch.compiler.is_compiling():  # the number is a variable of the graph
+        return float(temperature)
+    return _positive(caller, float(temperature), temperature)
+
+
+def _positive(caller: str, number: Any, shown: Any) -> float:
     try:
-        number = float(check_number(caller, "temperature", now, "positive"))
+        return float(check_number(caller, "temperature", number, "positive"))
     except ArgumentError as error:
         raise ArgumentError(
             f"{caller}: temperature must be a positive number, a schedule or a function of the "
-            f"step; got {value!r}"
+            f"step; got {shown!r}"
         ) from error
-    return value if isinstance(value, Schedule) else number

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from jaxtyping import Float
 from torch import Tensor
+from torch.distributions import Distribution, Pareto, Uniform
 
 from trivium._core.checks import check_choice
 from trivium._core.errors import ArgumentError
@@ -19,6 +20,7 @@ from trivium.expectation.control import (
 )
 from trivium.expectation.distinct import cannot_be_distinct, distinct_score
 from trivium.expectation.estimator import GradientEstimator
+from trivium.expectation.factors import factor_of
 from trivium.expectation.local_score import cannot_be_local, local_score
 from trivium.expectation.problem import Problem
 from trivium.expectation.relaxed import Relaxed
@@ -141,7 +143,9 @@ class Score(GradientEstimator):
             return cannot_be_controlled(problem.distribution)
         if self.coupling == "antithetic":
             return cannot_oppose(problem.distribution)
-        return cannot_be_distinct(problem.distribution) if self.coupling == "distinct" else ""
+        if self.coupling == "distinct":
+            return cannot_be_distinct(problem.distribution)
+        return _moves_its_support(problem.distribution)
 
     def estimate(self, problem: Problem) -> Float[Tensor, "*lead"]:
         """Average the surrogate; see `GradientEstimator.estimate`."""
@@ -159,3 +163,13 @@ class Score(GradientEstimator):
         return surrogate(
             values, logs, baseline_of(self.baseline, Draws(problem, z, values.detach()))
         )
+
+
+def _moves_its_support(distribution: Distribution) -> str:
+    """Say so where a parameter shifts what has a density: its score knows nothing of that."""
+    base = factor_of(distribution)
+    if isinstance(base, Uniform | Pareto):
+        bounds = vars(base.support).values()
+        if any(isinstance(bound, Tensor) and bound.requires_grad for bound in bounds):
+            return "its parameters move the support, which its log-probability does not show"
+    return ""

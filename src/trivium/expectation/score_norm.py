@@ -28,8 +28,7 @@ def squared_score(problem: Problem, z: Any, n_lead: int) -> Float[Tensor, "s *le
     """
     with torch.no_grad():
         found = score_length(problem.distribution, z)
-    behind = len(problem.batch) - n_lead
-    return found.sum(tuple(range(-behind, 0))) if behind else found
+    return problem.summed(found, n_lead)
 
 
 @ByType

@@ -10,7 +10,7 @@ from torch.distributions import constraints
 
 from trivium._core.checks import check_number
 from trivium._core.errors import ArgumentError, ShapeError
-from trivium.expectation.gumbel_keys import gumbel_keys
+from trivium.expectation.gumbel import gumbel_keys
 from trivium.expectation.listed import Listed
 
 __all__ = ["Sequence"]

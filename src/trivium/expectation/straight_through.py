@@ -16,7 +16,7 @@ from trivium.expectation.gumbel import gumbel_max
 from trivium.expectation.one_hot import from_one_hot, one_hot_logits, why_not_one_hot
 from trivium.expectation.problem import Problem
 from trivium.expectation.relaxed import one_hot_of, relaxed_given, softmax_at
-from trivium.expectation.schedule import Schedule, check_temperature
+from trivium.expectation.schedule import Schedule, check_temperature, temperature_now
 
 __all__ = ["StraightThrough", "heun_through", "softmax_through"]
 
@@ -99,14 +99,15 @@ class StraightThrough(GradientEstimator):
         """Average f over exact draws; see `GradientEstimator.estimate`."""
         logits = refuse_second(one_hot_logits(problem.distribution), "StraightThrough")
         drawn = gumbel_max(logits, (problem.samples,))
-        hot, temperature = one_hot_of(drawn, logits.expand(*drawn.shape, -1)), self.temperature
+        hot = one_hot_of(drawn, logits.expand(*drawn.shape, -1))
+        temperature = temperature_now("StraightThrough", self.temperature)
         if self.order == 1:
-            z = softmax_through(hot, logits, float(temperature))
+            z = softmax_through(hot, logits, temperature)
         else:
             within = None
             if self.rao:
-                within = relaxed_given(logits.detach(), drawn, float(temperature), self.rao)
-            z = heun_through(hot, logits, float(temperature), within)
+                within = relaxed_given(logits.detach(), drawn, temperature, self.rao)
+            z = heun_through(hot, logits, temperature, within)
         return mean_through(problem, from_one_hot(problem.distribution, z), "StraightThrough")
 
 

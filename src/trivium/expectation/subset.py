@@ -12,8 +12,8 @@ from torch.distributions import constraints
 
 from trivium._core.checks import check_number
 from trivium._core.errors import ArgumentError
-from trivium.expectation.gumbel_keys import gumbel_keys
-from trivium.expectation.listed import Listed, check_item_logits
+from trivium.expectation.gumbel import check_logits, gumbel_keys
+from trivium.expectation.listed import Listed, checks_values
 from trivium.expectation.score_norm import score_length
 from trivium.expectation.subset_orders import MOST_BY_ORDERS, log_sum_of_orders
 
@@ -80,10 +80,10 @@ class Subset(Listed):
         self, logits: Float[Tensor, "*batch n"], k: int, validate_args: bool | None = None
     ) -> None:
         self.k = int(check_number("Subset", "k", k, "positive", integer=True))
-        check_item_logits("Subset", logits, validate_args)
+        check_logits("Subset", logits, values=False)
         if self.k > logits.shape[-1]:
             raise ArgumentError(f"Subset: k must be at most n = {logits.shape[-1]}; got {k}")
-        check_item_logits("Subset", logits, validate_args, least=self.k)
+        check_logits("Subset", logits, self.k, values=checks_values(validate_args))
         self.logits = logits
         super().__init__(logits.shape[:-1], logits.shape[-1:], validate_args=validate_args)
 

@@ -1,5 +1,6 @@
 """The value whose derivatives are those of the expectation, of every order."""
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -23,8 +24,9 @@ def surrogate(
 
     Source: Foerster et al., DiCE (2018); Mao et al. (2019).
     """
-    weights = (logs - logs.detach()).exp()
-    found = (weights * values + (1 - weights) * base.detach()).mean(0)
+    # As f + (w - 1) (f - b): the value is f to the last bit, in fewer passes.
+    change = torch.expm1(logs - logs.detach())
+    found = torch.addcmul(values, change, values - base.detach()).mean(0)
     if not base.requires_grad:
         return found
     error = (base - values.detach()).square().mean(0)

@@ -8,7 +8,7 @@ import torch
 from scipy.stats import chi2
 from torch import Tensor
 
-from trivium.expectation import Exact, Listed, Score, releafed, with_parameters
+from trivium.expectation import Exact, Listed, Score, releafed, slopes_of, with_parameters
 from trivium.expectation.expect import expect
 
 __all__ = ["DISTRIBUTION_LAWS", "check_distribution"]
@@ -121,8 +121,8 @@ def _slopes_are_right(distribution: Listed) -> None:
     support = here.enumerate_support()
     logs = here.log_prob(support)
     possible = logs.detach().isfinite()
-    slope = _grad(logs[possible].sum(), leaves)
-    mean = _grad((logs.exp().detach() * logs)[possible].sum(), leaves)
+    slope = slopes_of(logs[possible].sum(), leaves)
+    mean = slopes_of((logs.exp().detach() * logs)[possible].sum(), leaves)
     off = max(float(part.abs().max()) for part in mean)
     _holds(off < _CLOSE, f"the mean of the score must be 0; it is {off:.2g}")
     for (name, leaf), own in zip(leaves.items(), slope, strict=True):
@@ -149,13 +149,13 @@ def _expectations_are_sums(distribution: Listed) -> None:
     ours = expect(_reward, here, Exact()).sum()
     off = float((by_hand - ours).detach().abs())
     _holds(off < 1e-11, f"the expectation is off by {off:.2g}")
-    _same_slopes("Exact", _grad(ours, leaves), _grad(by_hand, leaves))
+    _same_slopes("Exact", slopes_of(ours, leaves), slopes_of(by_hand, leaves))
 
 
 def _score_has_no_bias(distribution: Listed) -> None:
     """All outcomes of one draw, and of two where they are few, weighted by their probabilities."""
     here, leaves = releafed(distribution)
-    wanted = _grad(expect(_reward, here, Exact()).sum(), leaves)
+    wanted = slopes_of(expect(_reward, here, Exact()).sum(), leaves)
     support = here.enumerate_support(expand=True)
     batch = len(here.batch_shape)
     # One outcome is a value for every row.
@@ -180,7 +180,7 @@ def _mean_slope(
             continue
         given = copy.copy(here)
         given.sample = lambda _, z=z: z
-        slopes = _grad(expect(_reward, given, score, samples=draws).sum(), leaves)
+        slopes = slopes_of(expect(_reward, given, score, samples=draws).sum(), leaves)
         total = [part + weight * slope for part, slope in zip(total, slopes, strict=True)]
     return total
 
@@ -201,14 +201,6 @@ def _reward(z: Tensor) -> Tensor:
     """Something uneven in every place of a value."""
     places = torch.arange(1, z.shape[-1] + 1, dtype=torch.float64)
     return (z.double() * places.sin()).sum(-1).square() + 0.3 * z[..., 0].double()
-
-
-def _grad(value: Tensor, leaves: dict[str, Tensor]) -> list[Tensor]:
-    found = torch.autograd.grad(value, list(leaves.values()), allow_unused=True, retain_graph=True)
-    return [
-        torch.zeros_like(leaf) if part is None else part
-        for part, leaf in zip(found, leaves.values(), strict=True)
-    ]
 
 
 def _probabilities(distribution: Listed) -> Tensor:

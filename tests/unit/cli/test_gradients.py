@@ -123,6 +123,11 @@ def test_the_figure_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert call("gradients", *FAST, "--plot", path) == 3
     assert "E-EXISTS" in capsys.readouterr().err
     assert call("gradients", *FAST, "--plot", path, "--force") == 0
+    capsys.readouterr()
+    assert call("gradients", *FAST, "--plot", tmp_path / "none" / "a.svg") == 3
+    error = capsys.readouterr().err
+    assert "the figure must be in a folder that exists" in error
+    assert "calls of each" not in error  # before the work is done
 
 
 @pytest.mark.parametrize(
@@ -132,6 +137,7 @@ def test_the_figure_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str
         (["normal", "--f", "{mine}:few"], "PROBLEM and --f must not both be given"),
         (["--f", "{mine}"], "--f must be as package.module:function"),
         (["--f", "no_such_module_here:f"], "it raised ModuleNotFoundError"),
+        (["--f", "{mine}.py:few"], "are found, by names without .py"),
         (["--f", "{mine}:none"], "it raised AttributeError"),
         (["--f", "{mine}:here"], "it raised TypeError"),
         (["--f", "{mine}:broken"], "it raised KeyError: 'oh'"),
@@ -165,5 +171,5 @@ def test_biased_estimators_are_marked(
     assert call("gradients", "--f", f"{mine}:problem", "--repeats", "100") == 0
     text = capsys.readouterr().out
     assert "*: biased beyond chance" in text
-    assert "The bias is that against the mean of Score()." in text
+    assert "The bias is that against the mean of Score(), the unbiased" in text
     assert isinstance(PROBLEMS["bernoulli"]().distribution, Bernoulli)

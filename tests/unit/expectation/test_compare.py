@@ -1,18 +1,20 @@
 """The comparison: right figures, bias seen where it is and only there, state left alone."""
 
+import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
 from torch.distributions import Bernoulli, Categorical, Normal
 
-from trivium._core.errors import ArgumentError, MissingExtraError, NumericalError
+from trivium._core.errors import ArgumentError, DataError, MissingExtraError, NumericalError
 from trivium.expectation import (
     Comparison,
     Exact,
     Pathwise,
     Permutation,
+    Perturb,
     Score,
     Sequence,
     compare,
@@ -293,10 +295,24 @@ def test_the_plot_shows_every_estimator(monkeypatch):
         ({"random_state": -1}, ArgumentError, "random_state must be None"),
         (
             {"f": lambda z: z * math.nan, "estimators": [Score("none")]},
-            NumericalError,
-            r"Score\('none'\) must give finite gradients",
+            DataError,
+            "f must return finite numbers; got nan",
         ),
-        ({"f": lambda z: z.sum()}, ArgumentError, "an estimator must serve Bernoulli; none does"),
+        (
+            {
+                "f": lambda z: (0 * z).sqrt(),
+                "distribution": Normal(torch.zeros(2), 1.0),
+                "estimators": [Pathwise()],
+            },
+            NumericalError,
+            r"Pathwise\(\) must give finite gradients",
+        ),
+        (
+            {"f": lambda z: z.sum()},
+            ArgumentError,
+            r"serve Bernoulli and f; none does: expect: f must return \(",
+        ),
+        ({"f": lambda z: 1 / 0}, ArgumentError, "none does: ZeroDivisionError: division by zero$"),
     ],
 )
 def test_bad_input_is_named(change, error, message):
@@ -320,3 +336,65 @@ def test_orders_too():
     )
     assert found.reference == "exact"
     assert found.rows[0].cosine_of_mean > 0.9
+
+
+def test_perturbed_parameters_are_compared_and_left_alone():
+    layer = torch.nn.Linear(2, 1)
+    before = [tensor.clone() for tensor in layer.parameters()]
+    x = torch.ones(5, 2)
+    found = compare(
+        lambda z: z(x).square().mean((1, 2)),
+        Perturb(layer, 0.1),
+        [Score(), Score("none")],
+        samples=4,
+        repeats=8,
+    )
+    assert [row.evaluations for row in found.rows] == [4, 4]
+    assert all(row.deviation > 0 for row in found.rows)
+    assert set(parameters_of(Perturb(layer, 0.1))) == {"weight", "bias"}
+    assert all(torch.equal(a, b) for a, b in zip(before, layer.parameters(), strict=True))
+    assert all(tensor.grad is None for tensor in layer.parameters())
+
+
+def test_the_table_ends_with_what_the_bias_is_against():
+    normal = Normal(torch.zeros(2), 1.0)
+
+    def tail(f, distribution, estimators):
+        return compare(f, distribution, estimators, samples=4, repeats=8).table().split("\n\n")[1:]
+
+    assert tail(toy, bernoulli(), [Score()]) == ["The bias is that against the exact gradient."]
+    (note,) = tail(toy, normal, {"a|b": Pathwise()})
+    assert "against the mean of a|b, the unbiased estimator of least variance" in note
+    (note,) = tail(lambda z: z.sum(-1) ** 2, bernoulli(30), [Shrunk()])
+    assert note.startswith("No bias and no cosine are shown")
+    assert note.endswith("Add Score() to measure against it.")
+    found = compare(toy, normal, {"a|b": Pathwise()}, samples=4, repeats=8)
+    assert "| a\\|b " in found.table()
+
+
+def test_labels_of_the_plot_do_not_overlap():
+    pytest.importorskip("matplotlib").use("Agg")
+    from matplotlib import pyplot
+
+    def figures(name, deviation):
+        found = compare(toy, bernoulli(), {name: Score()}, samples=4, repeats=8).rows[0]
+        return replace(found, deviation=deviation)
+
+    for spread in ((0.29, 0.35), (3.0, 25.0), (1e-3, 1.0, 1e-18)):
+        rows = [figures(f"Score of a long name {i}", d) for i, d in enumerate(spread)]
+        shown = Comparison(rows, 4, 8, 0, "an estimator with a long name (really, really)")
+        axes = shown.plot()
+        figure = axes[0].figure
+        figure.canvas.draw()
+        boxes = [label.get_window_extent() for axis in axes for label in x_labels(axis)]
+        pairs = [(a, b) for i, a in enumerate(boxes) for b in boxes[:i]]
+        assert not any(a.overlaps(b) for a, b in pairs)
+        titles = [axis.xaxis.label.get_window_extent() for axis in axes]
+        assert not any(a.overlaps(b) for a, b in itertools.pairwise(titles))
+        pyplot.close("all")
+
+
+def x_labels(axis):
+    low, high = axis.get_xlim()
+    both = [*axis.get_xticklabels(), *axis.get_xticklabels(minor=True)]
+    return [text for text in both if text.get_text() and low <= text.get_position()[0] <= high]

@@ -7,16 +7,28 @@ import pytest
 import torch
 from torch.distributions import (
     Bernoulli,
+    Binomial,
     Categorical,
     Gamma,
     Independent,
     Normal,
     OneHotCategorical,
     Poisson,
+    Uniform,
 )
 
-from trivium._core.errors import ArgumentError, ShapeError
-from trivium.expectation import Exact, Pathwise, Score, expect
+from trivium._core.errors import ArgumentError, DataError, ShapeError
+from trivium.expectation import (
+    Exact,
+    MeasureValued,
+    Pathwise,
+    Permutation,
+    Relaxed,
+    Score,
+    StraightThrough,
+    expect,
+    support_size,
+)
 
 
 def bernoulli_sum(logits, f):
@@ -180,13 +192,16 @@ NORMAL = Normal(torch.zeros(3, requires_grad=True), 1.0)
     ("change", "error", "message"),
     [
         ({"distribution": torch.zeros(3)}, ArgumentError, "distribution must be a torch"),
+        ({"f": 3}, ArgumentError, "f must be a function of samples; got 3"),
+        ({"estimator": Score}, ArgumentError, r"Pass an instance, such as Score\(\)"),
         ({"samples": 0}, ArgumentError, "samples must be an integer, positive"),
         ({"estimator": "reinforce"}, ArgumentError, "estimator must be 'auto' or a gradient"),
         ({"estimator": Exact()}, ArgumentError, "Exact cannot serve Normal: its support cannot"),
         (
             {"estimator": Pathwise(), "distribution": Poisson(torch.ones(3))},
             ArgumentError,
-            "Pathwise cannot serve Poisson: its samples have no gradient",
+            r"Pathwise cannot serve Poisson: its samples have no gradient \(rsample\)\. "
+            r"These can: 'auto', MeasureValued\(\), Score\(\)\.",
         ),
         (
             {"estimator": Score("leave-one-out")},
@@ -196,6 +211,27 @@ NORMAL = Normal(torch.zeros(3, requires_grad=True), 1.0)
         ({"f": lambda z: z.sum()}, ShapeError, r"f must return \(1, \*lead\)"),
         ({"f": lambda z: z.mT}, ShapeError, "reduce axes from the right"),
         ({"f": lambda z: "much"}, ArgumentError, "f must return a tensor or numbers; got str"),
+        (
+            {"estimator": Pathwise(), "f": lambda z: (z > 0).float()},
+            ArgumentError,
+            "f must be a differentiable function of its samples for Pathwise",
+        ),
+        (
+            {
+                "estimator": Score(),
+                "distribution": Uniform(torch.zeros(3, requires_grad=True), torch.ones(3)),
+            },
+            ArgumentError,
+            r"Score cannot serve Uniform: its parameters move the support.* Pathwise\(\)",
+        ),
+        (
+            {
+                "f": lambda z: (z > 0).float(),
+                "distribution": Uniform(torch.zeros(3, requires_grad=True), torch.ones(3)),
+            },
+            ArgumentError,
+            "f must be a differentiable function of the samples of Uniform, as Score cannot",
+        ),
         ({"f": lambda z: z + 1j}, ArgumentError, "f must return real numbers"),
     ],
 )
@@ -211,3 +247,87 @@ def test_too_many_combinations_are_refused_with_the_figure():
         expect(lambda z: z.sum(-1), many, Exact())
     with pytest.raises(ArgumentError, match="budget must be an integer, positive"):
         Exact(budget=0)
+
+
+def test_a_support_over_budget_is_named_with_its_size_before_f_is_called():
+    def never(z):
+        raise AssertionError
+
+    with pytest.raises(ArgumentError, match=r"a draw of Categorical has 5000 values. Reduce"):
+        expect(never, Categorical(logits=torch.zeros(5000)), Exact())
+    joint = Independent(Bernoulli(logits=torch.zeros(2, 40)), 1)
+    with pytest.raises(ArgumentError, match=r"f couples 40 draws of 2 values, 1.1e[+]12 in all"):
+        expect(never, joint, Exact())
+    with pytest.raises(ArgumentError, match=r"it has 2.65e[+]32 values"):
+        expect(never, Permutation(torch.zeros(30)), Exact())
+    beyond = Permutation(torch.zeros(200))  # more than a float can be
+    with pytest.raises(ArgumentError, match=r"it has 7.88e[+]374 values"):
+        expect(never, beyond, Exact())
+    with pytest.raises(ArgumentError, match=r"got 7.88e[+]374"):
+        beyond.enumerate_support()
+
+
+def test_sizes_of_supports():
+    wide = OneHotCategorical(logits=torch.zeros(3, 7))
+    assert [support_size(law) for law in (wide, Independent(wide, 1))] == [7, 7]
+    assert support_size(Binomial(4, torch.ones(2) / 2)) == 5
+    assert support_size(Binomial(torch.tensor([4.0, 3.0]), torch.ones(2) / 2)) == 0
+    assert support_size(Normal(0.0, 1.0)) == support_size(Poisson(1.0)) == 0
+
+
+def test_rows_of_unequal_counts_are_sampled():
+    """torch cannot list their supports together, which is no fault of the user."""
+    logits = torch.tensor([0.2, -0.4], dtype=torch.float64, requires_grad=True)
+    counts = torch.tensor([3.0, 5.0], dtype=torch.float64)
+    torch.manual_seed(0)
+    value = expect(lambda z: z, Binomial(counts, logits=logits), samples=20_000)
+    assert torch.allclose(value, counts * logits.sigmoid(), atol=0.05)
+    with pytest.raises(ArgumentError, match=r"its support cannot be listed. These can: 'auto', S"):
+        expect(lambda z: z, Binomial(counts, logits=logits), Exact())
+
+
+@pytest.mark.parametrize("estimator", ["auto", Exact()])
+def test_events_of_independent_draws_are_listed(estimator):
+    logits = torch.tensor([[0.3, -1.0, 0.8]] * 2, dtype=torch.float64, requires_grad=True)
+    value = expect(coupled, Independent(Bernoulli(logits=logits), 1), estimator)
+    expected = torch.stack([bernoulli_sum(row, coupled) for row in logits])
+    assert torch.allclose(value, expected, rtol=1e-12)
+    ours, theirs = (torch.autograd.grad(v.sum(), logits)[0] for v in (value, expected))
+    assert torch.allclose(ours, theirs, rtol=1e-12)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        "auto",
+        Exact(),
+        MeasureValued(),
+        Relaxed(0.5),
+        StraightThrough(),
+        Score(),
+        Score(coupling="antithetic"),
+        Score(control=Relaxed(0.5)),
+        Score(local=True),
+    ],
+    ids=str,
+)
+def test_rewards_that_are_not_finite_are_refused(estimator, bad):
+    logits = torch.zeros(3, requires_grad=True)
+
+    def f(z):
+        return z + torch.tensor([0.0, bad, 0.0])
+
+    with pytest.raises(
+        DataError, match=r"f must return finite numbers; got .* at \(0, 1\)"
+    ) as error:
+        expect(f, Bernoulli(logits=logits), estimator, 4)
+    assert error.value.code == "E-NOT-FINITE"
+    assert logits.grad is None
+
+
+def test_large_rewards_are_no_fault():
+    """Their sum, the quick look, leaves the range."""
+    big = torch.finfo(torch.float32).max
+    value = expect(lambda z: 0 * z + big, Bernoulli(logits=torch.zeros(3)), Exact())
+    assert torch.isfinite(value).all()

@@ -248,7 +248,7 @@ def test_a_factored_perturbation_refuses_the_second():
         lambda z: z.tensor().pow(2).sum((-2, -1)), Perturb(weight, 0.1, rank=1), samples=4
     )
     (g,) = torch.autograd.grad(value, weight, create_graph=True)
-    with pytest.raises(ArgumentError, match="must not be differentiated twice; it is no score"):
+    with pytest.raises(ArgumentError, match=r"only once; it is no score\. Pass rank=None"):
         torch.autograd.grad(g.sum(), weight)
 
 
@@ -340,6 +340,11 @@ LAYER = nn.Linear(3, 2)
             lambda: Perturb(LAYER, 0.1, rank=1, orthogonal=True),
             "rank must be None where directions",
         ),
+        (
+            lambda: Perturb(LAYER, 0.1, antithetic="no"),
+            "antithetic must be True or False; got 'no'",
+        ),
+        (lambda: Perturb(LAYER, 0.1, orthogonal=1), "orthogonal must be True or False; got 1"),
         (lambda: Perturb(nn.ReLU(), 0.1), "something to perturb; got no parameter that requires"),
         (lambda: Perturb(nn.Linear(2, 2).requires_grad_(False), 0.1), "something to perturb"),
         (lambda: Perturb([], 0.1), "something to perturb"),

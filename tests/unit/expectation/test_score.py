@@ -3,10 +3,18 @@
 import pytest
 import torch
 from torch import nn
-from torch.distributions import Bernoulli, Categorical, Independent, Normal, OneHotCategorical
+from torch.distributions import (
+    Bernoulli,
+    Beta,
+    Categorical,
+    Cauchy,
+    Independent,
+    Normal,
+    OneHotCategorical,
+)
 
 from trivium._core.errors import ArgumentError, ShapeError
-from trivium.expectation import BASELINES, Exact, Score, expect
+from trivium.expectation import BASELINES, Exact, Score, Subset, expect
 from trivium.expectation.score_norm import score_length
 
 
@@ -141,3 +149,36 @@ def test_few_samples_are_named():
     pair, row = Score(coupling="antithetic"), Score("leave-one-out", coupling="antithetic")
     assert [s.least_samples for s in (Score(), Score("leave-one-out"), pair, row)] == [1, 2, 2, 4]
     assert [Score(coupling="distinct").least_samples, Score(local=True).least_samples] == [2, 1]
+
+
+def test_a_mode_of_even_odds_is_a_value():
+    """torch has NaN there, at the logits that training begins with."""
+    logits = torch.zeros(2, requires_grad=True)
+    law = Independent(Bernoulli(logits=logits), 1)
+    expect(lambda z: z.sum(-1), law, Score("mode"), samples=4).backward()
+    assert torch.isfinite(logits.grad).all()
+
+
+@pytest.mark.parametrize(
+    ("baseline", "distribution", "message"),
+    [
+        ("mode", Beta(torch.full((2,), 0.5), 1.0), "with a finite mode; got mode nan of Beta"),
+        ("centre", Cauchy(torch.zeros(2), 1.0), "with a finite mean; got mean nan of Cauchy"),
+        (lambda: "much", Normal(torch.zeros(2), 1.0), "a number or a tensor; got str"),
+        (lambda: float("nan"), Normal(torch.zeros(2), 1.0), "return finite numbers; got nan"),
+    ],
+)
+def test_baselines_without_a_number_are_named(baseline, distribution, message):
+    with pytest.raises(ArgumentError, match=message):
+        expect(lambda z: z, distribution, Score(baseline), samples=2)
+
+
+def test_a_class_is_no_baseline():
+    with pytest.raises(ArgumentError, match=r"baseline must be one of .* or a module; got <class"):
+        Score(nn.Linear)
+
+
+def test_the_value_has_the_precision_of_f():
+    """The weights of the baseline of a half-precision set are in single precision."""
+    law = Subset(torch.zeros(4, dtype=torch.bfloat16, requires_grad=True), 2)
+    assert expect(lambda z: z[..., 0], law, Score(), samples=4).dtype == torch.bfloat16

@@ -219,7 +219,7 @@ def undrawable():
                 undrawable(),
                 StraightThrough(),
             ),
-            r"row \(1,\) is fully masked",
+            r"row \(1,\) has NaN \(also: masked",
         ),
     ],
 )
