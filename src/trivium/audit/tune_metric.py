@@ -119,7 +119,11 @@ class TuneMetric:
         return np.array(self.metric.costs) if isinstance(self.metric, CostMatrix) else None
 
     def value(self, target: Int64[np.ndarray, " n"], prediction: Int64[np.ndarray, " n"]) -> float:
-        """Return the metric of a prediction."""
+        """Return the metric of a prediction.
+
+        Raises:
+            DataError: A function of the user's fails.
+        """
         if isinstance(self.metric, UserMetric):
             return self.metric(target, prediction)
         drawn = torch.from_numpy(prediction)[None]
@@ -153,6 +157,9 @@ class TuneMetric:
         that of the jackknife over folds, which knows of other rows to learn from as well. Rows
         that agree in all three labels are counted, not drawn: the counts of a resample are
         multinomial.
+
+        Raises:
+            DataError: A function of the user's fails.
         """
         c = self.n_classes
         cells, rows = np.unique((target * c + before) * c + after, return_counts=True)
