@@ -76,4 +76,5 @@ def main() -> None:
         adam.step()
 
 
-main()
+if __name__ == "__main__":
+    main()

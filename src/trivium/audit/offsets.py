@@ -66,6 +66,9 @@ def tune_offsets(
     Returns:
         Offsets; that of the most frequent class is 0.
 
+    Raises:
+        DataError: A function of the user's fails.
+
     Cost: O(n c²) time for each of at most 3 sweeps; `offset_calls` calls without counts.
     """
     rows = np.bincount(codes, minlength=metric.n_classes)

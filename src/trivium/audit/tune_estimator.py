@@ -83,6 +83,9 @@ def choose_estimator(
         codes: Their classes.
         metric: What is maximised.
         seed: Seed of the draws.
+
+    Raises:
+        DataError: A function of the user's fails.
     """
     scores, codes = scores[:_ROWS], codes[:_ROWS]
     n, c = scores.shape

@@ -69,7 +69,7 @@ class UserMetric:
         given = names[target], names[prediction]
         try:
             found = self.function(*given)
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # nobody's metric ends a run without a word
             raise _refused("must not raise", error) from error
         if not all(
             mine.shape == codes.shape and np.array_equal(mine, names[codes])
@@ -77,6 +77,8 @@ class UserMetric:
         ):
             raise _refused("must leave its arguments as they are; it changed them")
         try:
+            if isinstance(found, str | bytes):
+                raise TypeError("a text is no number, also where it reads as one")
             value = float(found)
         except (TypeError, ValueError, OverflowError) as error:
             raise _refused(f"must return a number; got {type(found).__name__}") from error
@@ -117,7 +119,11 @@ class TuneMetric:
         return np.array(self.metric.costs) if isinstance(self.metric, CostMatrix) else None
 
     def value(self, target: Int64[np.ndarray, " n"], prediction: Int64[np.ndarray, " n"]) -> float:
-        """Return the metric of a prediction."""
+        """Return the metric of a prediction.
+
+        Raises:
+            DataError: A function of the user's fails.
+        """
         if isinstance(self.metric, UserMetric):
             return self.metric(target, prediction)
         drawn = torch.from_numpy(prediction)[None]
@@ -151,6 +157,9 @@ class TuneMetric:
         that of the jackknife over folds, which knows of other rows to learn from as well. Rows
         that agree in all three labels are counted, not drawn: the counts of a resample are
         multinomial.
+
+        Raises:
+            DataError: A function of the user's fails.
         """
         c = self.n_classes
         cells, rows = np.unique((target * c + before) * c + after, return_counts=True)
@@ -209,7 +218,7 @@ def load_function(name: str) -> Any:
         found: Any = import_module(module)
         for part in function.split("."):
             found = getattr(found, part)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ArgumentError(
             f"audit: --metric must name a function that can be imported; got {cut(name)}: "
             f"{type(error).__name__}: {error}".split("\n", maxsplit=1)[0],

@@ -100,7 +100,9 @@ def _section(state: AuditState, metric: TuneMetric | None) -> Section:
     if search is not None:
         assert metric is not None
         section |= {"kept": search.kept_name, "tried": search.tried}
-        section |= metric.paired(state.codes, search.plain_guess, search.guess, state.options.seed)
+        section |= metric.paired(
+            state.codes, search.plain_guess, search.guess, state.options.seed, search.folds
+        )
         tuned, choice = search.kept, search.choice
     section["offsets"] = [
         {"class": name, "offset": float(value)}

@@ -6,15 +6,17 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.distributions import Categorical
 
-from trivium._core.checks import check_choice, check_finite, check_number
+from trivium._core.checks import check_choice, check_number
 from trivium._core.errors import ArgumentError, ShapeError
 from trivium.objective.count_metric import CountMetric
 from trivium.objective.local_gradient import local_expectation
+from trivium.objective.logits import check_logits
 
 __all__ = ["CorpusBLEU"]
 
@@ -61,7 +63,8 @@ class CorpusBLEU(CountMetric):
     eos: int | None = None
 
     def __post_init__(self) -> None:
-        check_number("CorpusBLEU", "max_n", self.max_n, "positive", integer=True)
+        order = check_number("CorpusBLEU", "max_n", self.max_n, "positive", integer=True)
+        object.__setattr__(self, "max_n", order)
         check_choice("CorpusBLEU", "smoothing", self.smoothing, _SMOOTHING)
 
     @classmethod
@@ -75,6 +78,7 @@ class CorpusBLEU(CountMetric):
         The sum over sentences, of any parts of a corpus, is what `score` takes.
 
         Raises:
+            ArgumentError: A sentence is no list of tokens.
             ShapeError: The numbers of sentences differ, or there is none.
         """
         references, told = self._sentences(target), self._sentences(prediction)
@@ -109,7 +113,9 @@ class CorpusBLEU(CountMetric):
 
     def values(self, target: Any, predictions: Any) -> Float[Tensor, "s"]:
         """Return BLEU of each of s predictions of the corpus; see `CountMetric.values`."""
-        sums = [self.counts(target, prediction).sum(0) for prediction in predictions]
+        sums = [self.counts(target, prediction).sum(0) for prediction in _listed(predictions)]
+        if not sums:
+            raise ShapeError("CorpusBLEU: predictions must be at least one corpus; got none")
         return self.score(torch.stack(sums))
 
     def expected(self, probabilities: Any, target: Any, classes: Any = None) -> Float[Tensor, ""]:
@@ -161,16 +167,17 @@ class CorpusBLEU(CountMetric):
             samples: Draws.
 
         Raises:
-            ArgumentError: `samples` is no positive whole number.
+            ArgumentError: `samples` is no positive whole number, the logits are no floating tensor,
+                or a candidate is no list of tokens.
             ShapeError: The shapes do not fit.
-            DataError: The logits have NaN.
+            DataError: The logits have NaN, or a row that cannot be normalised.
 
         Cost: n-grams of the n c candidates once; O(samples n c N) after that.
 
         Source: Och (2003); Shen et al., Minimum risk training (2016).
         """
         check_number("CorpusBLEU", "samples", samples, "positive", integer=True)
-        check_finite("CorpusBLEU", "logits", logits.clamp_min(torch.finfo(logits.dtype).min))
+        logits = check_logits("CorpusBLEU", logits)
         table = self._table(target, candidates).to(logits.device)
         if logits.shape != table.shape[:2]:
             raise ShapeError(
@@ -192,12 +199,12 @@ class CorpusBLEU(CountMetric):
 
     def _table(self, target: Any, candidates: Any) -> Float[Tensor, "n c k"]:
         grams = [self._grams(sentence) for sentence in self._sentences(target)]
-        lists = [self._sentences(each) for each in candidates]
+        lists = [self._sentences(each) for each in _listed(candidates)]
         sizes = {len(each) for each in lists}
-        if len(lists) != len(grams) or len(sizes) != 1:
+        if len(lists) != len(grams) or len(sizes) != 1 or 0 in sizes:
             raise ShapeError(
-                f"CorpusBLEU: candidates must be as many for each of {len(grams)} sentences; got "
-                f"{len(lists)} lists of {sorted(sizes)}"
+                f"CorpusBLEU: candidates must be as many, at least one, for each of "
+                f"{len(grams)} sentences; got {len(lists)} lists of {sorted(sizes)}"
             )
         rows = [
             [self._matches(own, sentence) for sentence in each]
@@ -206,13 +213,8 @@ class CorpusBLEU(CountMetric):
         return torch.tensor(rows, dtype=torch.float64)
 
     def _sentences(self, found: Any) -> list[Sentence]:
-        rows = found.tolist() if isinstance(found, Tensor) else found
-        if isinstance(rows, str) or any(isinstance(row, str | int | float) for row in rows):
-            raise ArgumentError(
-                "CorpusBLEU: sentences must be lists of tokens; got a text or a token",
-                remedy="Split texts into tokens first.",
-            )
         ends = {token for token in (self.pad, self.eos) if token is not None}
+        rows = [_plain(row) for row in _listed(found)]
         return [list(takewhile(lambda token: token not in ends, row)) for row in rows]
 
     def _grams(self, sentence: Sentence) -> Grams:
@@ -224,6 +226,37 @@ class CorpusBLEU(CountMetric):
         ]
         totals = [max(0, len(told) - k + 1) for k in range(1, self.max_n + 1)]
         return [*found, *totals, len(told), sum(reference[0].values())]
+
+
+def _listed(found: Any) -> list[Any]:
+    """The items of a list, an array or a tensor.
+
+    Raises:
+        ArgumentError: It is none, or a text.
+    """
+    plain = found.tolist() if isinstance(found, Tensor | np.ndarray) else found
+    if isinstance(plain, str | bytes) or not isinstance(plain, Iterable):
+        raise ArgumentError(
+            f"CorpusBLEU: sentences must be lists of tokens; got {type(plain).__name__}",
+            remedy="Split texts into tokens first.",
+        )
+    return list(plain)
+
+
+def _plain(row: Any) -> list[Hashable]:
+    """The tokens of a sentence, which must be equal where they look equal."""
+    tokens = _listed(row)
+    try:
+        strange = any(isinstance(token, Tensor) for token in set(tokens))
+    except TypeError:
+        strange = True
+    if strange:
+        raise ArgumentError(
+            "CorpusBLEU: tokens must be hashable values, and no tensors; got "
+            f"{type(tokens[0]).__name__}",
+            remedy="Take .tolist() of a tensor of tokens.",
+        )
+    return tokens
 
 
 def _runs(sentence: Sentence, k: int) -> Iterable[tuple[Hashable, ...]]:

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.distributions import Bernoulli, Categorical, Distribution
 
-from trivium._core.checks import check_finite, check_number
+from trivium._core.checks import check_number
 from trivium._core.errors import ArgumentError, DataError, ShapeError
 from trivium.expectation import Exact, GradientEstimator, Score
 from trivium.expectation.expect import expect
@@ -18,6 +18,7 @@ from trivium.objective.count_metric import CountMetric
 from trivium.objective.label_codes import class_values, label_codes
 from trivium.objective.label_metric import LabelMetric
 from trivium.objective.local_gradient import local_expectation
+from trivium.objective.logits import check_logits
 
 __all__ = ["expected_metric"]
 
@@ -56,7 +57,7 @@ def expected_metric(
     Raises:
         ArgumentError: An option or a label does not fit, or the estimator cannot serve the metric.
         ShapeError: Shapes do not fit.
-        DataError: NaN in logits, or a metric that is no finite number.
+        DataError: NaN in logits, a row that cannot be normalised, or a metric that is not finite.
 
     Cost: exact O(n²) for each class, O(n c) for accuracy and costs; counterfactual O(samples n c);
     else `samples` calls of the metric.
@@ -110,16 +111,12 @@ class _Task:
 
 def _task(logits: Tensor, target: Any, classes: Any) -> _Task:
     caller = "expected_metric"
-    if not isinstance(logits, Tensor) or not logits.is_floating_point():
-        kind = logits.dtype if isinstance(logits, Tensor) else type(logits).__name__
-        raise ArgumentError(f"{caller}: logits must be a floating tensor; got {kind}")
+    logits = check_logits(caller, logits)
     if logits.ndim not in (1, 2) or not logits.numel():
         raise ShapeError(
             f"{caller}: logits must have shape (n,) or (n, c), n and c at least 1; "
             f"got {tuple(logits.shape)}"
         )
-    if _unusable(logits):
-        check_finite(caller, "logits", logits)
     n_classes = 2 if logits.ndim == 1 else logits.shape[1]
     kinds = class_values(caller, n_classes if classes is None else classes)
     if len(kinds) != n_classes:
@@ -130,15 +127,6 @@ def _task(logits: Tensor, target: Any, classes: Any) -> _Task:
             f"{caller}: axis n is {len(logits)} in logits but target has shape {tuple(codes.shape)}"
         )
     return _Task(logits, codes, kinds)
-
-
-def _unusable(logits: Tensor) -> bool:
-    """Whether there is NaN, or a row that cannot be normalised; -inf alone excludes a class."""
-    try:
-        rows = logits.detach().amax(1) if logits.ndim == 2 else logits.new_zeros(1)
-        return bool(torch.isnan(logits).any() | ~torch.isfinite(rows).all())
-    except RuntimeError:  # vmap lets nobody look at values; NaN stays NaN
-        return False
 
 
 def _of_counts(

@@ -24,6 +24,7 @@ def class_values(caller: str, classes: Any, *seen: Any) -> np.ndarray:
 
     Raises:
         ArgumentError: Words and numbers are mixed, a class is named twice, or there is none.
+        ShapeError: Rows of labels differ in length.
     """
     if classes is None:
         arrays = [_array(caller, "labels", labels).ravel() for labels in seen]
@@ -59,7 +60,8 @@ def label_codes(caller: str, name: str, labels: Any, classes: np.ndarray) -> Int
     """Return the place of each label among the classes, on the device of the labels.
 
     Raises:
-        ArgumentError: A label is none of the classes.
+        ArgumentError: A label is none of the classes, or missing.
+        ShapeError: Rows of labels differ in length.
     """
     device = None
     if isinstance(labels, Tensor):

@@ -74,7 +74,11 @@ class RatioMetric(ClassMetric):
         return torch.where(empty, self.zero_division, above / torch.where(empty, 1.0, below))
 
     def classes_of(self, target: Any, predictions: Any) -> np.ndarray:
-        """Return the classes seen, and those named by the options."""
+        """Return the classes seen, and those named by the options.
+
+        Raises:
+            ArgumentError: They do not go together.
+        """
         caller = type(self).__name__
         seen = class_values(caller, None, target, predictions)
         if self.labels is not None:

@@ -332,7 +332,12 @@ def test_a_cost_matrix_is_read_in_any_order(tmp_path: Path) -> None:
         ("true,yes,no\nno,1,0\nmaybe,0,7\n", "must name the same classes"),
         ("no,yes\n0,1\n", "must be square"),
         ("no,yes\n0,x\n1,0\n", "finite number; got 'x'"),
-        ("no,yes\n0,inf\n1,0\n", "must be a finite number"),
+        ("no,yes\n0,inf\n1,0\n", "must be a finite number; got 'inf' in row 'no'"),
+        ("no,yes\n0,1e999\n1,0\n", "must be a finite number; got '1e999' in row 'no'"),
+        ("no,yes\n0,\n1,0\n", "must be a finite number; got an empty cell in row 'no'"),
+        ("no,yes\n0,1_000\n1,0\n", "must be a finite number; got '1_000'"),
+        ("no,yes\n0,1e308\n1,0\n", "must be 0 or between 1e-100 and 1e.100 in size; got '1e308'"),
+        ("no,yes\n0,1e-320\n1,0\n", "must be 0 or between 1e-100 and 1e.100 in size"),
         ("no,oui\n0,1\n1,0\n", "must name the classes of the label"),
     ],
 )
@@ -408,6 +413,8 @@ def alters(target: Any, guess: Any) -> float:
         (lambda t, p: float("nan"), "finite number; got nan"),
         (lambda t, p: float("inf"), "finite number; got inf"),
         (lambda t, p: "good", "must return a number; got str"),
+        (lambda t, p: "0.5", "must return a number; got str"),
+        (lambda t, p: sys.exit(0), "must not raise; SystemExit: 0"),
         (lambda t, p: None, "must return a number; got NoneType"),
     ],
 )
@@ -425,6 +432,15 @@ def test_a_function_that_fails_is_a_named_error(function: Any, message: str) -> 
 def test_a_function_that_does_not_exist(name: str) -> None:
     with pytest.raises(ArgumentError, match="--metric must name a function"):
         metric_of(name, np.array([0, 1]))
+
+
+def test_a_module_that_ends_the_program_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "leaver_of_runs.py").write_text("raise SystemExit(0)")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ArgumentError, match=r"can be imported; .*SystemExit: 0"):
+        metric_of("leaver_of_runs:f", np.array([0, 1]))
 
 
 # ---- whole runs -----------------------------------------------------------------------------
@@ -450,6 +466,10 @@ def test_a_run_says_what_was_tuned(finished: AuditResult) -> None:
     assert (tune["metric"], tune["positive"], tune["kept"]) == ("f1", "yes", "offsets")
     assert [one["stage"] for one in tune["tried"]] == ["offsets", "head", "network"]
     assert tune["gain"] > tune["standard_error"]
+    # One stage was kept: the gain of the whole is its gain, with the same error.
+    only = tune["tried"][0]
+    figures = ("before", "after", "gain", "standard_error")
+    assert [only[name] for name in figures] == [tune[name] for name in figures]
     assert any(
         line.startswith("Tuning: by offsets, F1 of yes goes from")
         for line in finished.report["verdict"]

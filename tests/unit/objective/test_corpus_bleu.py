@@ -2,6 +2,7 @@
 
 import itertools
 
+import numpy as np
 import pytest
 import torch
 
@@ -47,6 +48,17 @@ def test_padded_tensors_are_their_sentences():
     two = CorpusBLEU(pad=0).values(TARGET, torch.stack((padded, padded.flip(0))))
     assert two.shape == (2,)
     assert two[0] > two[1]
+
+
+def test_rows_of_tensors_are_their_numbers():
+    """A tensor is equal to itself alone: its entries must not be taken for tokens."""
+    rows = torch.tensor([[1, 2, 3, 4, 5], [6, 7, 8, 9, 1]])
+    told = rows.clone()
+    told[0, 4] = 0
+    value = CorpusBLEU().value(rows.tolist(), told.tolist())
+    assert 0 < value < 100
+    assert CorpusBLEU().value(list(rows), list(told)) == value
+    assert CorpusBLEU().value(list(rows.numpy()), told.tolist()) == value
 
 
 def test_edges():
@@ -95,14 +107,39 @@ def test_choice_among_candidates_is_unbiased(monkeypatch):
         (lambda b: CorpusBLEU(smoothing="most"), ArgumentError, "smoothing must be one of 'exp'"),
         (lambda b: b.value(TARGET, TOLD[:2]), ShapeError, "the same number of sentences.*got 3, 2"),
         (lambda b: b.value([], []), ShapeError, "at least one"),
-        (lambda b: b.value("a b", "a b"), ArgumentError, "must be lists of tokens; got a text"),
+        (lambda b: b.value("a b", "a b"), ArgumentError, "must be lists of tokens; got str"),
+        (lambda b: b.value(None, TOLD), ArgumentError, "lists of tokens; got NoneType"),
+        (lambda b: b.value(np.arange(3), np.arange(3)), ArgumentError, "of tokens; got int"),
+        (lambda b: b.value([b"ab"], [b"ab"]), ArgumentError, "lists of tokens; got bytes"),
+        (lambda b: b.value([[["a"]]], [[["a"]]]), ArgumentError, "hashable values, and no tensors"),
+        (
+            lambda b: b.value([list(torch.arange(3))], [list(torch.arange(3))]),
+            ArgumentError,
+            r"no tensors; got Tensor\. Take \.tolist",
+        ),
+        (lambda b: b.values(TARGET, []), ShapeError, "at least one corpus"),
+        (
+            lambda b: b.expected_among(torch.zeros(3, 0), TARGET, [[], [], []]),
+            ShapeError,
+            r"at least one, for each of 3 sentences; got 3 lists of \[0\]",
+        ),
+        (
+            lambda b: b.expected_among(torch.zeros(3, 3).long(), TARGET, OTHERS),
+            ArgumentError,
+            "logits must be a floating tensor; got torch.int64",
+        ),
+        (
+            lambda b: b.expected_among(torch.full((3, 3), -torch.inf), TARGET, OTHERS),
+            DataError,
+            "logits must be finite; got -inf",
+        ),
         (lambda b: b.value(["a b"], ["a b"]), ArgumentError, "Split texts into tokens first"),
         (lambda b: b.expected([0.5], TARGET), ArgumentError, "Take expected_among"),
         (lambda b: b.counterfactual(TARGET, TOLD), ArgumentError, "alternatives of each sentence"),
         (
             lambda b: b.counterfactual(TARGET, TOLD, [[[1]], [[1]], [[1], [2]]]),
             ShapeError,
-            r"as many for each of 3 sentences; got 3 lists of \[1, 2\]",
+            r"as many, at least one, for each of 3 sentences; got 3 lists of \[1, 2\]",
         ),
         (
             lambda b: b.expected_among(torch.zeros(3, 2), TARGET, OTHERS),

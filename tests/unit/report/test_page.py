@@ -141,6 +141,11 @@ def test_the_page_says_what_was_tuned_and_how_sure_that_is(report):
     assert "Yes, by offsets: F1 of leaves +3.10 \u00b1 1.20 points" in text
     for words in ("not kept", "counterfactual (chosen)", "+0.70", "least variance times work"):
         assert words in text
+    assert "The class of the largest sum is predicted." in text
+    report["tune"] |= {"metric": "cost", "kept": "head"}
+    text = Page(render(report)).text
+    assert "The class of least expected cost under these sums, after the scores of the head" in text
+    report["tune"] |= {"metric": "f1"}
     report["tune"] |= {"kept": "closed form", "gain": 0.0, "standard_error": 0.0}
     for item in report["tune"]["tried"]:
         item["outcome"] = "not kept"

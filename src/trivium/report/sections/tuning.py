@@ -164,9 +164,18 @@ def _offsets(tune: Record, limits: Limits) -> Block | None:
         "What is added to the log-probability of each class.",
         (Column("class"), Column("offset, nats", "number")),
         body,
-        "Classes that are not listed get 0. The class of the largest sum is predicted.",
+        f"Classes that are not listed get 0. {_decision(tune)}",
         look="narrow",
     )
+
+
+def _decision(tune: Record) -> str:
+    """How a class follows from the sums."""
+    by_cost = words(tune, "metric") == "cost"
+    rule = "least expected cost under these sums" if by_cost else "the largest sum"
+    last = words(tune, "kept")
+    added = f", after the scores of the {last} are added," if last in ("head", "network") else ""
+    return f"The class of {rule}{added} is predicted."
 
 
 def _estimators(tune: Record, limits: Limits) -> Block | None:
