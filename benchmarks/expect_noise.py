@@ -31,7 +31,7 @@ from trivium.expectation import (  # noqa: E402
     expect,
 )
 
-NAME, ROWS, SAMPLES, REPEATS = "expect_noise", 100, 8, 400
+NAME, ROWS, SAMPLES, REPEATS = "expect_noise", 100, 8, 200
 UNIT = "by hand: leave-one-out"
 
 
