@@ -256,8 +256,8 @@ def table(board: harness.Board) -> str:
         "CPU seconds",
     ]
     return (
-        f"# Categorical VAE\n\nMean ± standard deviation of {len(seeds)} seeds, or one where it says "
-        f"so; every contestant at each learning rate of the same grid; time over {BASE}.\n\n"
+        f"# Categorical VAE\n\nMean ± standard deviation of {len(seeds)} seeds, or one where it "
+        f"says so; every contestant at each learning rate of the same grid; time over {BASE}.\n\n"
         f"{harness.markdown(header, rows)}\n{harness.provenance(board.path)}"
     )
 
