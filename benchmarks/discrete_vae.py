@@ -98,9 +98,10 @@ def by_torch(hard: bool) -> Loss:
 
 def by_reinmax(temperature: float) -> Loss:
     """The package of the paper's authors."""
-    from reinmax import reinmax
 
     def loss(model: Model, x: Tensor) -> Tensor:
+        from reinmax import reinmax
+
         logs = model.logits(x).log_softmax(-1)
         z, _ = reinmax(logs, temperature)
         return (model.misfit(z, x) + divergence(logs)).mean()

@@ -49,6 +49,19 @@ PACKAGES = (
 )
 
 
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+VERSIONS = _versions()  # at the start: an upgrade while a benchmark runs is not what it runs on
+
+
 def one_thread() -> None:
     """Hold torch and every BLAS of this process to one thread."""
     import torch
@@ -65,12 +78,6 @@ def machine() -> dict[str, Any]:
     if info.exists():
         models = [line for line in info.read_text().splitlines() if line.startswith("model name")]
         cpu = models[0].split(":", 1)[1].strip() if models else cpu
-    versions = {}
-    for name in PACKAGES:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
     git = ["git", "-C", str(ROOT)]
     commit = subprocess.run(
         [*git, "rev-parse", "--short", "HEAD"], check=False, capture_output=True, text=True
@@ -80,7 +87,7 @@ def machine() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "threads used": 1,
         "python": platform.python_version(),
-        "packages": versions,
+        "packages": VERSIONS,
         "commit": commit.stdout.strip(),
         "date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     }
