@@ -6,24 +6,13 @@ raw second moment as it advises, and ours with its options.
 """
 
 import argparse
-import json
 import warnings
 from collections.abc import Callable
 from functools import partial
 
 import numpy as np
 from closedform import TITLES, quality
-from harness import (
-    RESULTS,
-    Board,
-    fingerprint,
-    markdown,
-    measure,
-    one_thread,
-    options,
-    provenance,
-    publish,
-)
+from harness import Board, fingerprint, markdown, measure, provenance, run_benchmark
 from text_sets import NAMES, Vectors, load_vectors
 
 SIZES = (500, 1000, 0)
@@ -108,9 +97,8 @@ def cell(way: Callable, v: Vectors, size: int, seed: int) -> dict:
         return cost | quality(model, v)
 
 
-def run(arguments: argparse.Namespace) -> None:
+def run(arguments: argparse.Namespace, board: Board) -> None:
     """Every way on every set and size."""
-    board = Board.open("article", quick=arguments.quick, fresh=arguments.fresh)
     code = fingerprint("closedform")
     for name in arguments.only or (NAMES[:1] if arguments.quick else NAMES):
         v = load_vectors(name, arguments.cache)
@@ -124,10 +112,9 @@ def run(arguments: argparse.Namespace) -> None:
                     board.cell(f"{name}/{size}/{who}/{seed}", task, mine)
 
 
-def table(quick: bool) -> str:
+def table(board: Board) -> str:
     """Return the benchmark's Markdown."""
-    path = RESULTS / f"article{'-quick' if quick else ''}.json"
-    known = json.loads(path.read_text())["cells"]
+    known = board.known()
     text = f"# The article's experiment\n\nDraws of the rows: {SEEDS}.\n\n"
     for name in NAMES:
         rows = []
@@ -147,16 +134,12 @@ def table(quick: bool) -> str:
             rows.append(row)
         head = [f"{TITLES[name]}: accuracy % / log-loss / CPU s"]
         text += markdown([*head, *(f"{s:,} rows" if s else "all rows" for s in SIZES)], rows) + "\n"
-    return text + provenance(path)
+    return text + provenance(board.path)
 
 
 def main() -> None:
     """Run what is missing, then print the table."""
-    arguments = options(__doc__).parse_args()
-    one_thread()
-    if not arguments.table:
-        run(arguments)
-    publish("article", table(arguments.quick), quick=arguments.quick)
+    run_benchmark("article", __doc__, run, table)
 
 
 if __name__ == "__main__":

@@ -14,18 +14,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from harness import (
-    RESULTS,
-    ROOT,
-    Board,
-    fingerprint,
-    markdown,
-    one_thread,
-    options,
-    peak_memory,
-    provenance,
-    publish,
-)
+from harness import ROOT, Board, fingerprint, markdown, peak_memory, provenance, run_benchmark
 
 FORBIDDEN = ("torch", "sklearn", "pandas")
 
@@ -139,10 +128,9 @@ def skrub_cell() -> dict:
     return answer
 
 
-def run(arguments: argparse.Namespace) -> None:
+def run(arguments: argparse.Namespace, board: Board) -> None:
     """Three turns of each, interleaved."""
     os.environ["PYTHONPATH"] = str(ROOT / "src")
-    board = Board.open("audit", quick=arguments.quick, fresh=arguments.fresh)
     code = fingerprint(".")
     board.cell("help", help_cell, code)
     for turn in range(1 if arguments.quick else 2):
@@ -164,10 +152,9 @@ def _cost_row(label: str, known: dict, prefix: str) -> list[str]:
     ]
 
 
-def table(quick: bool) -> str:
+def table(board: Board) -> str:
     """Return the benchmark's Markdown."""
-    path = RESULTS / f"audit{'-quick' if quick else ''}.json"
-    known = json.loads(path.read_text())["cells"]
+    known = board.known()
     start = known["help"]
     text = (
         f"# The command\n\n`trivium --help`: **{start['cpu']:.2f} CPU s** (asked: 0.25), of which "
@@ -185,16 +172,12 @@ def table(quick: bool) -> str:
     if stages:
         text += "Wall seconds by stage: "
         text += ", ".join(f"{name} {seconds:.2f}" for name, seconds in stages.items()) + ".\n\n"
-    return text + provenance(path)
+    return text + provenance(board.path)
 
 
 def main() -> None:
     """Run what is missing, then print the table."""
-    arguments = options(__doc__).parse_args()
-    one_thread()
-    if not arguments.table:
-        run(arguments)
-    publish("audit", table(arguments.quick), quick=arguments.quick)
+    run_benchmark("audit", __doc__, run, table)
 
 
 if __name__ == "__main__":

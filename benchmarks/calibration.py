@@ -6,12 +6,13 @@ Writes `results/calibration.json` (the share of p-values at or below each level,
 it for the documentation: on the diagonal a p-value is exact, below it the test is cautious.
 """
 
-import json
+import argparse
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-from harness import RESULTS, machine, one_thread
+from harness import RESULTS, Board, fingerprint, markdown, provenance, run_benchmark
 
 # 50 rows have 50 shifts, so 4 cosets are 200 members: a p-value can be each of the levels.
 SIMULATIONS, ROWS, PERMUTATIONS, SEED = 10_000, 50, 199, 20261123
@@ -48,29 +49,27 @@ def target(rng: np.random.Generator, seed: int) -> object:
     return DependenceColumn("y", "category", rng.choice(3, ROWS, p=[0.5, 0.3, 0.2]))
 
 
-def measure() -> dict:
+def measure(simulations: int) -> dict:
     """Share of p-values at or below each level, by kind."""
     from trivium.dependence import screen
 
-    one_thread()
     rng = np.random.default_rng(SEED)
     found = []
-    for seed in range(SIMULATIONS):
+    for seed in range(simulations):
         options = {"n_permutations": PERMUTATIONS, "random_state": seed}
         table = screen(columns(rng), target(rng, seed), **options)
         found.append([row.p_value for row in table.rows])
         if seed % 100 == 99:
-            print(f"\r{seed + 1} of {SIMULATIONS}", end="", file=sys.stderr, flush=True)
+            print(f"\r{seed + 1} of {simulations}", end="", file=sys.stderr, flush=True)
     names = [row.name for row in table.rows]
     shares = (np.array(found)[:, :, None] <= np.array(LEVELS)).mean(0)
     return {
-        "simulations": SIMULATIONS,
+        "simulations": simulations,
         "rows": ROWS,
         "permutations": PERMUTATIONS,
         "seed": SEED,
         "levels": LEVELS,
         "shares": dict(zip(names, shares.tolist(), strict=True)),
-        "machine": machine(),
     }
 
 
@@ -93,17 +92,29 @@ def draw(result: dict, path: Path) -> None:
     figure.savefig(path, metadata={"Date": None})
 
 
+def run(arguments: argparse.Namespace, board: Board) -> None:
+    """One cell: all tables come from one generator."""
+    simulations = 100 if arguments.quick else SIMULATIONS
+    code = fingerprint("dependence", "kernel", "_core")
+    board.cell("tables", partial(measure, simulations), code)
+
+
+def table(board: Board) -> str:
+    """Draw the picture, and return the shares at two levels."""
+    result = board.known()["tables"]
+    if not board.quick:
+        draw(result, PLOT)
+    at = [result["levels"].index(level) for level in (0.05, 0.01)]
+    rows = [
+        (name, *(f"{share[place]:.4f}" for place in at)) for name, share in result["shares"].items()
+    ]
+    head = ["kind", "at .05", "at .01"]
+    return f"# Calibration of the screen\n\n{markdown(head, rows)}\n{provenance(board.path)}"
+
+
 def main() -> None:
-    """Measure unless `--table`, then draw and print."""
-    path = RESULTS / "calibration.json"
-    if "--table" not in sys.argv:
-        path.write_text(json.dumps(measure(), indent=1) + "\n", encoding="utf-8")
-    result = json.loads(path.read_text(encoding="utf-8"))
-    draw(result, PLOT)
-    at = {level: result["levels"].index(level) for level in (0.01, 0.05)}
-    print("\n| kind | at .05 | at .01 |\n|---|---:|---:|")
-    for name, share in result["shares"].items():
-        print(f"| {name} | {share[at[0.05]]:.4f} | {share[at[0.01]]:.4f} |")
+    """Run what is missing, then print the table."""
+    run_benchmark("calibration", __doc__, run, table)
 
 
 if __name__ == "__main__":

@@ -14,17 +14,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from harness import (
-    RESULTS,
-    Board,
-    fingerprint,
-    markdown,
-    measure,
-    one_thread,
-    options,
-    provenance,
-    publish,
-)
+from harness import RESULTS, Board, fingerprint, markdown, measure, provenance, run_benchmark
 from text_sets import NAMES, Vectors, load_vectors
 
 SIZES = (50, 100, 200, 500, 1000)
@@ -198,15 +188,15 @@ def time_table(quick: bool) -> str:
     return markdown(head, rows) if rows else ""
 
 
-def table(quick: bool) -> str:
+def table(board: Board) -> str:
     """Return the benchmark's Markdown."""
     text, differences = "# Closed form on sentence vectors\n\n", []
     path = None
     for name in NAMES:
-        one = RESULTS / f"closedform-{name}{'-quick' if quick else ''}.json"
+        one = RESULTS / f"closedform-{name}{'-quick' if board.quick else ''}.json"
         if one.exists():
             path = one
-            if quick:
+            if board.quick:
                 continue
             part, difference = set_table(name, one)
             text, differences = text + part, differences + difference
@@ -216,22 +206,22 @@ def table(quick: bool) -> str:
             f"(asked: at least +1.5); worst cell {min(differences):+.2f} (asked: ≥ −0.2), "
             f"{sum(d < -0.2 for d in differences)} cells below −0.2.\n\n"
         )
-    text += time_table(quick) + "\n"
+    text += time_table(board.quick) + "\n"
     return text + (provenance(path) if path else "Nothing measured yet.\n")
 
 
+def run(arguments: argparse.Namespace, board: Board) -> None:
+    """Measure the sections asked for, by default all sets and then the times, on their boards."""
+    for section in arguments.only or [*NAMES, *(f"times-{name}" for name in NAMES)]:
+        if section.startswith("times-"):
+            run_times(section.removeprefix("times-"), arguments)
+        else:
+            run_set(section, arguments)
+
+
 def main() -> None:
-    """Run the sets named by --only (all by default, then the times), then print the table."""
-    arguments = options(__doc__).parse_args()
-    one_thread()
-    wanted = arguments.only or [*NAMES, *(f"times-{name}" for name in NAMES)]
-    if not arguments.table:
-        for section in wanted:
-            if section.startswith("times-"):
-                run_times(section.removeprefix("times-"), arguments)
-            else:
-                run_set(section, arguments)
-    publish("closedform", table(arguments.quick), quick=arguments.quick)
+    """Run what is missing, then print the table."""
+    run_benchmark("closedform", __doc__, run, table)
 
 
 if __name__ == "__main__":

@@ -9,24 +9,12 @@ Tail: saddlepoint and gamma p-values beside the share of a million permutations.
 """
 
 import argparse
-import json
 import warnings
 from collections.abc import Callable
 from functools import partial
 
 import numpy as np
-from harness import (
-    RESULTS,
-    Board,
-    fingerprint,
-    markdown,
-    measure,
-    one_thread,
-    options,
-    peak_memory,
-    provenance,
-    publish,
-)
+from harness import Board, fingerprint, markdown, measure, peak_memory, provenance, run_benchmark
 
 REORDERINGS = 1000
 PERMUTATIONS = 1_000_000
@@ -193,8 +181,7 @@ def tail_cell(name: str, count: int) -> dict:
     return {"shares": shares, "permutations": count, **tails}
 
 
-def run(arguments: argparse.Namespace) -> None:
-    board = Board.open("dependence", quick=arguments.quick, fresh=arguments.fresh)
+def run(arguments: argparse.Namespace, board: Board) -> None:
     code, only = fingerprint("dependence", "kernel"), arguments.only
     ours(data(60))
     for n, ways in OURS.items():
@@ -211,9 +198,8 @@ def run(arguments: argparse.Namespace) -> None:
             board.cell(f"tail/{name}", partial(tail_cell, name, count), code)
 
 
-def table(quick: bool) -> str:
-    path = RESULTS / f"dependence{'-quick' if quick else ''}.json"
-    known = json.loads(path.read_text())["cells"]
+def table(board: Board) -> str:
+    known = board.known()
     text = "# Tests of independence: time, memory, tail\n\n"
     rows = []
     for n in OURS:
@@ -237,16 +223,12 @@ def table(quick: bool) -> str:
                 rows.append([key.split("/", 1)[1] + ", " + how, *values])
     text += markdown(["", *(f"{share:g}" for share in SHARES)], rows)
     text += "\nThe last column rests on 10 permutations: its noise is about 30 %.\n\n"
-    return text + provenance(path)
+    return text + provenance(board.path)
 
 
 def main() -> None:
-    """Run what is missing, then print the tables."""
-    arguments = options(__doc__).parse_args()
-    one_thread()
-    if not arguments.table:
-        run(arguments)
-    publish("dependence", table(arguments.quick), quick=arguments.quick)
+    """Run what is missing, then print the table."""
+    run_benchmark("dependence", __doc__, run, table)
 
 
 if __name__ == "__main__":

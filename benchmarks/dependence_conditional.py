@@ -6,6 +6,7 @@ Every contestant gets the same data sets. `joint`: levels, power and time of the
 independence.
 """
 
+import argparse
 import itertools
 import time
 import warnings
@@ -13,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 import numpy as np
-from harness import Board, fingerprint, markdown, one_thread, options, provenance, publish
+from harness import Board, fingerprint, markdown, provenance, run_benchmark
 
 NAME = "dependence_conditional"
 SEED = 20261124
@@ -166,11 +167,12 @@ def run_joint(board: Board, code: str, less: int) -> None:
         board.cell(f"plain time/{n}/{d}", partial(dhsic_plainly, n, d, 5 if n > 1000 else 100))
 
 
-def run(board: Board, sections: list[str], *, quick: bool) -> None:
+def run(arguments: argparse.Namespace, board: Board) -> None:
     """Measure every cell of the sections, the slowest last."""
+    warnings.simplefilter("ignore")
     code = fingerprint("dependence", "kernel", "_core")
-    wanted = set(sections or ("level", "power", "joint"))
-    less = 20 if quick else 1
+    wanted = set(arguments.only or ("level", "power", "joint"))
+    less = 20 if arguments.quick else 1
     first, *later = LEVEL_SIMULATIONS
     if "level" in wanted:
         run_conditional(board, {first: LEVEL_SIMULATIONS[first]}, (None,), code, less)
@@ -251,14 +253,8 @@ def report(board: Board) -> str:
 
 
 def main() -> None:
-    """Measure unless `--table`, then print."""
-    chosen = options(__doc__).parse_args()
-    board = Board.open(NAME, quick=chosen.quick, fresh=chosen.fresh)
-    if not chosen.table:
-        one_thread()
-        warnings.simplefilter("ignore")
-        run(board, chosen.only, quick=chosen.quick)
-    publish(NAME, report(board), quick=chosen.quick)
+    """Run what is missing, then print the table."""
+    run_benchmark(NAME, __doc__, run, report)
 
 
 if __name__ == "__main__":

@@ -7,23 +7,12 @@ autograd on complete Gram matrices. How far apart their gradients are is measure
 """
 
 import argparse
-import json
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import torch
-from harness import (
-    Board,
-    fingerprint,
-    markdown,
-    measure,
-    one_thread,
-    options,
-    peak_memory,
-    provenance,
-    publish,
-)
+from harness import Board, fingerprint, markdown, measure, peak_memory, provenance, run_benchmark
 
 COLUMNS = 64
 SIZES = (5_000, 20_000)
@@ -118,10 +107,10 @@ def run(arguments: argparse.Namespace, board: Board) -> None:
     board.cell("agreement/1500", partial(agreement_cell, 1_500), code)
 
 
-def table(board: Board, *, quick: bool) -> str:
+def table(board: Board) -> str:
     """Markdown from the cells."""
-    cells = json.loads(board.path.read_text())["cells"]
-    sizes = (1_000, 2_000) if quick else SIZES
+    cells = board.known()
+    sizes = (1_000, 2_000) if board.quick else SIZES
     lines = []
     for name, label in NAMES.items():
         for n_rows in sizes:
@@ -144,12 +133,8 @@ def table(board: Board, *, quick: bool) -> str:
 
 
 def main() -> None:
-    arguments = options(__doc__).parse_args()
-    one_thread()
-    board = Board.open("dependence_gradient", quick=arguments.quick, fresh=arguments.fresh)
-    if not arguments.table:
-        run(arguments, board)
-    publish("dependence_gradient", table(board, quick=arguments.quick), quick=arguments.quick)
+    """Run what is missing, then print the table."""
+    run_benchmark("dependence_gradient", __doc__, run, table)
 
 
 if __name__ == "__main__":

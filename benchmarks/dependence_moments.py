@@ -8,7 +8,6 @@ from the same rows.
 """
 
 import argparse
-import json
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -16,18 +15,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from harness import (
-    RESULTS,
-    Board,
-    fingerprint,
-    markdown,
-    measure,
-    one_thread,
-    options,
-    peak_memory,
-    provenance,
-    publish,
-)
+from harness import Board, fingerprint, markdown, measure, peak_memory, provenance, run_benchmark
 
 BLOCK = 50_000
 SIZES = (1_000_000, 10_000_000)
@@ -248,26 +236,19 @@ def level_table(known: dict) -> str:
     return markdown(head, rows) + "\nAsked of exact tests: .0596 at .05, .0144 at .01.\n\n"
 
 
-def table(quick: bool) -> str:
+def table(board: Board) -> str:
     """Return the benchmark's Markdown."""
-    path = RESULTS / f"dependence_moments{'-quick' if quick else ''}.json"
-    known = json.loads(path.read_text())["cells"]
+    known = board.known()
     text = "# HSIC from moments, one pass\n\n" + pass_table(known)
     if any(key.startswith("level/") for key in known):
         text += "# Level\n\n" + level_table(known)
-    return text + provenance(path)
+    return text + provenance(board.path)
 
 
 def main() -> None:
     """Run what is missing, then print the table."""
-    arguments = options(__doc__).parse_args()
-    one_thread()
-    board = Board.open("dependence_moments", quick=arguments.quick, fresh=arguments.fresh)
     sections = {"pass": run_pass, "file": run_file, "level": run_level}
-    if not arguments.table:
-        for name in arguments.only or sections:
-            sections[name](arguments, board)
-    publish("dependence_moments", table(arguments.quick), quick=arguments.quick)
+    run_benchmark("dependence_moments", __doc__, sections, table)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ the table says so. Its `R = n - 1` is the complete statistic.
 """
 
 import argparse
-import json
 import math
 import time
 import warnings
@@ -17,7 +16,7 @@ from collections.abc import Callable
 from functools import partial
 
 import numpy as np
-from harness import RESULTS, Board, fingerprint, markdown, one_thread, options, provenance, publish
+from harness import Board, fingerprint, markdown, provenance, run_benchmark
 
 LEVELS, POWERS = 2000, 200
 PEER_LEVELS = 500
@@ -143,8 +142,7 @@ def cell(test: Callable[..., float], draw: Callable, case: int, first: int, last
     }
 
 
-def run(arguments: argparse.Namespace) -> None:
-    board = Board.open("dependence_study", quick=arguments.quick, fresh=arguments.fresh)
+def run(arguments: argparse.Namespace, board: Board) -> None:
     code = fingerprint("dependence", "kernel")
     parts = {"level": (LEVEL_CASES, LEVELS), "power": (POWER_CASES, POWERS)}
     for section, (cases, count) in parts.items():
@@ -169,9 +167,8 @@ def shown(found: dict | None, level: float) -> str:
     return f"{(p <= level).mean():.4f}" if len(p) > POWERS else f"{(p <= level).mean():.3f}"
 
 
-def table(quick: bool) -> str:
-    path = RESULTS / f"dependence_study{'-quick' if quick else ''}.json"
-    known = json.loads(path.read_text())["cells"]
+def table(board: Board) -> str:
+    known = board.known()
     rows = []
     for who in CONTESTANTS:
         if who == "HSICAgg":
@@ -193,16 +190,12 @@ def table(quick: bool) -> str:
         cost = f"{1e3 * np.median(cpu):.1f}" if cpu else "—"
         rows.append([who, *(shown(c, 0.05) for c in cells), cost])
     text += markdown(["", *POWER_CASES, "CPU ms a test"], rows)
-    return text + "\nThe standard error of a power of .5 is .035.\n\n" + provenance(path)
+    return text + "\nThe standard error of a power of .5 is .035.\n\n" + provenance(board.path)
 
 
 def main() -> None:
     """Run what is missing, then print the table."""
-    arguments = options(__doc__).parse_args()
-    one_thread()
-    if not arguments.table:
-        run(arguments)
-    publish("dependence_study", table(arguments.quick), quick=arguments.quick)
+    run_benchmark("dependence_study", __doc__, run, table)
 
 
 if __name__ == "__main__":

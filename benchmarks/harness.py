@@ -17,10 +17,11 @@ import json
 import multiprocessing
 import os
 import platform
+import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -40,7 +41,25 @@ PACKAGES = (
     "pyHSICLasso",
     "skrub",
     "transformers",
+    "evotorch",
+    "pyro-ppl",
+    "reinmax",
+    "storchastic",
+    "torcheggroll",
 )
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+VERSIONS = _versions()  # at the start: an upgrade while a benchmark runs is not what it runs on
 
 
 def one_thread() -> None:
@@ -59,12 +78,6 @@ def machine() -> dict[str, Any]:
     if info.exists():
         models = [line for line in info.read_text().splitlines() if line.startswith("model name")]
         cpu = models[0].split(":", 1)[1].strip() if models else cpu
-    versions = {}
-    for name in PACKAGES:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
     git = ["git", "-C", str(ROOT)]
     commit = subprocess.run(
         [*git, "rev-parse", "--short", "HEAD"], check=False, capture_output=True, text=True
@@ -74,7 +87,7 @@ def machine() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "threads used": 1,
         "python": platform.python_version(),
-        "packages": versions,
+        "packages": VERSIONS,
         "commit": commit.stdout.strip(),
         "date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     }
@@ -100,6 +113,24 @@ def measure(task: Callable[[], Any], repeats: int = 1) -> tuple[Any, dict[str, f
         cpu.append(time.process_time() - cpu_start)
         wall.append(time.perf_counter() - wall_start)
     return result, {"cpu": min(cpu), "wall": min(wall), "repeats": repeats}
+
+
+def in_a_loop(task: Callable[[], Any], repeats: int = 7, warm: int = 2) -> dict[str, float]:
+    """Run a task over and over, as a training loop does; return the median seconds of a call.
+
+    Nothing else runs between the calls: caches and the allocator are as the task leaves them.
+    """
+    for _ in range(warm):
+        task()
+    gc.collect()
+    cpu, wall = [], []
+    for _ in range(repeats):
+        wall_start, cpu_start = time.perf_counter(), time.process_time()
+        task()
+        cpu.append(time.process_time() - cpu_start)
+        wall.append(time.perf_counter() - wall_start)
+    middle = statistics.median
+    return {"cpu": middle(cpu), "wall": middle(wall), "least": min(cpu), "repeats": repeats}
 
 
 def _status(field_name: str) -> int:
@@ -155,6 +186,7 @@ class Board:
     name: str
     path: Path
     cells: dict[str, dict] = field(default_factory=dict)
+    quick: bool = False
     n_done: int = 0
     n_planned: int = 0
 
@@ -165,7 +197,11 @@ class Board:
         cells = json.loads(path.read_text())["cells"] if path.exists() else {}
         fresh = tuple(fresh)
         cells = {key: cell for key, cell in cells.items() if not (fresh and key.startswith(fresh))}
-        return cls(name, path, cells)
+        return cls(name, path, cells, quick)
+
+    def known(self) -> dict[str, dict]:
+        """Return the cells as they are on disk, in the order of their keys."""
+        return json.loads(self.path.read_text())["cells"]
 
     def cell(self, key: str, task: Callable[[], dict], code: str = "") -> dict:
         """Return the cell, measured now unless an earlier run with the same code has it."""
@@ -237,3 +273,42 @@ def publish(name: str, text: str, *, quick: bool) -> None:
         temporary = RESULTS / f"{name}.md.{os.getpid()}.tmp"
         temporary.write_text(text)
         temporary.replace(RESULTS / f"{name}.md")
+
+
+Task = Callable[[argparse.Namespace, Board], None]
+
+
+def run_benchmark(
+    name: str,
+    description: str | None,
+    task: Task | Mapping[str, Task],
+    table: Callable[[Board], str],
+) -> None:
+    """Read the command line, measure what is missing, publish the table: a benchmark's main.
+
+    Args:
+        name: Of the benchmark and its results.
+        description: Its docstring.
+        task: Measures, given the arguments and the board; or such tasks by section, for `--only`.
+        table: Returns Markdown from what is known.
+    """
+    parser = options(description)
+    arguments = parser.parse_args()
+    one_thread()
+    board = Board.open(name, quick=arguments.quick, fresh=arguments.fresh)
+    if not arguments.table:
+        for one in _chosen(parser, arguments.only, task):
+            one(arguments, board)
+    publish(name, table(board), quick=arguments.quick)
+
+
+def _chosen(
+    parser: argparse.ArgumentParser, only: list[str], task: Task | Mapping[str, Task]
+) -> list[Task]:
+    """Return the tasks of the sections asked for; a single task reads `--only` by itself."""
+    if not isinstance(task, Mapping):
+        return [task]
+    unknown = [section for section in only if section not in task]
+    if unknown:
+        parser.error(f"--only must name sections among {', '.join(task)}; got {unknown[0]}")
+    return [task[section] for section in only or task]

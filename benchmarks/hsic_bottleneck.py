@@ -6,23 +6,12 @@ defaults; they were chosen on a fifth of the training rows of other seeds, never
 """
 
 import argparse
-import json
 import warnings
 from collections.abc import Callable
 from functools import cache, partial
 
 import numpy as np
-from harness import (
-    RESULTS,
-    Board,
-    fingerprint,
-    markdown,
-    measure,
-    one_thread,
-    options,
-    provenance,
-    publish,
-)
+from harness import Board, fingerprint, markdown, measure, provenance, run_benchmark
 
 SEEDS = 5
 WIDTHS = {"3x256": (256, 256, 256), "2x1024": (1024, 1024)}
@@ -122,9 +111,8 @@ def fit_cell(name: str, who: str, seed: int, widths: tuple) -> dict:
     return cost | {"accuracy": float((predict(x_test) == y_test).mean())}
 
 
-def run(arguments: argparse.Namespace) -> None:
+def run(arguments: argparse.Namespace, board: Board) -> None:
     """Fill the file; contestants interleaved within a seed."""
-    board = Board.open("hsic_bottleneck", quick=arguments.quick, fresh=arguments.fresh)
     code = fingerprint("_core", "dependence", "kernel", "moment")
     seeds = 2 if arguments.quick else SEEDS
     names = [name for name in NAMES if not arguments.only or name in arguments.only]
@@ -140,10 +128,9 @@ def run(arguments: argparse.Namespace) -> None:
                     board.cell(key, task, "" if who in PEERS else code)
 
 
-def table(quick: bool) -> str:
+def table(board: Board) -> str:
     """Return the benchmark's Markdown."""
-    path = RESULTS / f"hsic_bottleneck{'-quick' if quick else ''}.json"
-    known = json.loads(path.read_text())["cells"]
+    known = board.known()
     text = "# Layers trained by HSIC, without back-propagation\n\n"
     for name, title in NAMES.items():
         for width, widths in WIDTHS.items():
@@ -174,16 +161,12 @@ def table(quick: bool) -> str:
                 f"{means['trained']:.4f}, {gain:+.4f} against untrained, "
                 f"{means['trained'] - means['backpropagation']:+.4f} against back-propagation.\n\n"
             )
-    return text + provenance(path)
+    return text + provenance(board.path)
 
 
 def main() -> None:
     """Run what is missing, then print the table."""
-    arguments = options(__doc__).parse_args()
-    one_thread()
-    if not arguments.table:
-        run(arguments)
-    publish("hsic_bottleneck", table(arguments.quick), quick=arguments.quick)
+    run_benchmark("hsic_bottleneck", __doc__, run, table)
 
 
 if __name__ == "__main__":

@@ -9,24 +9,12 @@ classifier on the columns that each selector picks from the training rows, on th
 import argparse
 import contextlib
 import io
-import json
 import warnings
 from collections.abc import Callable
 from functools import partial
 
 import numpy as np
-from harness import (
-    RESULTS,
-    Board,
-    fingerprint,
-    markdown,
-    measure,
-    one_thread,
-    options,
-    peak_memory,
-    provenance,
-    publish,
-)
+from harness import Board, fingerprint, markdown, measure, peak_memory, provenance, run_benchmark
 
 ROWS, COLUMNS, PLANTED = 1_000, 100, 5
 SEEDS = 5
@@ -246,22 +234,20 @@ TABLES = {
 }
 
 
-def main() -> None:
-    """Run the sections asked for and print their tables."""
-    arguments = options(__doc__).parse_args()
-    one_thread()
-    board = Board.open("hsic_lasso", quick=arguments.quick, fresh=arguments.fresh)
-    if not arguments.table:
-        for name in arguments.only or SECTIONS:
-            SECTIONS[name](arguments, board)
-    known = json.loads(board.path.read_text())["cells"]
+def report(board: Board) -> str:
+    """Return the tables of the sections that were measured."""
+    known = board.known()
     parts = [
         f"# {title}\n\n{table(known)}"
         for name, (title, table) in TABLES.items()
         if any(key.startswith(f"{name}/") for key in known)
     ]
-    text = "\n".join(parts) + "\n" + provenance(RESULTS / board.path.name)
-    publish("hsic_lasso", text, quick=arguments.quick)
+    return "\n".join(parts) + "\n" + provenance(board.path)
+
+
+def main() -> None:
+    """Run what is missing, then print the table."""
+    run_benchmark("hsic_lasso", __doc__, SECTIONS, report)
 
 
 if __name__ == "__main__":

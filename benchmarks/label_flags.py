@@ -5,23 +5,12 @@ another class; precision in the first 90 rows of each ranking, and the area unde
 """
 
 import argparse
-import json
 import warnings
 from collections.abc import Callable
 from functools import partial
 
 import numpy as np
-from harness import (
-    RESULTS,
-    Board,
-    fingerprint,
-    markdown,
-    measure,
-    one_thread,
-    options,
-    provenance,
-    publish,
-)
+from harness import Board, fingerprint, markdown, measure, provenance, run_benchmark
 
 SEEDS = 10
 FLIPPED = 0.05
@@ -153,9 +142,8 @@ def what_if_cell(n_rows: int) -> dict:
     }
 
 
-def run(arguments: argparse.Namespace) -> None:
+def run(arguments: argparse.Namespace, board: Board) -> None:
     """Fill the file; contestants interleaved within a seed."""
-    board = Board.open("label_flags", quick=arguments.quick, fresh=arguments.fresh)
     rankers = {
         "ours": ours,
         "cleanlab_logistic": partial(cleanlab, forest=False),
@@ -174,10 +162,9 @@ def run(arguments: argparse.Namespace) -> None:
         board.cell(f"what_if/{n_rows}", partial(what_if_cell, n_rows), code)
 
 
-def table(quick: bool) -> str:
+def table(board: Board) -> str:
     """Return the benchmark's Markdown."""
-    path = RESULTS / f"label_flags{'-quick' if quick else ''}.json"
-    known = json.loads(path.read_text())["cells"]
+    known = board.known()
     rows = []
     for who, label in LABELS.items():
         mine = [cell for key, cell in known.items() if key.startswith(f"{who}/")]
@@ -218,16 +205,12 @@ def table(quick: bool) -> str:
     latency.sort(key=lambda row: row[0])
     head = ["`what_if`, fixes", "CPU ms", "wall ms", "refit, CPU ms", "largest logit difference"]
     text += markdown(head, latency) + "\nAsked: at most 50 ms for up to 100 fixes.\n\n"
-    return text + provenance(path)
+    return text + provenance(board.path)
 
 
 def main() -> None:
     """Run what is missing, then print the table."""
-    arguments = options(__doc__).parse_args()
-    one_thread()
-    if not arguments.table:
-        run(arguments)
-    publish("label_flags", table(arguments.quick), quick=arguments.quick)
+    run_benchmark("label_flags", __doc__, run, table)
 
 
 if __name__ == "__main__":

@@ -7,24 +7,12 @@ and constant columns.
 """
 
 import argparse
-import json
 import warnings
 from collections.abc import Callable
 from functools import partial
 
 import numpy as np
-from harness import (
-    RESULTS,
-    Board,
-    fingerprint,
-    markdown,
-    measure,
-    one_thread,
-    options,
-    peak_memory,
-    provenance,
-    publish,
-)
+from harness import Board, fingerprint, markdown, measure, peak_memory, provenance, run_benchmark
 
 N_FEATURES = 384
 SEEDS = 5
@@ -277,24 +265,17 @@ def hard_table(known: dict) -> str:
     return markdown(head, rows) + "\nAsked: at least .86, no exception.\n\n"
 
 
-def table(quick: bool) -> str:
+def table(board: Board) -> str:
     """Return the benchmark's Markdown."""
-    path = RESULTS / f"moment{'-quick' if quick else ''}.json"
-    known = json.loads(path.read_text())["cells"]
+    known = board.known()
     text = "# One pass\n\n" + pass_table(known) + "# Bad data\n\n" + hard_table(known)
-    return text + provenance(path)
+    return text + provenance(board.path)
 
 
 def main() -> None:
     """Run what is missing, then print the table."""
-    arguments = options(__doc__).parse_args()
-    one_thread()
-    board = Board.open("moment", quick=arguments.quick, fresh=arguments.fresh)
     sections = {"pass": run_pass, "million": run_million, "hard": run_stability}
-    if not arguments.table:
-        for name in arguments.only or sections:
-            sections[name](arguments, board)
-    publish("moment", table(arguments.quick), quick=arguments.quick)
+    run_benchmark("moment", __doc__, sections, table)
 
 
 if __name__ == "__main__":

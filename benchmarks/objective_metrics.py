@@ -9,17 +9,7 @@ import argparse
 from functools import partial
 
 import numpy as np
-from harness import (
-    Board,
-    fingerprint,
-    markdown,
-    measure,
-    one_thread,
-    options,
-    peak_memory,
-    provenance,
-    publish,
-)
+from harness import Board, fingerprint, markdown, measure, peak_memory, provenance, run_benchmark
 
 ROWS, POSITIVES, SAMPLES = 256, 28, 16
 # How far apart the classes lie, and the offset of the logits.
@@ -257,24 +247,24 @@ def tables(board: Board) -> str:
     return "\n".join(out) + "\n" + provenance(board.path)
 
 
+def run(arguments: argparse.Namespace, board: Board) -> None:
+    """Every model, case and size."""
+    code = fingerprint("objective", "expectation")
+    repeats = 50 if arguments.quick else 400
+    for model in MODELS:
+        for name in ESTIMATORS:
+            board.cell(f"f1 {model} {name}", partial(noise_of_f1, model, name, repeats), code)
+    for case in CASES:
+        for name in BASELINES:
+            task = partial(noise_of_accuracy, case, name, repeats)
+            board.cell(f"accuracy {case} {name}", task, code)
+    for n, share in SIZES[:2] if arguments.quick else SIZES:
+        board.cell(f"exact {n} {share}", partial(time_of, n, share), code)
+
+
 def main() -> None:
-    """Measure unless `--table`, then print and keep the tables."""
-    arguments: argparse.Namespace = options(__doc__).parse_args()
-    board = Board.open("objective_metrics", quick=arguments.quick, fresh=arguments.fresh)
-    if not arguments.table:
-        one_thread()
-        code = fingerprint("objective", "expectation")
-        repeats = 50 if arguments.quick else 400
-        for model in MODELS:
-            for name in ESTIMATORS:
-                board.cell(f"f1 {model} {name}", partial(noise_of_f1, model, name, repeats), code)
-        for case in CASES:
-            for name in BASELINES:
-                task = partial(noise_of_accuracy, case, name, repeats)
-                board.cell(f"accuracy {case} {name}", task, code)
-        for n, share in SIZES[:2] if arguments.quick else SIZES:
-            board.cell(f"exact {n} {share}", partial(time_of, n, share), code)
-    publish("objective_metrics", tables(board), quick=arguments.quick)
+    """Run what is missing, then print the table."""
+    run_benchmark("objective_metrics", __doc__, run, tables)
 
 
 if __name__ == "__main__":

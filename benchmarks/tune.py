@@ -4,10 +4,12 @@ Each table is split into rows to audit and fresh rows that no stage sees. The st
 `trivium audit --metric`: offsets (or the rule of a cost matrix), head, network.
 """
 
+import argparse
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
-from harness import Board, fingerprint, markdown, measure, one_thread, options, provenance, publish
+from harness import Board, fingerprint, markdown, measure, provenance, run_benchmark
 
 SPLITS = (0, 1)
 ROOMS = ("audit", "objective", "expectation", "closedform")
@@ -220,23 +222,19 @@ def table(board: Board) -> str:
     return f"{head}\n{markdown(header, rows)}{note}{provenance(board.path)}"
 
 
+def run(arguments: argparse.Namespace, board: Board) -> None:
+    """Every table, metric and split."""
+    code = fingerprint(*ROOMS)
+    splits = SPLITS[:1] if arguments.quick else SPLITS
+    keys = [(name, kind, s) for s in splits for name in TABLES for kind in METRICS]
+    board.n_planned = len(keys)
+    for name, kind, seed in keys:
+        board.cell(f"{name} | {kind}, split {seed}", partial(case, name, kind, seed), code)
+
+
 def main() -> None:
-    """Run every table, or print the table."""
-    args = options(__doc__).parse_args()
-    board = Board.open("tune", quick=args.quick, fresh=args.fresh)
-    if not args.table:
-        one_thread()
-        code = fingerprint(*ROOMS)
-        splits = SPLITS[:1] if args.quick else SPLITS
-        keys = [(name, kind, s) for s in splits for name in TABLES for kind in METRICS]
-        board.n_planned = len(keys)
-        for name, kind, seed in keys:
-            board.cell(
-                f"{name} | {kind}, split {seed}",
-                lambda name=name, kind=kind, seed=seed: case(name, kind, seed),
-                code,
-            )
-    publish("tune", table(board), quick=args.quick)
+    """Run what is missing, then print the table."""
+    run_benchmark("tune", __doc__, run, table)
 
 
 if __name__ == "__main__":
