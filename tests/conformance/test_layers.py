@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from trivium._core.families import members
 from trivium.kernel import (
     Call,
+    ColumnHash,
     DenseTangents,
     LayerKind,
     LayerTangents,
@@ -100,6 +101,20 @@ class NoBias(OuterTangents):
         OuterTangents(self.inputs, self.gradients, chosen).add_gram(bare, into)
 
 
+class LongRows(OuterTangents):
+    def squares(self) -> Tensor:
+        return self.gradients.square().sum((1, 2, 3)) * self.inputs.square().sum((1, 2, 3))
+
+
+class OtherHash(OuterTangents):
+    """Forgets the signs of one side."""
+
+    def sketch(self, hashes: Sequence[ColumnHash]) -> Tensor:
+        return super().sketch(
+            [ColumnHash(h.width, (h.left[0], h.left[1].abs()), h.right) for h in hashes]
+        )
+
+
 @dataclass(frozen=True)
 class Turned(Wrong):
     """Builds another form."""
@@ -134,6 +149,8 @@ class Generous(Wrong):
         (FirstCall(), "calls_add_up"),
         (Turned(Halved), "products_agree"),
         (Turned(NoBias), "calls_add_up|gram_agrees"),
+        (Turned(LongRows), "squares_and_sums_agree"),
+        (Turned(OtherHash), "sketch_is_linear"),
         (Generous(), "foreign_rows_refused"),
     ],
     ids=lambda value: value if isinstance(value, str) else _name(value),

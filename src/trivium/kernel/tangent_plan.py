@@ -6,7 +6,7 @@ from typing import Any
 from torch import nn
 
 from trivium.kernel.layer import LayerKind, kind_of
-from trivium.kernel.tangents import Layout
+from trivium.kernel.tangent_layout import Layout
 
 __all__ = ["Plan", "plan"]
 

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from trivium._core.errors import TriviumError
 from trivium.kernel.layer import Call, LayerKind, LayerTangents
+from trivium.kernel.layer_dense import BesideTangents
+from trivium.kernel.tangent_hash import ColumnHash
 
 __all__ = ["LAYER_LAWS", "check_layer"]
 
@@ -139,6 +141,35 @@ def gram_agrees(kind: LayerKind, module: nn.Module, x: Tensor) -> None:
     _close(kind, "gram of other rows", _gram(found, again), wanted @ wanted.roll(1, 0).mT)
 
 
+def squares_and_sums_agree(kind: LayerKind, module: nn.Module, x: Tensor) -> None:
+    """Squared lengths are the Gram matrix's diagonal; side by side, Gram matrices add up."""
+    names = kind.claims(module)
+    found, wanted = _factored(kind, module, names, [x]), _by_rows(module, names, [x])
+    _close(kind, "squares", found.squares(), wanted.square().sum(1))
+    (call,) = _calls(kind, module, [x])
+    other = kind.factor(module, names, [Call(call.kept, call.gradient.square())], len(x))
+    if other is None:
+        raise AssertionError(f"{kind!r}: cuts calls into rows for some gradients only")
+    wide, two = BesideTangents.of([found, other, found]), other.dense()
+    _close(kind, "beside", _gram(wide, wide), 2 * wanted @ wanted.mT + two @ two.mT)
+    _close(kind, "squares of beside", wide.squares(), _gram(wide, wide).diagonal())
+
+
+def sketch_is_linear(kind: LayerKind, module: nn.Module, x: Tensor) -> None:
+    """The sketch of the factors is that of the gradients written out, by the same hashes."""
+    names = kind.claims(module)
+    found, wanted = _factored(kind, module, names, [x]), _by_rows(module, names, [x])
+    hashes, start = [], 0
+    total = torch.zeros(len(x), 7, dtype=wanted.dtype)
+    for seed, name in enumerate(names):
+        shape = module._parameters[name].shape  # type: ignore[union-attr]
+        one = ColumnHash.draw(shape, 7, torch.Generator().manual_seed(seed), wanted)
+        total = total + one.counted(wanted[:, start : start + shape.numel()], one.flat())
+        start += shape.numel()
+        hashes.append(one)
+    _close(kind, "sketch", found.sketch(hashes), total)
+
+
 def foreign_rows_refused(kind: LayerKind, module: nn.Module, x: Tensor) -> None:
     """Calls whose leading axis does not hold the rows are not cut up."""
     calls = _calls(kind, module, [x])
@@ -158,6 +189,8 @@ LAYER_LAWS: tuple[Law, ...] = (
     calls_add_up,
     products_agree,
     gram_agrees,
+    squares_and_sums_agree,
+    sketch_is_linear,
     foreign_rows_refused,
 )
 
