@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.optim import Adam, AdamW, Optimizer
 
-from trivium.pathkernel.recurrence import Given, Recurrence, State
+from trivium.pathkernel.recurrence import Given, Recurrence, State, root
 
 __all__ = ["AdamRecurrence"]
 
@@ -34,6 +34,11 @@ class AdamRecurrence(Recurrence):
             (AdamW, {"lr": 0.01, "weight_decay": 0.1}),
         )
 
+    def options(self, optimizer: Optimizer, group: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the group's numbers; before torch 2.8 AdamW does not say that it decouples."""
+        decoupled = isinstance(optimizer, AdamW)
+        return {"decoupled_weight_decay": decoupled, **super().options(optimizer, group)}
+
     def advance(
         self,
         weight: Tensor,
@@ -59,8 +64,5 @@ class AdamRecurrence(Recurrence):
         if options["amsgrad"]:
             largest = torch.maximum(state.get("max_exp_avg_sq", zero), square)
             after["max_exp_avg_sq"] = largest
-        # The root has no slope at zero: a weight that never moved has none to take.
-        seen = torch.where(largest > 0, largest, 1.0)
-        root = torch.where(largest > 0, seen.sqrt(), 0.0)
-        scale = given(root / (1 - beta2**step) ** 0.5 + options["eps"])
+        scale = given(root(largest) / (1 - beta2**step) ** 0.5 + options["eps"])
         return weight - rate / (1 - beta1**step) * mean / scale, after

@@ -14,7 +14,8 @@ from trivium.kernel.tangents import Tangents
 from trivium.pathkernel.adjoint import PulledBack, Slopes, pull_back, slopes_of
 from trivium.pathkernel.products import coupled_products, traced
 from trivium.pathkernel.queries import Chord, Queries
-from trivium.pathkernel.replay import Replay, ReplayedStep, Run
+from trivium.pathkernel.replay import Replay, ReplayedStep
+from trivium.pathkernel.run import Run
 from trivium.pathkernel.sums import Sums
 
 __all__ = ["account"]

@@ -1,34 +1,15 @@
 """What a recording notes: for each step its rows, its rates and how its gradient was scaled."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from trivium.pathkernel.loss_call import LossCall
 from trivium.pathkernel.packed import Packed
 
-__all__ = ["Checkpoint", "LossCall", "Piece", "StepNote"]
-
-
-@dataclass(frozen=True)
-class LossCall:
-    """How the loss was called on the model's output.
-
-    Attributes:
-        leaf: Which leaf of the model's output it took.
-        shape: In which shape.
-        target_shape: The target's shape; its rows are kept as `(b, ...)`.
-        arguments: Further positional arguments.
-        named: Further named arguments.
-    """
-
-    leaf: int
-    shape: tuple[int, ...]
-    target_shape: tuple[int, ...]
-    arguments: tuple[Any, ...] = ()
-    named: Mapping[str, Any] = field(default_factory=dict)
+__all__ = ["Checkpoint", "Piece", "StepNote"]
 
 
 @dataclass
@@ -63,14 +44,18 @@ class StepNote:
     Attributes:
         pieces: Its forwards.
         options: The numbers of each parameter group.
-        norm: Euclidean norm of the gradient that the optimizer saw.
+        norms: Euclidean norm of each parameter's gradient as the optimizer saw it, `(parameters,)`;
+            `None` where nothing touched them since they were made.
         moved: Which parameters had a gradient.
+        dropped: Forwards and losses before it whose gradients were thrown away: steps that a
+            gradient scaler skipped. They moved nothing; running statistics may have seen them.
     """
 
     pieces: list[Piece]
     options: list[dict[str, Any]]
-    norm: float
+    norms: Tensor | None
     moved: tuple[bool, ...]
+    dropped: list[Piece] = field(default_factory=list)
 
 
 @dataclass
@@ -82,12 +67,14 @@ class Checkpoint:
         weights: The trainable weights, `(p,)`.
         buffers: The model's buffers by name.
         state: The optimizer's state of each trainable parameter.
+        going_on: What a resumed training needs beside them; see `going_on`.
     """
 
     step: int
     weights: Tensor
     buffers: dict[str, Tensor]
     state: list[dict[str, Any]]
+    going_on: dict[str, Any] = field(default_factory=dict)
 
     @property
     def n_bytes(self) -> int:

@@ -64,17 +64,20 @@ class Recurrence(ABC):
             pull: The weight decay's pull, decay times weight: a tensor of its own, so that what it
                 does is told apart from what the rows do.
             state: The optimizer's state before the step; empty before the first.
-            options: The parameter group's numbers, and `step`, counted from 1.
+            options: The parameter group's numbers; `step`, counted from 1; and single numbers of
+                the optimizer's state before the step that are not named in `states`.
             given: Wraps what accounting takes as given (a preconditioner): identity or detach.
         """
 
     def options(self, optimizer: Optimizer, group: Mapping[str, Any]) -> dict[str, Any]:
         """Return the numbers of a parameter group that the step depends on."""
-        return {
-            name: value.item() if isinstance(value, Tensor) else value
+        plain = (int, float, str, tuple, list, type(None))
+        numbers = {
+            name: value.item() if isinstance(value, Tensor) and value.numel() == 1 else value
             for name, value in group.items()
-            if name != "params" and not isinstance(value, Tensor) | (name.startswith("initial_"))
+            if name != "params" and not name.startswith("initial_")
         }
+        return {name: value for name, value in numbers.items() if isinstance(value, plain)}
 
 
 @dataclass(frozen=True)
@@ -222,6 +225,12 @@ def diagonals(
                 if part is not None:
                     found[out, name] = _shrunk(part)
     return {key: value for key, value in found.items() if value.ndim or value != 0}
+
+
+def root(value: Tensor) -> Tensor:
+    """Return the root, with no slope at zero: a weight that never moved has none to take."""
+    seen = torch.where(value > 0, value, 1.0)
+    return torch.where(value > 0, seen.sqrt(), 0.0)
 
 
 def _same(value: Tensor) -> Tensor:

@@ -2,8 +2,8 @@
 
 import contextlib
 import copy
+import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,77 +12,19 @@ from torch.optim import Optimizer
 from torch.utils import _pytree as pytree
 
 from trivium._core.errors import DataError
-from trivium.pathkernel.checkpoints import Checkpoints
 from trivium.pathkernel.notes import Checkpoint, Piece, StepNote
 from trivium.pathkernel.recurrence import Recurrence, state_keys
+from trivium.pathkernel.replayed import Bucket, ReplayedStep
 from trivium.pathkernel.row_store import RowStore
+from trivium.pathkernel.step_watch import gradient_norms
 from trivium.pathkernel.weights import Weights
 
-__all__ = ["Bucket", "Replay", "ReplayedStep", "Run", "global_norm"]
+__all__ = ["Bucket", "Replay", "ReplayedStep"]
 
 _UNCLIPPED = 1e-5  # a gradient's norm is met again to rounding unless something scaled it
 _DRIFT = 1e-4  # of the distance that the span covered
-
-
-@dataclass(frozen=True)
-class Bucket:
-    """Parameters that step alike: one group, the same state, the same count of steps."""
-
-    places: tuple[slice, ...]
-    options: dict[str, Any]
-    state: dict[str, Tensor]
-
-    def gather(self, flat: Tensor) -> Tensor:
-        """Return these weights' part of vectors `(..., p)`."""
-        first, last = self.places[0], self.places[-1]
-        if last.stop - first.start == sum(one.stop - one.start for one in self.places):
-            return flat[..., first.start : last.stop]
-        return torch.cat([flat[..., one] for one in self.places], -1)
-
-    def scatter(self, part: Tensor, into: Tensor) -> None:
-        """Put a part back into vectors `(..., p)`."""
-        start = 0
-        for one in self.places:
-            size = one.stop - one.start
-            into[..., one] = part[..., start : start + size]
-            start += size
-
-
-@dataclass
-class ReplayedStep:
-    """One step as it happened.
-
-    Attributes:
-        number: Its place in the run.
-        before: Weights before it, `(p,)`.
-        after: Weights after it.
-        buffers: The model's buffers before it, where it changes them.
-        gradient: The gradient of the step's losses, `(p,)`, before any clipping.
-        factor: What the gradient was multiplied with before the optimizer saw it.
-        buckets: How each part of the weights steps.
-        note: What the recording noted.
-        traces: For each piece what `watch` returned.
-    """
-
-    number: int
-    before: Tensor
-    after: Tensor
-    buffers: dict[str, Tensor]
-    gradient: Tensor
-    factor: float
-    buckets: list[Bucket]
-    note: StepNote
-    traces: list[Any]
-
-    def decay(self) -> Tensor:
-        """Return the strength of weight decay of each weight, `(p,)`."""
-        strength = torch.zeros_like(self.before)
-        for bucket in self.buckets:
-            part = torch.full_like(
-                bucket.gather(strength), float(bucket.options.get("weight_decay", 0))
-            )
-            bucket.scatter(part, strength)
-        return strength
+_UNEVEN = 1e-3  # of the gradient: what scaling it as a whole may leave over
+_EXACT = 1e-6  # a gradient scaler's factor is a power of two
 
 
 class Replay:
@@ -118,6 +60,13 @@ class Replay:
         for p, state in zip(self.weights.tensors, checkpoint.state, strict=True):
             self.optimizer.state[p] = copy.deepcopy(state)
 
+    def write_fixed(self, values: dict[str, Tensor]) -> None:
+        """Put values into the parameters that are not trained."""
+        own = dict(self.model.named_parameters())
+        with torch.no_grad():
+            for name, value in values.items():
+                own[name].copy_(value)
+
     def write_buffers(self, buffers: dict[str, Tensor]) -> None:
         """Put values into the model's buffers."""
         own = dict(self.model.named_buffers())
@@ -131,6 +80,7 @@ class Replay:
         end: Checkpoint,
         notes: Sequence[StepNote],
         watch: Callable[["Replay", Piece], Any] | None = None,
+        path: float = 0.0,
     ) -> list[ReplayedStep]:
         """Repeat the steps from one checkpoint to the next.
 
@@ -139,16 +89,51 @@ class Replay:
             end: Where it must arrive.
             notes: The notes of all steps.
             watch: Called in place of `self.backward` for each piece; what it returns is kept.
+            path: The distance that the weights went since the last noted checkpoint, where that
+                is not `start`.
 
         Raises:
             DataError: It does not arrive there: something beside the noted rows moved the weights.
         """
         self.restore(start)
         repeat = watch or Replay.backward
-        done = [self._step(number, notes[number], repeat) for number in range(start.step, end.step)]
+        done = list(self._walk(start, end, notes, repeat))
         if done:
-            self._check_arrival(start, end, done)
+            self._check_arrival(start, end, done, path)
         return done
+
+    def first(
+        self,
+        start: Checkpoint,
+        notes: Sequence[StepNote],
+        watch: Callable[["Replay", Piece], Any],
+    ) -> ReplayedStep:
+        """Repeat the one step after a checkpoint."""
+        self.restore(start)
+        return self._step(start.step, notes[start.step], watch, start.weights)
+
+    def between(
+        self, start: Checkpoint, end: Checkpoint, notes: Sequence[StepNote], apart: int
+    ) -> tuple[list[Checkpoint], float]:
+        """Go from one checkpoint to the next and keep a state every `apart` steps.
+
+        Returns:
+            The states in between, and the distance that the weights went.
+        """
+        self.restore(start)
+        found, path = [], 0.0
+        for step in self._walk(start, end, notes, Replay.backward):
+            path += float((step.after - step.before).norm())
+            number = step.number + 1
+            if (number - start.step) % apart == 0 and number < end.step:
+                found.append(self.checkpoint(number))
+        return found, path
+
+    def checkpoint(self, step: int) -> Checkpoint:
+        """Return the state of the copy, before a step."""
+        state = [copy.deepcopy(self.optimizer.state.get(p, {})) for p in self.weights.tensors]
+        buffers = {name: value.detach().clone() for name, value in self.model.named_buffers()}
+        return Checkpoint(step, self.weights.read(), buffers, state)
 
     def forward(self, piece: Piece) -> tuple[Tensor, Tensor]:
         """Return the loss of a piece and its output, with their graph."""
@@ -165,28 +150,50 @@ class Replay:
                 stack.enter_context(torch.autocast(kind, dtype))
             out = self.model(*args, **kwargs)
             tensors = [leaf for leaf in pytree.tree_leaves(out) if isinstance(leaf, Tensor)]
-            output = tensors[call.leaf].reshape(call.shape)
             target = leaves[-1].reshape(call.target_shape)
-            return self.loss(output, target, *call.arguments, **call.named), tensors[call.leaf]
+            taken = call.taken(tensors[call.leaf])
+            return self.loss(taken, target, *call.arguments, **call.named), tensors[call.leaf]
 
     def backward(self, piece: Piece) -> None:
         """Add the gradient of a piece to the parameters'."""
         loss, _ = self.forward(piece)
         loss.backward(piece.upstream)
 
+    def _walk(
+        self,
+        start: Checkpoint,
+        end: Checkpoint,
+        notes: Sequence[StepNote],
+        watch: Callable[["Replay", Piece], Any],
+    ) -> Iterator[ReplayedStep]:
+        before = start.weights
+        for number in range(start.step, end.step):
+            step = self._step(number, notes[number], watch, before)
+            before = step.after
+            yield step
+
     def _step(
-        self, number: int, note: StepNote, watch: Callable[["Replay", Piece], Any]
+        self,
+        number: int,
+        note: StepNote,
+        watch: Callable[["Replay", Piece], Any],
+        before: Tensor,
     ) -> ReplayedStep:
-        before = self.weights.read()
         buffers = {name: value.clone() for name, value in self.model.named_buffers()}
+        if buffers:
+            for piece in note.dropped:  # it moved nothing but running statistics
+                with torch.no_grad():
+                    self.forward(piece)
         self.optimizer.zero_grad(set_to_none=True)
         traces = [watch(self, piece) for piece in note.pieces]
         gradient = self.weights.read_gradient()
-        factor = self._factor(note)
+        factor = self._factor(number, note)
         for p, moved in zip(self.weights.tensors, note.moved, strict=True):
             if not moved:
                 p.grad = None
-            elif factor != 1 and p.grad is not None:
+            elif p.grad is None:
+                p.grad = torch.zeros_like(p)
+            elif factor != 1:
                 p.grad.mul_(factor)
         for group, options in zip(self.optimizer.param_groups, note.options, strict=True):
             group.update(options)
@@ -195,12 +202,32 @@ class Replay:
         after = self.weights.read()
         return ReplayedStep(number, before, after, buffers, gradient, factor, buckets, note, traces)
 
-    def _factor(self, note: StepNote) -> float:
-        grads = [p.grad for p in self.weights.tensors if p.grad is not None]
-        norm = global_norm(grads)
-        if norm == 0 or abs(note.norm / norm - 1) < _UNCLIPPED:
+    def _factor(self, number: int, note: StepNote) -> float:
+        """Return what the gradient was scaled with, as a whole."""
+        if note.norms is None:
             return 1.0
-        return note.norm / norm
+        noted = note.norms.double()
+        now = gradient_norms(self.weights.tensors, note.moved).double()
+        if torch.equal(noted, now):
+            return 1.0
+        total, found = float(noted.norm()), float(now.norm())
+        if found == 0:
+            return 1.0
+        factor = _tidied(total / found)
+        miss = (noted - factor * now).abs()
+        if not float(miss.max()) <= _UNEVEN * total:
+            name = self.weights.names[int(miss.argmax())]
+            raise DataError(
+                "record: a gradient must reach the optimizer as it is or scaled as a whole; "
+                f"the norm of {name}'s is {float(noted[miss.argmax()]):.3g} where the noted losses "
+                f"make {float(now[miss.argmax()]):.3g}, and {factor:.3g} times that fits the rest",
+                where=f"step {number}",
+                remedy="Usual causes: gradients clipped by value or for a part of the weights "
+                "alone (use torch.nn.utils.clip_grad_norm_ on all), noise or a penalty added to "
+                "them, a second loss or regulariser beside the noted one, or gradients that were "
+                "not cleared after a step that a gradient scaler skipped.",
+            )
+        return factor
 
     def _buckets(self, note: StepNote) -> list[Bucket]:
         place = {id(p): i for i, p in enumerate(self.weights.tensors)}
@@ -224,56 +251,34 @@ class Replay:
     ) -> Bucket:
         held = [self.optimizer.state.get(self.weights.tensors[i], {}) for i in indices]
         state = {key: torch.cat([one[key].detach().reshape(-1) for one in held]) for key in keys}
+        single = {
+            key: value.detach().clone()
+            for key, value in held[0].items()
+            if key not in (*keys, "step") and isinstance(value, Tensor) and value.numel() == 1
+        }
         places = tuple(self.weights.slices[i] for i in indices)
-        return Bucket(places, {**options, "step": count + 1}, state)
+        return Bucket(places, {**options, **single, "step": count + 1}, state)
 
-    def _check_arrival(self, start: Checkpoint, end: Checkpoint, done: list[ReplayedStep]) -> None:
+    def _check_arrival(
+        self, start: Checkpoint, end: Checkpoint, done: list[ReplayedStep], path: float
+    ) -> None:
         arrived = done[-1].after
         if torch.equal(arrived, end.weights):
             return
         miss = float((arrived - end.weights).norm())
-        path = sum(float((step.after - step.before).norm()) for step in done)
+        path = path or sum(float((step.after - step.before).norm()) for step in done)
         if not miss <= _DRIFT * path:
             raise DataError(
                 "record: replaying the noted steps must lead to the recorded weights; they miss "
                 f"them by {miss / max(path, 1e-300):.1e} of the way",
                 where=f"steps {start.step} to {end.step}",
-                remedy="Usual causes: weights changed outside the optimizer, a second loss or "
-                "regulariser beside the noted one, gradients clipped by value or with noise, "
-                "randomness that torch's generators do not hold, or kernels that do not repeat "
-                "their bits (GPU: torch.use_deterministic_algorithms(True), or "
+                remedy="Usual causes: weights changed outside the optimizer (by .data, say), a "
+                "second loss or regulariser beside the noted one, gradients clipped by value or "
+                "with noise, randomness that torch's generators do not hold, or kernels that do "
+                "not repeat their bits (GPU: torch.use_deterministic_algorithms(True), or "
                 "record(..., stride=1)).",
             )
         done[-1].after = end.weights.clone()  # rounding of a clipped gradient stays in this span
-
-
-@dataclass(frozen=True)
-class Run:
-    """A recorded training, to be gone through backwards.
-
-    Attributes:
-        replay: The private model.
-        checkpoints: Where to begin again.
-        notes: What happened at each step.
-    """
-
-    replay: Replay
-    checkpoints: Checkpoints
-    notes: Sequence[StepNote]
-
-    def backwards(
-        self, watch: Callable[[Replay, Piece], Any]
-    ) -> Iterator[tuple[list[ReplayedStep], dict[str, Tensor]]]:
-        """Give spans of steps, the last one first, with the buffers at each span's end."""
-        for start, end in self.checkpoints.spans():
-            yield self.replay.steps(start, end, self.notes, watch), end.buffers
-
-
-def global_norm(tensors: Sequence[Tensor]) -> float:
-    """Return the Euclidean norm over several tensors."""
-    if not tensors:
-        return 0.0
-    return float(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(tensors)))))
 
 
 @contextlib.contextmanager
@@ -285,3 +290,13 @@ def _random(states: dict[str, Tensor], device: torch.device) -> Iterator[None]:
         if "cuda" in states:
             torch.cuda.set_rng_state(states["cuda"], device)
         yield
+
+
+def _tidied(ratio: float) -> float:
+    """Return a scale without the rounding of the norms that it was read from."""
+    if abs(ratio - 1) < _UNCLIPPED:
+        return 1.0
+    if not 0 < ratio < math.inf:
+        return ratio
+    power = 2.0 ** round(math.log2(ratio))
+    return power if abs(ratio / power - 1) < _EXACT else ratio

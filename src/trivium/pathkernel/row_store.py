@@ -15,6 +15,9 @@ class RowStore:
 
     A row is kept when it is first seen; later sights must be equal, or accounting would be about
     rows that no longer exist.
+
+    Attributes:
+        ids: The rows' ids, in the order in which they were first seen.
     """
 
     def __init__(self) -> None:
@@ -34,53 +37,44 @@ class RowStore:
 
     def places(self, ids: Sequence[Hashable]) -> Tensor:
         """Return the place of each id, making one for those not seen before."""
-        found = []
-        for one in ids:
-            place = self._place.get(one)
-            if place is None:
-                place = self._place[one] = len(self.ids)
-                self.ids.append(one)
-            found.append(place)
+        place = self._place
+        try:
+            found = [place[one] for one in ids]
+        except KeyError:
+            for one in ids:
+                if one not in place:
+                    place[one] = len(self.ids)
+                    self.ids.append(one)
+            found = [place[one] for one in ids]
         return torch.tensor(found, dtype=torch.long)
 
-    def keep(self, places: Tensor, known: int, leaves: Sequence[Tensor], step: int) -> None:
-        """Keep the leaves of new rows and compare those of known ones.
+    def note(self, ids: Sequence[Hashable], leaves: Sequence[Tensor], step: int) -> Tensor:
+        """Keep the leaves of new rows, compare those of known ones, and return their places.
 
         Args:
-            places: The rows' places, `(b,)`.
-            known: Rows whose leaves are kept already: places below it.
+            ids: The rows' ids, b of them; one may come several times.
             leaves: What the step saw, each `(b, ...)`.
             step: For the message.
 
+        Returns:
+            Their places, `(b,)`.
+
         Raises:
-            ShapeError: A leaf has another shape than before.
+            ShapeError: A leaf has another shape than before; nothing was kept.
             DataError: A known row looks different now: data augmentation without its own ids.
         """
-        if not self._kept:
-            self._kept = [leaf.new_empty((0, *leaf.shape[1:])) for leaf in leaves]
-        for number, leaf in enumerate(leaves):
-            kept = self._kept[number]
-            if kept.shape[1:] != leaf.shape[1:] or kept.dtype != leaf.dtype:
-                raise ShapeError(
-                    f"record: rows must keep one shape and dtype; got {tuple(leaf.shape[1:])} "
-                    f"{leaf.dtype} at step {step} after {tuple(kept.shape[1:])} {kept.dtype}",
-                    remedy="Pad all batches to one length, or record(..., augmented=True), which "
-                    "keeps each step's own copy.",
-                )
-            if len(kept) < self.n_rows:
-                room = max(self.n_rows, 2 * len(kept))
-                grown = kept.new_empty((room, *kept.shape[1:]))
-                grown[: len(kept)] = kept
-                self._kept[number] = kept = grown
-            old = places < known
-            new = ~old
-            if bool(new.any()):
-                kept[places[new].to(kept.device)] = leaf.detach()[new.to(leaf.device)]
-            if bool(old.any()):
-                seen = leaf.detach()[old.to(leaf.device)] if bool(new.any()) else leaf.detach()
-                before = kept[places[old].to(kept.device)]
-                if not torch.equal(before, seen):
-                    self._refuse(places[old], before, seen, step)
+        self._check_form(leaves, step)
+        known = self.n_rows
+        places = self.places(ids)
+        if self.n_rows > known:
+            self._grow(leaves)
+            new = places >= known
+            for kept, leaf in zip(self._kept, leaves, strict=True):
+                here = new.to(leaf.device)
+                kept[places[new].to(kept.device)] = leaf.detach()[here].to(kept.device)
+        if self.n_rows < known + len(ids):  # some were known, or came twice in this batch
+            self._compare(places, leaves, step)
+        return places
 
     def leaves(self, places: Tensor) -> list[Tensor]:
         """Return what is kept of the rows at `places`."""
@@ -96,14 +90,46 @@ class RowStore:
         self._place = {one: i for i, one in enumerate(self.ids)}
         self._kept = list(leaves)
 
-    def _refuse(self, places: Tensor, before: Tensor, seen: Tensor, step: int) -> None:
-        differs = (before != seen).reshape(len(places), -1).any(1)
-        if not bool(differs.any()):  # not-a-number never equals itself
-            return
-        row = self.ids[int(places[differs.cpu()][0])]
-        raise DataError(
-            f"record: a row must stay what it was; got another input or target for row {row!r}",
-            where=f"step {step}",
-            remedy="Give each augmented copy its own id, or record(..., augmented=True), which "
-            "keeps each step's own copy.",
-        )
+    def _check_form(self, leaves: Sequence[Tensor], step: int) -> None:
+        now = [(leaf.shape[1:], leaf.dtype) for leaf in leaves]
+        before = [(kept.shape[1:], kept.dtype) for kept in self._kept]
+        if before and now != before:
+            raise ShapeError(
+                f"record: rows must keep one shape and dtype; got {_said(now)} at step "
+                f"{step} after {_said(before)}",
+                remedy="Pad all batches to one length, or record(..., augmented=True), which "
+                "keeps each step's own copy.",
+            )
+
+    def _grow(self, leaves: Sequence[Tensor]) -> None:
+        if not self._kept:
+            self._kept = [leaf.new_empty((self.n_rows, *leaf.shape[1:])) for leaf in leaves]
+        for number, kept in enumerate(self._kept):
+            if len(kept) < self.n_rows:
+                room = max(self.n_rows, 2 * len(kept))
+                grown = kept.new_empty((room, *kept.shape[1:]))
+                grown[: len(kept)] = kept
+                self._kept[number] = grown
+
+    def _compare(self, places: Tensor, leaves: Sequence[Tensor], step: int) -> None:
+        for kept, leaf in zip(self._kept, leaves, strict=True):
+            before = kept[places.to(kept.device)]
+            seen = leaf.detach().to(kept.device)
+            if torch.equal(before, seen):
+                continue
+            numbers = before.is_floating_point() or before.is_complex()
+            both = before.isnan() & seen.isnan() if numbers else torch.zeros_like(before).bool()
+            rows = ((before != seen) & ~both).reshape(len(places), -1).any(1)
+            if not bool(rows.any()):  # not-a-number never equals itself
+                continue
+            row = self.ids[int(places[rows.cpu()][0])]
+            raise DataError(
+                f"record: a row must stay what it was; got another input or target for row {row!r}",
+                where=f"step {step}",
+                remedy="Give each augmented copy its own id, or record(..., augmented=True), which "
+                "keeps each step's own copy.",
+            )
+
+
+def _said(forms: Sequence[tuple[torch.Size, torch.dtype]]) -> str:
+    return ", ".join(f"{tuple(shape)} {dtype}" for shape, dtype in forms)

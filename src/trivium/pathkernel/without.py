@@ -15,7 +15,8 @@ from trivium.pathkernel.adjoint import pull_back, slopes_of
 from trivium.pathkernel.notes import Piece
 from trivium.pathkernel.products import batched_products, coupled_products, traced, weight_gradient
 from trivium.pathkernel.queries import Queries
-from trivium.pathkernel.replay import Replay, ReplayedStep, Run
+from trivium.pathkernel.replay import Replay, ReplayedStep
+from trivium.pathkernel.run import Run
 from trivium.pathkernel.sums import Sums
 
 __all__ = ["differentiate"]
