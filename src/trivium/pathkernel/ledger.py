@@ -1,20 +1,22 @@
 """One block of queries on its way back through a run."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
+from trivium.kernel.tangent_tape import TangentTape
 from trivium.kernel.tangents import Tangents
 from trivium.pathkernel.adjoint import PulledBack, Slopes, pull_back, slopes_of
+from trivium.pathkernel.chord import Chord
 from trivium.pathkernel.heavy import Heavy, HeavySlope, heavy_slope
 from trivium.pathkernel.notes import Piece
-from trivium.pathkernel.products import coupled_products
-from trivium.pathkernel.queries import Chord, Queries, batched
+from trivium.pathkernel.products import coupled_products, grams_by_layer
+from trivium.pathkernel.queries import Queries, batched
 from trivium.pathkernel.replay import Replay, ReplayedStep
 from trivium.pathkernel.sums import Sums
 
-__all__ = ["Ledger"]
+__all__ = ["Ledger", "measure_rows"]
 
 _CACHED = 4_000_000  # bytes of directions that are gone through at once
 
@@ -32,13 +34,24 @@ class Ledger:
         sums: What is added to.
         propagate: Let each row's piece of the weights decay with the weights.
         coupled: Credit loss terms through the batch's moments.
+        measure: Add up the lengths of the rows' gradients too.
+        tape: An open tape on the replay's model.
     """
 
     def __init__(
-        self, replay: Replay, queries: Queries, sums: Sums, *, propagate: bool, coupled: bool
+        self,
+        replay: Replay,
+        queries: Queries,
+        sums: Sums,
+        *,
+        propagate: bool,
+        coupled: bool,
+        measure: bool,
+        tape: TangentTape,
     ) -> None:
         self.replay, self.queries, self.sums = replay, queries, sums
-        self.propagate, self.coupled = propagate, coupled
+        self.propagate, self.coupled, self.measure = propagate, coupled, measure
+        self.tape = tape
         self.state: dict[str, Tensor] = {}
         self.weight: Tensor | None = None
         p = replay.weights.n_weights
@@ -60,12 +73,15 @@ class Ledger:
         if all(rate is not None for rate in rates):
             self._factored(steps, chord, [rate for rate in rates if rate is not None])
             return
+        correction = chord.correction(chord.through().sum(0))
         forms = [self._form(one, len(steps[0].before)) for one in slopes]
         for step, one, form in reversed(list(zip(steps, slopes, forms, strict=True))):
             if form is not None:
-                self._momentum(step, chord, form)
+                self._momentum(step, chord, correction, form)
             else:
-                self._general(step, one, chord.dense())
+                self._general(step, one, chord.dense(correction))
+        if self.measure:
+            measure_rows(steps, self.sums)
 
     def _ends(self, steps: Sequence[ReplayedStep], after: dict[str, Tensor]) -> Chord:
         start, end, before = steps[0].before, steps[-1].after, steps[0].buffers
@@ -75,7 +91,8 @@ class Ledger:
             last = self.queries.value(end, before)
             self.sums.remain("running statistics", moved - last)
         self._later = first = self.queries.value(start, before)
-        return self.queries.chord(start, end, last - first, before)
+        middle = self.queries.gradient(start.lerp(end, 0.5), before, self.tape)
+        return Chord.of(middle, last - first, end - start, self.sums)
 
     def _rate(self, step: ReplayedStep, slopes: Slopes) -> Tensor | None:
         """Return the rate, where the step is nothing but a rate times the gradient."""
@@ -99,20 +116,51 @@ class Ledger:
     def _factored(
         self, steps: Sequence[ReplayedStep], chord: Chord, rates: Sequence[Tensor]
     ) -> None:
-        for step, scale in zip(steps, rates, strict=True):
-            for places, found in self._seen(step, chord):
-                amount = float(scale) * step.factor * found
-                self.sums.add_rows(places, amount)
-                self.sums.add_step(step.number, amount.sum(1))
-        self.sums.add_layers(chord.by_layer(self.sums))
+        parts = [
+            (step, piece.places, trace, float(rate) * step.factor)
+            for step, rate in zip(steps, rates, strict=True)
+            for piece, trace in zip(step.note.pieces, step.traces, strict=True)
+        ]
+        seen, through = [], None
+        for _, _, trace, rate in parts:
+            grams = grams_by_layer(chord.middle, trace)
+            if grams is None:  # the displacement is the sum of the rows: one product says it too
+                through = chord.through() if through is None else through
+                seen.append(rate * chord.middle.gram(trace).double())
+            else:
+                seen.append(rate * grams.sum(0).double())
+                found = rate * grams.sum(2).double()
+                through = found if through is None else through + found
+        assert through is not None  # a step has a piece
+        correction = chord.correction(through.sum(0))
+        alone = self._alone(parts)
+        for (step, places, trace, rate), amount in zip(parts, seen, strict=True):
+            if alone is None:
+                along = trace.products(chord.displacement[None]).double()[0]
+            else:  # the displacement is the sum of these very rows
+                along = rate * alone.sum(0)
+            amount.addr_(correction.to(amount), rate * along)
+            self.sums.add_rows(places, amount)
+            self.sums.add_step(step.number, amount.sum(1))
+        self.sums.add_layers(through + torch.outer(chord.square, correction))
+        if self.measure and alone is None:
+            measure_rows(steps, self.sums)
 
-    def _seen(self, step: ReplayedStep, chord: Chord) -> Iterator[tuple[Tensor, Tensor]]:
-        r"""Give the products of $\bar g$ with each row's gradient, `(q, b)`, piece by piece."""
-        for piece, trace in zip(step.note.pieces, step.traces, strict=True):
-            along = trace.products(chord.displacement[None]).double()
-            yield piece.places, chord.middle.gram(trace).double().addr_(chord.correction, along[0])
+    def _alone(
+        self, parts: Sequence[tuple[ReplayedStep, Tensor, Tangents, float]]
+    ) -> Tensor | None:
+        """Return the rows' products among themselves, where a chord is one step and one piece."""
+        if len(parts) != 1:
+            return None
+        step, places, trace, _ = parts[0]
+        found = trace.gram(trace).double()
+        if self.measure:
+            self.sums.measure(places, step.factor**2 * found.diagonal().clamp_min(0))
+        return found
 
-    def _momentum(self, step: ReplayedStep, chord: Chord, form: HeavySlope) -> None:
+    def _momentum(
+        self, step: ReplayedStep, chord: Chord, correction: Tensor, form: HeavySlope
+    ) -> None:
         on_state, direct = form.gradient
         decay = step.decay()
         lost = decay * step.before if bool(decay.any()) and any(form.pull) else None
@@ -120,7 +168,7 @@ class Ledger:
         rows = [[] for _ in pieces]  # type: list[list[Tensor]]
         layers, pulled = [], []
         for block, heavy in zip(self.blocks, self.heavies, strict=True):
-            seen = chord.dense(block)
+            seen = chord.dense(correction, block)
             heavy.add(seen, form)
             assert heavy.held is not None  # just added to
             scale = heavy.scale * on_state * step.factor
@@ -192,6 +240,17 @@ class Ledger:
                 if name in self.state:
                     adjoint = bucket.gather(self.state[name]).double()
                     self.sums.remain("earlier state", adjoint @ held.double())
+
+
+def measure_rows(steps: Sequence[ReplayedStep], sums: Sums) -> None:
+    """Add up the squared lengths of the rows' own gradients, where they are known."""
+    for step in steps:
+        for piece, trace in zip(step.note.pieces, step.traces, strict=True):
+            if isinstance(trace, Tangents):
+                squares = trace.gram(trace).diagonal().double()
+                sums.measure(piece.places, step.factor**2 * squares.clamp_min(0))
+            else:
+                sums.measured = False
 
 
 def _differ(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:

@@ -5,18 +5,16 @@ step s: one backward recurrence over the run. Along each straight piece of the p
 exact change is imposed on the gradient at the midpoint, so that the sum is complete to rounding.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
-from torch import Tensor
-
-from trivium.kernel.tangents import Tangents
+from trivium.kernel.tangent_tape import TangentTape
 from trivium.pathkernel.ledger import Ledger
 from trivium.pathkernel.products import traced
 from trivium.pathkernel.queries import Queries
 from trivium.pathkernel.replay import Replay, ReplayedStep, Run
 from trivium.pathkernel.sums import Sums
 
-__all__ = ["account", "measure_rows"]
+__all__ = ["account"]
 
 
 def account(
@@ -47,26 +45,22 @@ def account(
         O(b q (d_in + d_out)) a layer where the step is a rate times the gradient, else O(b q p)
         and one pass over (q, p) numbers.
     """
-    ledger = Ledger(run.replay, queries, sums, propagate=propagate, coupled=coupled)
-    first: ReplayedStep | None = None
-    for steps, buffers in run.backwards(Replay.backward if coupled else traced):
-        after = [*(step.buffers for step in steps[1:]), buffers]
-        for a in reversed(range(0, len(steps), chord)):
-            b = min(a + chord, len(steps))
-            ledger.chord(steps[a:b], after[b - 1])
-            tick(b - a)
-        if measure:
-            measure_rows(steps, sums)
-        first = steps[0]
-    ledger.close(first)
-
-
-def measure_rows(steps: Sequence[ReplayedStep], sums: Sums) -> None:
-    """Add up the squared lengths of the rows' own gradients, where they are known."""
-    for step in steps:
-        for piece, trace in zip(step.note.pieces, step.traces, strict=True):
-            if isinstance(trace, Tangents):
-                squares: Tensor = trace.gram(trace).diagonal().double()
-                sums.measure(piece.places, step.factor**2 * squares.clamp_min(0))
-            else:
-                sums.measured = False
+    with TangentTape(run.replay.model) as tape:
+        ledger = Ledger(
+            run.replay,
+            queries,
+            sums,
+            propagate=propagate,
+            coupled=coupled,
+            measure=measure,
+            tape=tape,
+        )
+        first: ReplayedStep | None = None
+        for steps, buffers in run.backwards(Replay.backward if coupled else traced(tape)):
+            after = [*(step.buffers for step in steps[1:]), buffers]
+            for a in reversed(range(0, len(steps), chord)):
+                b = min(a + chord, len(steps))
+                ledger.chord(steps[a:b], after[b - 1])
+                tick(b - a)
+            first = steps[0]
+        ledger.close(first)

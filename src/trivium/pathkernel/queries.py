@@ -1,8 +1,8 @@
 """The rows asked about: their value and its gradient anywhere on the path."""
 
+import contextlib
 import copy
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,38 +14,8 @@ from trivium.kernel.tangents import Tangents
 from trivium.pathkernel.packed import as_call
 from trivium.pathkernel.quantity import Quantity, quantity
 from trivium.pathkernel.replay import Replay
-from trivium.pathkernel.sums import Sums
 
-__all__ = ["Chord", "Queries", "batched"]
-
-
-@dataclass(frozen=True)
-class Chord:
-    r"""The gradient that one straight piece of the path saw, $\bar g = h + c\, d$.
-
-    Attributes:
-        middle: h, the gradients at its midpoint.
-        correction: c, `(q,)`, which makes $\langle \bar g, d \rangle$ the value's exact change.
-        displacement: d, `(p,)`.
-        through: The layers' parts of $\langle h, d \rangle$, `(l, q)`.
-    """
-
-    middle: Tangents
-    correction: Tensor
-    displacement: Tensor
-    through: Tensor
-
-    def dense(self, rows: slice | None = None) -> Tensor:
-        """Return the gradients as `(q, p)`, of all rows or some."""
-        some = slice(None) if rows is None else rows
-        middle = self.middle if rows is None else self.middle.rows(rows)
-        found: Tensor = middle.dense()
-        return found.addr_(self.correction[some].to(found.dtype), self.displacement)
-
-    def by_layer(self, sums: Sums) -> Tensor:
-        """Return the value's change through each layer, `(l, q)`."""
-        squares = sums.per_layer(self.displacement.double().square())
-        return self.through + torch.outer(squares, self.correction)
+__all__ = ["Queries", "batched"]
 
 
 class Queries:
@@ -101,40 +71,32 @@ class Queries:
 
     def _set_quantity(self, weights: Tensor, buffers: dict[str, Tensor]) -> None:
         with torch.no_grad():
-            output = self._output(weights, buffers)
+            output = self.output(weights, buffers)
         self.of = quantity(self.caller, self._asked, output, self.y, self.replay.loss)
 
     def value(self, weights: Tensor, buffers: dict[str, Tensor]) -> Tensor:
         """Return the quantity at some weights, `(q,)` in float64."""
         with torch.no_grad():
-            return self.of(self._output(weights, buffers)).double()
+            return self.of(self.output(weights, buffers)).double()
 
-    def gradient(self, weights: Tensor, buffers: dict[str, Tensor]) -> Tangents:
-        """Return the gradients of the quantity at some weights."""
-        with torch.enable_grad(), TangentTape(self.replay.model) as tape:
-            value = self.of(self._output(weights, buffers))
-            self.replay.optimizer.zero_grad(set_to_none=True)
-            value.sum().backward()
-            return tape.tangents(self.n_rows)
-
-    def chord(
-        self, start: Tensor, end: Tensor, change: Tensor, buffers: dict[str, Tensor]
-    ) -> Chord:
-        """Return the gradient along a straight piece, with its exact change imposed.
+    def gradient(
+        self, weights: Tensor, buffers: dict[str, Tensor], tape: TangentTape | None = None
+    ) -> Tangents:
+        """Return the gradients of the quantity at some weights.
 
         Args:
-            start: Weights at its start.
-            end: Weights at its end.
-            change: The quantity's change along it, `(q,)`.
-            buffers: The buffers at its start.
+            weights: Where, `(p,)`.
+            buffers: The model's buffers.
+            tape: An open tape on the replay's model; by default one of its own.
         """
-        step = end - start
-        middle = self.gradient(start.lerp(end, 0.5), buffers)
-        through = middle.products_by_layer(step[None])[:, 0].double()
-        length = step.double().square().sum().clamp_min(torch.finfo(torch.float64).tiny)
-        return Chord(middle, (change - through.sum(0)) / length, step, through)
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(torch.enable_grad())
+            heard = tape or stack.enter_context(TangentTape(self.replay.model))
+            heard.forget()
+            return heard.pull(self.of(self.output(weights, buffers)))
 
-    def _output(self, weights: Tensor, buffers: dict[str, Tensor]) -> Any:
+    def output(self, weights: Tensor, buffers: dict[str, Tensor]) -> Any:
+        """Return the model's output at some weights."""
         self.replay.weights.write(weights)
         self.replay.write_buffers(buffers)
         self.replay.model.eval()

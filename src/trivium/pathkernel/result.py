@@ -159,7 +159,7 @@ class Attribution:
         """
         shown = self.top(k, row)
         if groups is None:
-            names = [str(one) for one, _ in shown.rows]
+            names = [f"row {one}" if isinstance(one, int) else str(one) for one, _ in shown.rows]
             moves = list(zip(names, [value for _, value in shown.rows], strict=True))
             rest = shown.net - sum(value for _, value in shown.rows)
             others = len(self.ids) - len(shown.rows)

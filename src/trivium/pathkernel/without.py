@@ -6,13 +6,14 @@ preconditioner and its clipping. To first order the value without the row is $f 
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
 
+from trivium.kernel.tangent_tape import TangentTape
 from trivium.pathkernel.adjoint import pull_back, slopes_of
-from trivium.pathkernel.made import measure_rows
+from trivium.pathkernel.ledger import measure_rows
 from trivium.pathkernel.notes import Piece
 from trivium.pathkernel.products import batched_products, coupled_products, traced, weight_gradient
 from trivium.pathkernel.queries import Queries
@@ -53,7 +54,7 @@ def differentiate(
     replay, last = run.replay, run.checkpoints.held[-1]
     weight = queries.gradient(last.weights, last.buffers).dense()
     state: dict[str, Tensor] = {}
-    for steps, _ in run.backwards(Replay.backward if coupled else traced):
+    for steps, _ in _spans(run, coupled=coupled):
         for step in reversed(steps):
             slopes = slopes_of(replay.recurrence, step, frozen=False)
             pulled = pull_back(slopes, weight, state)
@@ -75,6 +76,16 @@ def differentiate(
             tick(1)
         if measure:
             measure_rows(steps, sums)
+
+
+def _spans(run: Run, *, coupled: bool) -> Iterator[tuple[list[ReplayedStep], dict[str, Tensor]]]:
+    if coupled:
+        yield from run.backwards(Replay.backward)
+        return
+    for start, end in run.checkpoints.spans():
+        with TangentTape(run.replay.model) as tape:  # open while replaying only
+            steps = run.replay.steps(start, end, run.notes, traced(tape))
+        yield steps, end.buffers
 
 
 def _curved(replay: Replay, step: ReplayedStep, directions: Tensor) -> Tensor:
