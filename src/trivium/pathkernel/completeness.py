@@ -43,7 +43,7 @@ def check_complete(
     if not found <= allowed:
         raise NumericalError(
             f"{caller}: {rule} within {allowed:g} of it; they miss it by {found:.1e}",
-            remedy="Usual causes: a loss that looks at several rows at once, a loss beside the "
-            "noted one, or an optimizer registered with another step than it makes.",
+            remedy="Usual causes: an optimizer registered with another step than it makes, a layer "
+            "that mixes the rows of a batch other than batch normalisation, or half precision.",
         )
     return found

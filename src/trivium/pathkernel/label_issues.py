@@ -92,7 +92,7 @@ def label_issues(
     call, target = _rows(recording)
     replay.restore(last)
     queries = Queries("label_issues", replay, call, "margin", target, last.weights, last.buffers)
-    points = list(_path(recording)) if score == "margin" else [(last.weights, last.buffers)]
+    points = list(_path(recording, closely=score == "margin"))
     with Ticker("label_issues", len(points), progress if score == "margin" else None) as ticker:
         margin, log_prob = _averages(queries, points, ticker.tick)
     if score == "margin":
@@ -101,8 +101,8 @@ def label_issues(
         suspicion = _own_length(recording, progress)
     else:
         suspicion = -_support(recording, call, target, budget, progress)
-    suggested = log_prob.argmax(1).cpu()
     labels = target.reshape(-1).long().cpu()
+    suggested = log_prob.scatter(1, labels[:, None], -torch.inf).argmax(1)
     return LabelIssues(list(recording.ids), suspicion, labels, suggested, score)
 
 
@@ -125,10 +125,10 @@ def _rows(recording: Recording) -> tuple[Call, Tensor]:
     return Call(*packed.unpack(leaves[:-1])), target
 
 
-def _path(recording: Recording) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
+def _path(recording: Recording, *, closely: bool) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
     """Give weights and buffers along the run: its checkpoints, or more where they are few."""
     held = recording.checkpoints.held[1:]
-    if len(held) >= min(_POINTS, recording.n_steps):
+    if not closely or len(held) >= min(_POINTS, recording.n_steps):
         yield from ((one.weights, one.buffers) for one in held)
         return
     apart = max(1, recording.n_steps // _POINTS)

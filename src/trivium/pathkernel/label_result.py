@@ -22,7 +22,7 @@ _WORDS = {
     "support": "minus what the other rows made of the log-odds of the own label",
     "self": "mean squared length of the row's own gradient",
 }
-_INK, _OTHER = "#2f5d8a", "#c0562f"
+_INK = "#2f5d8a"
 
 
 @dataclass(frozen=True, repr=False)
@@ -33,7 +33,7 @@ class LabelIssues:
         ids: The rows, in the order of the recording.
         scores: Suspicion, higher is more, `(n,)`.
         labels: As trained on, `(n,)`.
-        suggested: The class that the training found likeliest for the row, `(n,)`; often the label.
+        suggested: The class beside the label that the run found likeliest on average, `(n,)`.
         score: Which score.
     """
 
@@ -100,18 +100,13 @@ class LabelIssues:
         low, middle, high = self.scores.quantile(self.scores.new_tensor([0.05, 0.5, 0.95])).tolist()
         ax.axvspan(low, high, color="0.92", zorder=0, label="5 to 95 % of all rows")
         ax.axvline(middle, color="0.6", linewidth=0.8, label="median of all rows")
-        moved = (self.suggested != self.labels).tolist()
         ax.scatter(
             self.scores[shown].tolist(),
             places,
-            color=[_OTHER if moved[i] else _INK for i in shown],
+            color=_INK,
             zorder=3,
         )
-        names = [
-            f"{self.ids[i]}: {int(self.labels[i])}"
-            + (f" → {int(self.suggested[i])}" if moved[i] else "")
-            for i in shown
-        ]
+        names = [f"{self.ids[i]}: {int(self.labels[i])} → {int(self.suggested[i])}" for i in shown]
         ax.set_yticks(places, names)
         ax.set_ylim(len(shown) - 0.4, -0.6)
         ax.set_xlabel(_WORDS[self.score])

@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from trivium._core.errors import ShapeError
+from trivium._core.errors import ArgumentError, ShapeError
 from trivium.kernel.tangent_tape import TangentTape
 from trivium.kernel.tangents import Tangents
 from trivium.pathkernel.packed import as_call
@@ -31,7 +32,7 @@ class Queries:
         buffers: The trained model's buffers.
 
     Raises:
-        ArgumentError: No rows, or as `quantity` says.
+        ArgumentError: No rows, rows that share their moments, or as `quantity` says.
         ShapeError: Another number of targets than rows, or as `quantity` says.
     """
 
@@ -46,6 +47,15 @@ class Queries:
         buffers: dict[str, Tensor],
     ) -> None:
         self.caller, self.replay = caller, replay
+        if any(
+            isinstance(one, _BatchNorm) and one.running_mean is None
+            for one in replay.model.modules()
+        ):
+            raise ArgumentError(
+                f"{caller}: rows asked about must not depend on each other; this model's batch "
+                "normalisation keeps no running statistics in evaluation",
+                remedy="Train with track_running_stats=True.",
+            )
         self.call, self.rows, self.n_rows = as_call(caller, x)
         self.y = None if y is None else torch.as_tensor(y, device=weights.device)
         if self.y is not None and (self.y.ndim == 0 or len(self.y) != self.n_rows):

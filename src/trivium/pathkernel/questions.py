@@ -97,7 +97,8 @@ class Questions(ABC):
             Signed contributions with their named remainders and the completeness error.
 
         Raises:
-            ArgumentError: An unknown choice, no rows, or classes out of range.
+            ArgumentError: An unknown choice, no rows, classes out of range, or batch normalisation
+                without running statistics.
             ShapeError: Another number of targets than rows, or `of` returns no number a row.
             DataError: The recording has no step, or replaying it does not meet its checkpoints.
             ResourceError: Not even one query fits the budget.
@@ -163,7 +164,8 @@ class Questions(ABC):
         r"""Say what the value would lose without each row, to first order through every step.
 
         $C_i = \partial f(\theta_T) / \partial w_i$ at $w = 1$, where $w_i$ weighs row i's loss
-        terms: the value without the row is about $f - C_i$.
+        terms: the value without the row is about $f - C_i$. The running statistics of batch
+        normalisation are taken as they were.
 
         Args:
             x: The rows asked about, as for `made`.
@@ -176,11 +178,13 @@ class Questions(ABC):
             Signed contributions; `after - contributions` is the value without each row.
 
         Raises:
-            ArgumentError: An unknown choice, no rows, or classes out of range.
+            ArgumentError: An unknown choice, no rows, classes out of range, or batch normalisation
+                without running statistics.
             ShapeError: Another number of targets than rows, or `of` returns no number a row.
             DataError: The recording has no step, or replaying it does not meet its checkpoints.
             ResourceError: Not even one query fits the budget.
-            NumericalError: The rows' sum is not that of the steps: the loss looks at several rows.
+            NumericalError: The rows' sum is not that of the steps, where the batches' own gradients
+                are used.
 
         Cost:
             One replay for each block of queries, and a double backward of the batch for each step

@@ -266,8 +266,7 @@ class Counterfactual(Attribution):
     $C_i = \partial f(\theta_T) / \partial w_i$, with the weight $w_i$ of row i's loss terms at 1.
     These are derivatives and need not add up to the change: what they leave of it is a remainder
     of that name. What must agree, and is checked when built, is their sum over the rows and over
-    the steps, where the batches' own gradients are used; a loss that looks at several rows at once
-    fails it.
+    the steps, where the batches' own gradients are used.
 
     Raises:
         NumericalError: The two sums miss each other by more than the tolerance.
