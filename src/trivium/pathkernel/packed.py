@@ -9,7 +9,7 @@ from torch.utils import _pytree as pytree
 
 from trivium._core.errors import ArgumentError
 
-__all__ = ["Packed", "as_call", "pack"]
+__all__ = ["Call", "Packed", "as_call", "pack"]
 
 
 class _Row:
@@ -18,6 +18,14 @@ class _Row:
 
 
 ROW = _Row()
+
+
+@dataclass(frozen=True)
+class Call:
+    """Positional and named arguments of a model."""
+
+    arguments: tuple[Any, ...]
+    named: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -76,7 +84,12 @@ def as_call(caller: str, x: Any) -> tuple[Packed, list[Tensor], int]:
     Raises:
         ArgumentError: No tensor in it, or no rows.
     """
-    arguments, named = ((), x) if isinstance(x, dict) else (x if isinstance(x, tuple) else (x,), {})
+    if isinstance(x, Call):
+        arguments, named = x.arguments, x.named
+    else:
+        arguments, named = (
+            ((), x) if isinstance(x, dict) else (x if isinstance(x, tuple) else (x,), {})
+        )
     first = next((leaf for leaf in pytree.tree_leaves((arguments, named)) if _has_rows(leaf)), None)
     if first is None:
         raise ArgumentError(
@@ -85,6 +98,14 @@ def as_call(caller: str, x: Any) -> tuple[Packed, list[Tensor], int]:
         )
     packed, rows = pack(arguments, dict(named), len(first))
     return packed, rows, len(first)
+
+
+def _parts(x: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    if isinstance(x, Call):
+        return x.arguments, x.named
+    if isinstance(x, dict):
+        return (), x
+    return (x if isinstance(x, tuple) else (x,)), {}
 
 
 def _has_rows(leaf: Any) -> bool:

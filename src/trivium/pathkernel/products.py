@@ -1,5 +1,7 @@
 """The product of each row's gradient with given directions, whatever the layers."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -8,7 +10,14 @@ from trivium.kernel.tangents import Tangents
 from trivium.pathkernel.notes import Piece
 from trivium.pathkernel.replay import Replay
 
-__all__ = ["batched_products", "coupled_products", "couples_rows", "traced", "weight_gradient"]
+__all__ = [
+    "batched_products",
+    "coupled_products",
+    "couples_rows",
+    "grams_by_layer",
+    "traced",
+    "weight_gradient",
+]
 
 
 def couples_rows(model: nn.Module) -> bool:
@@ -17,12 +26,35 @@ def couples_rows(model: nn.Module) -> bool:
     return any(isinstance(one, batch_norm) and one.training for one in model.modules())
 
 
-def traced(replay: Replay, piece: Piece) -> Tangents:
-    """Add a piece's gradient to the parameters' and return its rows' gradients, factored."""
-    with TangentTape(replay.model) as tape:
+def traced(tape: TangentTape) -> Callable[[Replay, Piece], Tangents]:
+    """Return what adds a piece's gradient and returns its rows' gradients, factored.
+
+    Args:
+        tape: An open tape on the replay's model; hooks are costly to put on for each step.
+    """
+
+    def watch(replay: Replay, piece: Piece) -> Tangents:
+        tape.forget()
         loss, _ = replay.forward(piece)
         loss.backward(piece.upstream)
         return tape.tangents(len(piece.places))
+
+    return watch
+
+
+def grams_by_layer(left: Tangents, right: Tangents) -> Tensor | None:
+    """Return the Gram matrix of each layer, `(l, n, m)`; `None` where a part spans several."""
+    layout = left.layout
+    found = left.like.new_zeros((len(layout.layers), left.n_rows, right.n_rows))
+    theirs = dict(right.parts)
+    if len(theirs) != len(left.parts):
+        return None
+    for which, part in left.parts:
+        layers = {layout.layer_of[i] for i in which}
+        if which not in theirs or len(layers) != 1:
+            return None
+        part.add_gram(theirs[which], found[layers.pop()])
+    return found
 
 
 def coupled_products(replay: Replay, piece: Piece, weights: Tensor, directions: Tensor) -> Tensor:

@@ -1,39 +1,22 @@
 """The rows asked about: their value and its gradient anywhere on the path."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import contextlib
+import copy
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 
+from trivium._core.errors import ArgumentError, ShapeError
 from trivium.kernel.tangent_tape import TangentTape
 from trivium.kernel.tangents import Tangents
 from trivium.pathkernel.packed import as_call
 from trivium.pathkernel.quantity import Quantity, quantity
 from trivium.pathkernel.replay import Replay
 
-__all__ = ["Chord", "Queries"]
-
-
-@dataclass(frozen=True)
-class Chord:
-    r"""The gradient that one straight piece of the path saw, $\bar g = h + c\, d$.
-
-    Attributes:
-        middle: h, the gradients at its midpoint.
-        correction: c, `(q,)`, which makes $\langle \bar g, d \rangle$ the value's exact change.
-        displacement: d, `(p,)`.
-    """
-
-    middle: Tangents
-    correction: Tensor
-    displacement: Tensor
-
-    def dense(self) -> Tensor:
-        """Return the gradients as `(q, p)`."""
-        found = self.middle.dense()
-        return found.addr_(self.correction.to(found.dtype), self.displacement)
+__all__ = ["Queries", "batched"]
 
 
 class Queries:
@@ -47,6 +30,10 @@ class Queries:
         y: Their classes or targets.
         weights: The trained weights.
         buffers: The trained model's buffers.
+
+    Raises:
+        ArgumentError: No rows, rows that share their moments, or as `quantity` says.
+        ShapeError: Another number of targets than rows, or as `quantity` says.
     """
 
     def __init__(
@@ -59,44 +46,67 @@ class Queries:
         weights: Tensor,
         buffers: dict[str, Tensor],
     ) -> None:
-        self.replay = replay
+        self.caller, self.replay = caller, replay
+        if any(
+            isinstance(one, _BatchNorm) and one.running_mean is None
+            for one in replay.model.modules()
+        ):
+            raise ArgumentError(
+                f"{caller}: rows asked about must not depend on each other; this model's batch "
+                "normalisation keeps no running statistics in evaluation",
+                remedy="Train with track_running_stats=True.",
+            )
         self.call, self.rows, self.n_rows = as_call(caller, x)
-        self.y = y
+        self.y = None if y is None else torch.as_tensor(y, device=weights.device)
+        if self.y is not None and (self.y.ndim == 0 or len(self.y) != self.n_rows):
+            raise ShapeError(
+                f"{caller}: y must have one target for each of the {self.n_rows} rows asked about; "
+                f"got shape {tuple(self.y.shape)}"
+            )
+        self._asked = of
+        self._set_quantity(weights, buffers)
+
+    def blocks(self, most: int, weights: Tensor, buffers: dict[str, Tensor]) -> Iterator["Queries"]:
+        """Give blocks of at most `most` rows."""
+        if most >= self.n_rows:
+            yield self
+            return
+        for some in batched(self.n_rows, most):
+            block = copy.copy(self)
+            block.rows = [leaf[some] for leaf in self.rows]
+            block.n_rows = some.stop - some.start
+            block.y = None if self.y is None else self.y[some]
+            block._set_quantity(weights, buffers)
+            yield block
+
+    def _set_quantity(self, weights: Tensor, buffers: dict[str, Tensor]) -> None:
         with torch.no_grad():
-            output = self._output(weights, buffers)
-        self.of = quantity(caller, of, output, y, replay.loss)
+            output = self.output(weights, buffers)
+        self.of = quantity(self.caller, self._asked, output, self.y, self.replay.loss)
 
     def value(self, weights: Tensor, buffers: dict[str, Tensor]) -> Tensor:
         """Return the quantity at some weights, `(q,)` in float64."""
         with torch.no_grad():
-            return self.of(self._output(weights, buffers)).double()
+            return self.of(self.output(weights, buffers)).double()
 
-    def gradient(self, weights: Tensor, buffers: dict[str, Tensor]) -> Tangents:
-        """Return the gradients of the quantity at some weights."""
-        with torch.enable_grad(), TangentTape(self.replay.model) as tape:
-            value = self.of(self._output(weights, buffers))
-            self.replay.optimizer.zero_grad(set_to_none=True)
-            value.sum().backward()
-            return tape.tangents(self.n_rows)
-
-    def chord(
-        self, start: Tensor, end: Tensor, change: Tensor, buffers: dict[str, Tensor]
-    ) -> Chord:
-        """Return the gradient along a straight piece, with its exact change imposed.
+    def gradient(
+        self, weights: Tensor, buffers: dict[str, Tensor], tape: TangentTape | None = None
+    ) -> Tangents:
+        """Return the gradients of the quantity at some weights.
 
         Args:
-            start: Weights at its start.
-            end: Weights at its end.
-            change: The quantity's change along it, `(q,)`.
-            buffers: The buffers at its start.
+            weights: Where, `(p,)`.
+            buffers: The model's buffers.
+            tape: An open tape on the replay's model; by default one of its own.
         """
-        step = end - start
-        middle = self.gradient(start.lerp(end, 0.5), buffers)
-        seen = middle.products(step[None])[0].double()
-        length = step.double().square().sum().clamp_min(torch.finfo(torch.float64).tiny)
-        return Chord(middle, (change - seen) / length, step)
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(torch.enable_grad())
+            heard = tape or stack.enter_context(TangentTape(self.replay.model))
+            heard.forget()
+            return heard.pull(self.of(self.output(weights, buffers)))
 
-    def _output(self, weights: Tensor, buffers: dict[str, Tensor]) -> Any:
+    def output(self, weights: Tensor, buffers: dict[str, Tensor]) -> Any:
+        """Return the model's output at some weights."""
         self.replay.weights.write(weights)
         self.replay.write_buffers(buffers)
         self.replay.model.eval()
@@ -107,6 +117,3 @@ class Queries:
 def batched(total: int, most: int) -> list[slice]:
     """Cut `total` rows into blocks of at most `most`."""
     return [slice(a, min(a + most, total)) for a in range(0, total, max(1, most))]
-
-
-Progress = Callable[[int, int], None]

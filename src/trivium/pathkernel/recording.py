@@ -17,12 +17,10 @@ from trivium.pathkernel.identity import check_identity, fixed_parts, identity
 from trivium.pathkernel.live import Live
 from trivium.pathkernel.loader import NotedLoader
 from trivium.pathkernel.notes import Checkpoint, StepNote
-from trivium.pathkernel.quantity import Quantity
-from trivium.pathkernel.questions import made, without
+from trivium.pathkernel.questions import Questions
 from trivium.pathkernel.recording_folder import RecordingFolder
 from trivium.pathkernel.recurrence import recurrence_of
 from trivium.pathkernel.replay import Replay
-from trivium.pathkernel.result import Accounting, Counterfactual
 from trivium.pathkernel.row_store import RowStore
 from trivium.pathkernel.run import Run
 from trivium.pathkernel.settings import Settings
@@ -34,7 +32,7 @@ __all__ = ["Recording"]
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64, np.float32, np.float64)
 
 
-class Recording:
+class Recording(Questions):
     """A training as it happened; made by `record`, or read by `Recording.load`.
 
     It is entered once, around the loop. After an exception in the loop it holds the steps up to
@@ -190,24 +188,6 @@ class Recording:
     def loss(self, output: Tensor, target: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Call the loss so that the recording hears it, whatever kind of function it is."""
         return self._live.listener.called(output, target, *args, **kwargs)
-
-    def made(
-        self,
-        x: Any,
-        of: str | Quantity = "logit",
-        y: Tensor | None = None,
-        *,
-        decay: str = "audit",
-        credit: str = "loss",
-    ) -> Accounting:
-        """Say which rows made this value during this training; see `questions.made`."""
-        return made(self, x, of, y, decay=decay, credit=credit)
-
-    def without(
-        self, x: Any, of: str | Quantity = "logit", y: Tensor | None = None
-    ) -> Counterfactual:
-        """Say what the value would lose without each row; see `questions.without`."""
-        return without(self, x, of, y)
 
     def run(self, caller: str) -> Run:
         """Return the training, once it is over, to be gone through backwards.

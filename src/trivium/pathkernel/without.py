@@ -6,12 +6,14 @@ preconditioner and its clipping. To first order the value without the row is $f 
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
 
+from trivium.kernel.tangent_tape import TangentTape
 from trivium.pathkernel.adjoint import pull_back, slopes_of
+from trivium.pathkernel.ledger import measure_rows
 from trivium.pathkernel.notes import Piece
 from trivium.pathkernel.products import batched_products, coupled_products, traced, weight_gradient
 from trivium.pathkernel.queries import Queries
@@ -30,6 +32,7 @@ def differentiate(
     sums: Sums,
     *,
     coupled: bool = False,
+    measure: bool = False,
     tick: Callable[[int], None] = lambda _: None,
 ) -> None:
     """Add up the derivative by each row's weight, backwards over the run.
@@ -39,6 +42,7 @@ def differentiate(
         queries: The rows asked about.
         sums: What is added to.
         coupled: Rows share their batch's moments.
+        measure: Add up the lengths of the rows' gradients too.
         tick: Called with the number of steps just done.
 
     Cost:
@@ -51,7 +55,7 @@ def differentiate(
     replay, last = run.replay, run.checkpoints.held[-1]
     weight = queries.gradient(last.weights, last.buffers).dense()
     state: dict[str, Tensor] = {}
-    for steps, _ in run.backwards(Replay.backward if coupled else traced):
+    for steps, _ in _spans(run, coupled=coupled):
         for step in reversed(steps):
             slopes = slopes_of(replay.recurrence, step, frozen=False)
             pulled = pull_back(slopes, weight, state)
@@ -63,12 +67,26 @@ def differentiate(
                 else:
                     found = trace.products(directions)
                 sums.add_rows(piece.places, found)
-            sums.add_step(step.number, sums.per_layer_dot(directions, step.gradient))
+            by_layer = sums.per_layer_dot(directions, step.gradient)
+            sums.add_layers(by_layer)
+            sums.add_step(step.number, by_layer.sum(0))
             weight = pulled.weight + _curved(replay, step, directions)
             state = pulled.state
             if pulled.pull is not None:
                 weight.addcmul_(pulled.pull, step.decay())
             tick(1)
+        if measure:
+            measure_rows(steps, sums)
+
+
+def _spans(run: Run, *, coupled: bool) -> Iterator[tuple[list[ReplayedStep], dict[str, Tensor]]]:
+    if coupled:
+        yield from run.backwards(Replay.backward)
+        return
+    for start, end in run.checkpoints.spans():
+        with TangentTape(run.replay.model) as tape:  # open while replaying only
+            steps = run.replay.steps(start, end, run.notes, traced(tape))
+        yield steps, end.buffers
 
 
 def _curved(replay: Replay, step: ReplayedStep, directions: Tensor) -> Tensor:
