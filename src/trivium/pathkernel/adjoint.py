@@ -34,12 +34,14 @@ def slopes_of(recurrence: Recurrence, step: ReplayedStep, *, frozen: bool) -> Sl
     """Return the Jacobians' diagonals of each part of a step."""
     found = []
     for bucket in step.buckets:
-        weight = bucket.gather(step.before)
+        # Where all weights step alike one of them says it all.
+        some = slice(0, 1 if recurrence.uniform else None)
+        weight = bucket.gather(step.before)[some]
         inputs = {
             "weight": weight,
-            "gradient": bucket.gather(step.gradient) * step.factor,
+            "gradient": bucket.gather(step.gradient)[some] * step.factor,
             "pull": bucket.options.get("weight_decay", 0) * weight,
-            **bucket.state,
+            **{name: value[some] for name, value in bucket.state.items()},
         }
         found.append((bucket, diagonals(recurrence, inputs, bucket.options, frozen=frozen)))
     return found
@@ -53,7 +55,7 @@ def pull_back(slopes: Slopes, above: Tensor, state: dict[str, Tensor]) -> Pulled
         above: The adjoint of the weights after it, `(q, p)`.
         state: The adjoints of the optimizer's state after it.
     """
-    whole = PulledBack(torch.zeros_like(above), None, above, {})
+    whole = PulledBack(torch.empty(0), None, above, {})
     for bucket, slope in slopes:
         outs = {"weight": bucket.gather(above)}
         outs |= {name: bucket.gather(value) for name, value in state.items()}
@@ -63,7 +65,8 @@ def pull_back(slopes: Slopes, above: Tensor, state: dict[str, Tensor]) -> Pulled
             if part is None:
                 continue
             if name == "gradient":
-                whole.gradient = _put(bucket, part, whole.gradient, single)
+                base = whole.gradient if len(whole.gradient) else torch.zeros_like(above)
+                whole.gradient = _put(bucket, part, base, single)
             elif name == "weight":
                 base = above if single or whole.weight is not above else above.clone()
                 whole.weight = _put(bucket, part, base, single)
@@ -73,6 +76,8 @@ def pull_back(slopes: Slopes, above: Tensor, state: dict[str, Tensor]) -> Pulled
             else:
                 base = whole.state[name] if name in whole.state else torch.zeros_like(above)
                 whole.state[name] = _put(bucket, part, base, single)
+    if not len(whole.gradient):
+        whole.gradient = torch.zeros_like(above)
     return whole
 
 

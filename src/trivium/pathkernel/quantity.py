@@ -12,7 +12,7 @@ from trivium._core.errors import ArgumentError, ShapeError
 
 __all__ = ["Quantity", "quantity"]
 
-Quantity = Callable[[Any], Tensor]
+Quantity = Callable[..., Tensor]
 _CHOICES = ("logit", "margin", "loss")
 
 
@@ -30,7 +30,8 @@ def quantity(
         of: `"logit"`: that of class `y`, by default of the class that the trained model predicts
             (for a single output, the output itself); `"margin"`: the log-odds of that class,
             $o_y - \log \sum_{c \ne y} e^{o_c}$; `"loss"`: the training loss of each row against
-            `y`; or any function of the model's output.
+            `y`; or any function `of(output)`, or `of(output, y)` where y is given, that returns
+            one number a row from that row's output and target alone.
         output: The trained model's output on the rows asked about.
         y: Classes or targets of these rows.
         loss: The training loss.
@@ -41,7 +42,8 @@ def quantity(
             return one number a row.
     """
     if callable(of):
-        return _checked(caller, of)
+        asked = of
+        return _checked(caller, asked if y is None else lambda out: asked(out, y))
     if of not in _CHOICES:
         listed = ", ".join(repr(one) for one in _CHOICES)
         raise ArgumentError(f"{caller}: of must be one of {listed} or a function; got {of!r}")
@@ -52,9 +54,8 @@ def quantity(
         return _checked(caller, lambda out: per_row(first_tensor(out), y))
     found = first_tensor(output)
     if found.ndim == 1 or (found.ndim == 2 and found.shape[1] == 1):
-        if of == "margin" or y is not None:
-            return _checked(caller, _binary(of, y))
-        return _checked(caller, lambda out: first_tensor(out).reshape(-1))
+        sign = _sign(caller, found.reshape(-1), y) if of == "margin" else torch.ones(())
+        return _checked(caller, lambda out: first_tensor(out).reshape(-1) * sign.to(found))
     if found.ndim != 2:
         raise ShapeError(
             f"{caller}: of={of!r} needs an output of shape (rows, classes); "
@@ -107,9 +108,16 @@ def _rows(value: Tensor) -> Tensor:
     return value.flatten(1).sum(1) if value.ndim > 1 else value
 
 
-def _binary(of: str, y: Tensor | None) -> Quantity:
-    sign = 1.0 if y is None else y.reshape(-1) * 2.0 - 1.0
-    return lambda out: first_tensor(out).reshape(-1) * (1.0 if of == "logit" else sign)
+def _sign(caller: str, found: Tensor, y: Tensor | None) -> Tensor:
+    if y is None:
+        return torch.where(found >= 0, 1.0, -1.0)
+    flat = torch.as_tensor(y, device=found.device).reshape(-1)
+    if flat.shape != found.shape or bool(((flat != 0) & (flat != 1)).any()):
+        raise ArgumentError(
+            f'{caller}: y must be {len(found)} classes, 0 or 1, for of="margin" of a single '
+            f"output; got {flat.tolist()!r:.80}"
+        )
+    return flat * 2.0 - 1.0
 
 
 def _class_quantity(caller: str, of: str, found: Tensor, y: Tensor | None) -> Quantity:

@@ -1,89 +1,224 @@
 """The two questions to a recorded training: which rows made this value, and what without them."""
 
-from typing import TYPE_CHECKING, Any
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Hashable
+from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from trivium._core.checks import check_choice
+from trivium.pathkernel.asked import BUDGET, answer
+from trivium.pathkernel.checkpoints import Checkpoints
 from trivium.pathkernel.made import account
 from trivium.pathkernel.products import couples_rows
+from trivium.pathkernel.progress import Progress
 from trivium.pathkernel.quantity import Quantity
 from trivium.pathkernel.queries import Queries
+from trivium.pathkernel.recurrence import Recurrence
+from trivium.pathkernel.replay import Run
 from trivium.pathkernel.result import Accounting, Counterfactual
+from trivium.pathkernel.row_store import RowStore
 from trivium.pathkernel.sums import Sums
+from trivium.pathkernel.weights import Weights
 from trivium.pathkernel.without import differentiate
 
-if TYPE_CHECKING:
-    from trivium.pathkernel.recording import Recording
-
-__all__ = ["made", "without"]
+__all__ = ["Questions"]
 
 
-def made(
-    recording: "Recording",
-    x: Any,
-    of: str | Quantity = "logit",
-    y: Tensor | None = None,
-    *,
-    decay: str = "audit",
-    credit: str = "loss",
-) -> Accounting:
-    """Say which rows made this value during this training."""
-    check_choice("made", "decay", decay, ("audit", "propagate"))
-    check_choice("made", "credit", credit, ("loss", "activation"))
-    queries, sums, layers = _prepare("made", recording, x, of, y)
-    account(
-        recording.run("made"),
-        queries,
-        sums,
-        chord=recording.chord,
-        propagate=decay == "propagate",
-        coupled=credit == "loss" and couples_rows(recording.model),
-    )
-    first, last = recording.checkpoints.held[0], recording.checkpoints.held[-1]
-    return Accounting(
-        list(recording.ids),
-        sums.rows,
-        sums.steps,
-        layers,
-        sums.layers,
-        queries.value(first.weights, first.buffers).cpu(),
-        queries.value(last.weights, last.buffers).cpu(),
-        first.weights.dtype,
-        remainders=sums.remainders,
-    )
+class Questions(ABC):
+    """What every recording can be asked.
 
+    Attributes:
+        model: The model that was trained.
+        recurrence: How its optimizer steps.
+        weights: Its trainable weights.
+        rows: The training rows seen.
+        checkpoints: States to replay from.
+        chord: Steps in one straight piece of the path.
+    """
 
-def without(
-    recording: "Recording", x: Any, of: str | Quantity = "logit", y: Tensor | None = None
-) -> Counterfactual:
-    """Say what the value would lose without each row."""
-    queries, sums, layers = _prepare("without", recording, x, of, y)
-    differentiate(
-        recording.run("without"),
-        queries,
-        sums,
-        coupled=couples_rows(recording.model),
-    )
-    first, last = recording.checkpoints.held[0], recording.checkpoints.held[-1]
-    return Counterfactual(
-        list(recording.ids),
-        sums.rows,
-        sums.steps,
-        layers,
-        sums.layers,
-        queries.value(first.weights, first.buffers).cpu(),
-        queries.value(last.weights, last.buffers).cpu(),
-        first.weights.dtype,
-    )
+    model: nn.Module
+    recurrence: Recurrence
+    weights: Weights
+    rows: RowStore
+    checkpoints: Checkpoints
+    chord: int
 
+    @property
+    @abstractmethod
+    def n_steps(self) -> int:
+        """Steps recorded."""
 
-def _prepare(
-    caller: str, recording: "Recording", x: Any, of: str | Quantity, y: Tensor | None
-) -> tuple[Queries, Sums, list[str]]:
-    replay, last = recording.run(caller).replay, recording.checkpoints.held[-1]
-    replay.restore(last)
-    queries = Queries(caller, replay, x, of, y, last.weights, last.buffers)
-    layers = recording.weights.by_module()
-    sums = Sums(queries.n_rows, recording.rows.n_rows, recording.n_steps, list(layers.values()))
-    return queries, sums, list(layers)
+    @property
+    @abstractmethod
+    def ids(self) -> list[Hashable]:
+        """The training rows' ids, in the order of contributions."""
+
+    @abstractmethod
+    def run(self, caller: str) -> Run:
+        """Return the training to be gone through backwards."""
+
+    def made(
+        self,
+        x: Any,
+        of: str | Quantity = "logit",
+        y: Tensor | None = None,
+        *,
+        decay: str = "audit",
+        credit: str = "loss",
+        budget: int = BUDGET,
+        progress: Progress | None = None,
+    ) -> Accounting:
+        r"""Say which rows made this value during this training: an accounting, complete.
+
+        $f_T(x) - f_0(x) = \sum_i C_i + r$, $C_i = \sum_s \langle g_{s,i}, u_s \rangle$: the
+        gradient of row i's loss at step s, and the adjoint of that step's gradient. It does not say
+        what the value would be without a row; `without` does.
+
+        Args:
+            x: The rows asked about: a tensor, a tuple of the model's arguments, or a dict of named
+                ones; the model sees them in evaluation mode.
+            of: `"logit"`: that of class `y`, by default of the class that the trained model
+                predicts; `"margin"`: its log-odds; `"loss"`: the training loss against `y`; or
+                a function `of(output)`, or `of(output, y)` where `y` is given, of one number a row.
+            y: Their classes or targets, one for each row.
+            decay: `"audit"`: weight decay's own pull is a named remainder; `"propagate"`: each
+                row's piece of the weights decays with them, and what is left of the initial weights
+                is the remainder. Both are exact.
+            credit: Where batch normalisation couples the rows of a batch: `"loss"` credits row i
+                with what the loss on its own output made of all weights; `"activation"` with what
+                passed through its own activations. Both are complete and they differ much;
+                without batch normalisation they are one.
+            budget: Bytes for the directions of the queries that are gone through at once; more
+                queries take another replay.
+            progress: Called with the steps done and in all; by default a bar on a terminal.
+
+        Returns:
+            Signed contributions with their named remainders and the completeness error.
+
+        Raises:
+            ArgumentError: An unknown choice, no rows, or classes out of range.
+            ShapeError: Another number of targets than rows, or `of` returns no number a row.
+            DataError: The recording has no step, or replaying it does not meet its checkpoints.
+            ResourceError: Not even one query fits the budget.
+            NumericalError: The sums miss the change by more than the tolerance (1e-10 in float64,
+                1e-4 in float32).
+
+        Cost:
+            One replay for each block of queries; two forwards and one backward of the queries for
+            each chord; plain SGD O(b q (d_in + d_out)) a layer and step, else O(b q p).
+
+        Example:
+            >>> import torch
+            >>> from torch.nn import functional as F
+            >>> from trivium.pathkernel import record
+            >>> _ = torch.manual_seed(0)
+            >>> x, y = torch.randn(32, 5).double(), torch.randint(3, (32,))
+            >>> net = torch.nn.Linear(5, 3).double()
+            >>> optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+            >>> with record(net, optimizer, F.cross_entropy) as recording:
+            ...     for ids in torch.arange(32).reshape(4, 8):
+            ...         recording.batch(ids)
+            ...         optimizer.zero_grad()
+            ...         F.cross_entropy(net(x[ids]), y[ids]).backward()
+            ...         optimizer.step()
+            >>> made = recording.made(x[:2], of="margin", y=y[:2])
+            >>> change = made.after - made.before
+            >>> torch.allclose(made.contributions.sum(1), change, rtol=0, atol=1e-12)
+            True
+
+        Source:
+            Domingos 2020, "Every model learned by gradient descent is approximately a kernel
+            machine", theorem 1, for discrete steps; Pruthi et al. 2020, "Estimating training data
+            influence by tracing gradient descent", equation 1, which is its left end point.
+        """
+        check_choice("made", "decay", decay, ("audit", "propagate"))
+        check_choice("made", "credit", credit, ("loss", "activation"))
+        run = self.run("made")
+        coupled = credit == "loss" and couples_rows(self.model)
+
+        def sweep(queries: Queries, sums: Sums, first: bool, tick: Callable[[int], None]) -> None:
+            account(
+                run,
+                queries,
+                sums,
+                chord=self.chord,
+                propagate=decay == "propagate",
+                coupled=coupled,
+                measure=first,
+                tick=tick,
+            )
+
+        return Accounting(**answer("made", self, (x, of, y), budget, progress, sweep))
+
+    def without(
+        self,
+        x: Any,
+        of: str | Quantity = "logit",
+        y: Tensor | None = None,
+        *,
+        budget: int = BUDGET,
+        progress: Progress | None = None,
+    ) -> Counterfactual:
+        r"""Say what the value would lose without each row, to first order through every step.
+
+        $C_i = \partial f(\theta_T) / \partial w_i$ at $w = 1$, where $w_i$ weighs row i's loss
+        terms: the value without the row is about $f - C_i$.
+
+        Args:
+            x: The rows asked about, as for `made`.
+            of: The quantity, as for `made`.
+            y: Their classes or targets.
+            budget: Bytes for the directions of the queries that are gone through at once.
+            progress: Called with the steps done and in all; by default a bar on a terminal.
+
+        Returns:
+            Signed contributions; `after - contributions` is the value without each row.
+
+        Raises:
+            ArgumentError: An unknown choice, no rows, or classes out of range.
+            ShapeError: Another number of targets than rows, or `of` returns no number a row.
+            DataError: The recording has no step, or replaying it does not meet its checkpoints.
+            ResourceError: Not even one query fits the budget.
+            NumericalError: The rows' sum is not that of the steps: the loss looks at several rows.
+
+        Cost:
+            One replay for each block of queries, and a double backward of the batch for each step
+            and query.
+
+        Example:
+            >>> import torch
+            >>> from torch.nn import functional as F
+            >>> from trivium.pathkernel import record
+            >>> _ = torch.manual_seed(0)
+            >>> x, y = torch.randn(8, 5).double(), torch.randint(3, (8,))
+            >>> def train(keep):
+            ...     net = torch.nn.Linear(5, 3).double()
+            ...     torch.nn.init.zeros_(net.weight)
+            ...     torch.nn.init.zeros_(net.bias)
+            ...     optimizer = torch.optim.SGD(net.parameters(), lr=0.01)
+            ...     with record(net, optimizer, torch.nn.CrossEntropyLoss(reduction="sum")) as run:
+            ...         for _ in range(5):
+            ...             run.batch(keep)
+            ...             optimizer.zero_grad()
+            ...             run.loss(net(x[keep]), y[keep]).backward()
+            ...             optimizer.step()
+            ...     return net, run
+            >>> net, run = train(torch.arange(8))
+            >>> found = run.without(x[:1], y=y[:1])
+            >>> other, _ = train(torch.arange(1, 8))
+            >>> really = (net(x[0]) - other(x[0]))[y[0]].item()
+            >>> abs(found.contributions[0, 0].item() / really - 1) < 0.1
+            True
+
+        Source:
+            Hara et al. 2019, "Data cleansing for models trained with SGD", equation 5.
+        """
+        run = self.run("without")
+        coupled = couples_rows(self.model)
+
+        def sweep(queries: Queries, sums: Sums, first: bool, tick: Callable[[int], None]) -> None:
+            differentiate(run, queries, sums, coupled=coupled, measure=first, tick=tick)
+
+        parts = answer("without", self, (x, of, y), budget, progress, sweep)
+        return Counterfactual(**{name: parts[name] for name in parts if name != "remainders"})

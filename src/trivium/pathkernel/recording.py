@@ -11,18 +11,16 @@ from trivium._core.errors import ArgumentError, DataError
 from trivium.pathkernel.checkpoints import Checkpoints
 from trivium.pathkernel.listening import Listener
 from trivium.pathkernel.notes import Checkpoint, StepNote
-from trivium.pathkernel.quantity import Quantity
-from trivium.pathkernel.questions import made, without
+from trivium.pathkernel.questions import Questions
 from trivium.pathkernel.recurrence import recurrence_of
 from trivium.pathkernel.replay import Replay, Run, global_norm
-from trivium.pathkernel.result import Accounting, Counterfactual
 from trivium.pathkernel.row_store import RowStore
 from trivium.pathkernel.weights import Weights
 
 __all__ = ["Recording"]
 
 
-class Recording:
+class Recording(Questions):
     """A training as it happened; made by `record`.
 
     Attributes:
@@ -91,24 +89,6 @@ class Recording:
     def loss(self, output: Tensor, target: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Call the loss so that the recording hears it, whatever kind of function it is."""
         return self._listener.called(output, target, *args, **kwargs)
-
-    def made(
-        self,
-        x: Any,
-        of: str | Quantity = "logit",
-        y: Tensor | None = None,
-        *,
-        decay: str = "audit",
-        credit: str = "loss",
-    ) -> Accounting:
-        """Say which rows made this value during this training; see `questions.made`."""
-        return made(self, x, of, y, decay=decay, credit=credit)
-
-    def without(
-        self, x: Any, of: str | Quantity = "logit", y: Tensor | None = None
-    ) -> Counterfactual:
-        """Say what the value would lose without each row; see `questions.without`."""
-        return without(self, x, of, y)
 
     def run(self, caller: str) -> Run:
         """Return the training, once it is over, to be gone through backwards.

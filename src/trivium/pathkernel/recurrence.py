@@ -36,8 +36,11 @@ class Recurrence(ABC):
     Attributes:
         optimizers: The optimizer classes that step like this, exactly (a subclass may not).
         states: Keys of the optimizer's own state that hold one number for each weight.
+        uniform: Whether every weight of a group steps by the same numbers, so that the Jacobians'
+            diagonals are constant.
     """
 
+    uniform: ClassVar[bool] = False
     optimizers: ClassVar[tuple[type[Optimizer], ...]] = ()
     states: ClassVar[tuple[str, ...]] = ()
 

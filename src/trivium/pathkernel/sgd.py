@@ -19,6 +19,7 @@ class SGDRecurrence(Recurrence):
         in the form of `torch.optim.SGD` (the rate outside the velocity).
     """
 
+    uniform: ClassVar[bool] = True
     optimizers: ClassVar[tuple[type[Optimizer], ...]] = (SGD,)
     states: ClassVar[tuple[str, ...]] = ("momentum_buffer",)
 

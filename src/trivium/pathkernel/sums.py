@@ -11,37 +11,79 @@ __all__ = ["Sums"]
 class Sums:
     """Contributions by row, by step and by layer, in float64 on the CPU.
 
+    Args:
+        n_queries: q.
+        n_rows: n, training rows.
+        n_steps: t.
+        layers: Where each layer's weights lie.
+
     Attributes:
-        rows: `(q, n)`.
         steps: The rows' total of each step, `(t, q)`.
         layers: The rows' total of each layer, `(l, q)`.
         remainders: What no row made, by name, `(q,)`.
+        squares: Squared length of each row's gradients, all steps together, `(n,)`.
+        measured: Whether `squares` holds every row's.
     """
 
     def __init__(
         self, n_queries: int, n_rows: int, n_steps: int, layers: Sequence[Sequence[slice]]
     ) -> None:
         double = torch.float64
-        self.rows = torch.zeros((n_queries, n_rows), dtype=double)
+        self._by_row = torch.zeros((n_rows, n_queries), dtype=double)
         self.steps = torch.zeros((n_steps, n_queries), dtype=double)
         self.layers = torch.zeros((len(layers), n_queries), dtype=double)
+        self.squares = torch.zeros(n_rows, dtype=double)
+        self.measured = True
         self.remainders: dict[str, Tensor] = {}
         self._places = [list(one) for one in layers]
 
+    @classmethod
+    def joined(cls, blocks: Sequence["Sums"]) -> "Sums":
+        """Return the sums of several blocks of queries, side by side."""
+        first = blocks[0]
+        whole = cls(0, len(first.squares), len(first.steps), first._places)
+        whole._by_row = torch.cat([one._by_row for one in blocks], 1)
+        whole.steps = torch.cat([one.steps for one in blocks], 1)
+        whole.layers = torch.cat([one.layers for one in blocks], 1)
+        whole.squares, whole.measured = first.squares, first.measured
+        names = list(dict.fromkeys(name for one in blocks for name in one.remainders))
+        for name in names:
+            parts = [
+                one.remainders.get(name, one.steps.new_zeros(one.steps.shape[1])) for one in blocks
+            ]
+            whole.remainders[name] = torch.cat(parts)
+        return whole
+
+    @property
+    def rows(self) -> Tensor:
+        """`(q, n)`."""
+        return self._by_row.T
+
+    @property
+    def lengths(self) -> Tensor | None:
+        """Length of each row's gradients, `(n,)`, where they were seen."""
+        return self.squares.sqrt() if self.measured else None
+
     def add_rows(self, places: Tensor, amount: Tensor) -> None:
         """Add `(q, b)` to the rows at `places`."""
-        self.rows.index_add_(1, places, amount.to("cpu", torch.float64))
+        self._by_row.index_add_(0, places, amount.to("cpu", torch.float64).T)
 
-    def add_step(self, number: int, by_layer: Tensor) -> None:
-        """Add the rows' total of one step, `(l, q)`."""
-        amount = by_layer.to("cpu", torch.float64)
-        self.layers += amount
-        self.steps[number] += amount.sum(0)
+    def add_step(self, number: int, total: Tensor) -> None:
+        """Add the rows' total of one step, `(q,)`."""
+        self.steps[number] += total.to("cpu", torch.float64)
+
+    def add_layers(self, by_layer: Tensor) -> None:
+        """Add the rows' total by layer, `(l, q)`."""
+        self.layers += by_layer.to("cpu", torch.float64)
 
     def remain(self, name: str, amount: Tensor) -> None:
         """Add to what no row made."""
         found = amount.to("cpu", torch.float64)
         self.remainders[name] = self.remainders[name] + found if name in self.remainders else found
+
+    def measure(self, places: Tensor, squares: Tensor) -> None:
+        """Add the squared length of the gradients of the rows at `places`."""
+        self.squares.index_add_(0, places, squares.to("cpu", torch.float64))
 
     def per_layer(self, products: Tensor) -> Tensor:
         """Sum `(p,)` over each layer, `(l,)`."""

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from trivium.pathkernel.adjoint import pull_back, slopes_of
+from trivium.pathkernel.made import measure_rows
 from trivium.pathkernel.notes import Piece
 from trivium.pathkernel.products import batched_products, coupled_products, traced, weight_gradient
 from trivium.pathkernel.queries import Queries
@@ -29,6 +30,7 @@ def differentiate(
     sums: Sums,
     *,
     coupled: bool = False,
+    measure: bool = False,
     tick: Callable[[int], None] = lambda _: None,
 ) -> None:
     """Add up the derivative by each row's weight, backwards over the run.
@@ -38,6 +40,7 @@ def differentiate(
         queries: The rows asked about.
         sums: What is added to.
         coupled: Rows share their batch's moments.
+        measure: Add up the lengths of the rows' gradients too.
         tick: Called with the number of steps just done.
 
     Cost:
@@ -62,12 +65,16 @@ def differentiate(
                 else:
                     found = trace.products(directions)
                 sums.add_rows(piece.places, found)
-            sums.add_step(step.number, sums.per_layer_dot(directions, step.gradient))
+            by_layer = sums.per_layer_dot(directions, step.gradient)
+            sums.add_layers(by_layer)
+            sums.add_step(step.number, by_layer.sum(0))
             weight = pulled.weight + _curved(replay, step, directions)
             state = pulled.state
             if pulled.pull is not None:
                 weight.addcmul_(pulled.pull, step.decay())
             tick(1)
+        if measure:
+            measure_rows(steps, sums)
 
 
 def _curved(replay: Replay, step: ReplayedStep, directions: Tensor) -> Tensor:
