@@ -8,7 +8,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from trivium._core.errors import ArgumentError, DataError
+from trivium.pathkernel.asked import BUDGET
 from trivium.pathkernel.checkpoints import Checkpoints
+from trivium.pathkernel.index import Index
+from trivium.pathkernel.index_build import build_index
 from trivium.pathkernel.listening import Listener
 from trivium.pathkernel.notes import Checkpoint, StepNote
 from trivium.pathkernel.questions import Questions
@@ -89,6 +92,19 @@ class Recording(Questions):
     def loss(self, output: Tensor, target: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Call the loss so that the recording hears it, whatever kind of function it is."""
         return self._listener.called(output, target, *args, **kwargs)
+
+    def index(
+        self,
+        k: int = 128,
+        kind: str = "counterfactual",
+        *,
+        stride: int = 50,
+        seed: int = 0,
+        rows: Sequence[Hashable] | None = None,
+        budget: int = BUDGET,
+    ) -> Index:
+        """Return a compact index, whose answers cost one gradient; see `index_build`."""
+        return build_index(self, k, kind, stride, seed, rows, budget)
 
     def run(self, caller: str) -> Run:
         """Return the training, once it is over, to be gone through backwards.
