@@ -15,9 +15,9 @@ from trivium.pathkernel.progress import Progress
 from trivium.pathkernel.quantity import Quantity
 from trivium.pathkernel.queries import Queries
 from trivium.pathkernel.recurrence import Recurrence
-from trivium.pathkernel.run import Run
 from trivium.pathkernel.result import Accounting, Counterfactual
 from trivium.pathkernel.row_store import RowStore
+from trivium.pathkernel.run import Run
 from trivium.pathkernel.sums import Sums
 from trivium.pathkernel.weights import Weights
 from trivium.pathkernel.without import differentiate

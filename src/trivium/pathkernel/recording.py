@@ -12,8 +12,11 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 from trivium._core.errors import ArgumentError, DataError
+from trivium.pathkernel.asked import BUDGET
 from trivium.pathkernel.checkpoints import Checkpoints
 from trivium.pathkernel.identity import check_identity, fixed_parts, identity
+from trivium.pathkernel.index import Index
+from trivium.pathkernel.index_build import build_index
 from trivium.pathkernel.live import Live
 from trivium.pathkernel.loader import NotedLoader
 from trivium.pathkernel.notes import Checkpoint, StepNote
@@ -188,6 +191,19 @@ class Recording(Questions):
     def loss(self, output: Tensor, target: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Call the loss so that the recording hears it, whatever kind of function it is."""
         return self._live.listener.called(output, target, *args, **kwargs)
+
+    def index(
+        self,
+        k: int = 128,
+        kind: str = "counterfactual",
+        *,
+        stride: int = 50,
+        seed: int = 0,
+        rows: Sequence[Hashable] | None = None,
+        budget: int = BUDGET,
+    ) -> Index:
+        """Return a compact index, whose answers cost one gradient; see `index_build`."""
+        return build_index(self, k, kind, stride, seed, rows, budget)
 
     def run(self, caller: str) -> Run:
         """Return the training, once it is over, to be gone through backwards.

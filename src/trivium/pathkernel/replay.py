@@ -67,6 +67,11 @@ class Replay:
             for name, value in values.items():
                 own[name].copy_(value)
 
+    def put(self, weights: Tensor, buffers: dict[str, Tensor]) -> None:
+        """Put weights and buffers into the copy."""
+        self.weights.write(weights)
+        self.write_buffers(buffers)
+
     def write_buffers(self, buffers: dict[str, Tensor]) -> None:
         """Put values into the model's buffers."""
         own = dict(self.model.named_buffers())
@@ -142,17 +147,23 @@ class Replay:
         assert call is not None
         leaves = self.rows.leaves(piece.places) if piece.leaves is None else piece.leaves
         args, kwargs = inputs.unpack(leaves[:-1])
-        for module, training in zip(self._modules, piece.modes, strict=True):
-            module.training = training
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(_random(piece.random, leaves[0].device))
-            for kind, dtype in piece.autocast.items():
-                stack.enter_context(torch.autocast(kind, dtype))
+        with self.context(piece, leaves[0].device):
             out = self.model(*args, **kwargs)
             tensors = [leaf for leaf in pytree.tree_leaves(out) if isinstance(leaf, Tensor)]
             target = leaves[-1].reshape(call.target_shape)
             taken = call.taken(tensors[call.leaf])
             return self.loss(taken, target, *call.arguments, **call.named), tensors[call.leaf]
+
+    @contextlib.contextmanager
+    def context(self, piece: Piece, device: torch.device) -> Iterator[None]:
+        """Put the modules, autocast and the generators as a piece had them."""
+        for module, training in zip(self._modules, piece.modes, strict=True):
+            module.training = training
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(_random(piece.random, device))
+            for kind, dtype in piece.autocast.items():
+                stack.enter_context(torch.autocast(kind, dtype))
+            yield
 
     def backward(self, piece: Piece) -> None:
         """Add the gradient of a piece to the parameters'."""

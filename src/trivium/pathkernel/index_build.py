@@ -1,0 +1,90 @@
+"""Building an index: find the subspace, measure the curvature in it, go back through the run."""
+
+from collections.abc import Hashable, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from trivium._core.checks import check_choice, check_number
+from trivium._core.errors import ArgumentError, ResourceError
+from trivium.pathkernel.index import Index
+from trivium.pathkernel.index_curvature import curvatures
+from trivium.pathkernel.index_member import Member, State
+from trivium.pathkernel.index_reduced import reduce_run
+from trivium.pathkernel.index_stretch import stretches
+from trivium.pathkernel.index_subspace import SPARE, find_subspace
+from trivium.pathkernel.products import couples_rows
+
+if TYPE_CHECKING:
+    from trivium.pathkernel.recording import Recording
+
+__all__ = ["build_index"]
+
+KINDS = ("counterfactual", "made", "similar")
+_COPIES = 3
+
+
+def build_index(
+    recording: "Recording",
+    k: int,
+    kind: str,
+    stride: int,
+    seed: int,
+    rows: Sequence[Hashable] | None,
+    budget: int,
+) -> Index:
+    """Build an index; see `Recording.index`."""
+    directions = int(check_number("index", "k", k, "positive", integer=True))
+    apart = int(check_number("index", "stride", stride, "positive", integer=True))
+    check_choice("index", "kind", kind, KINDS)
+    replay = recording.run("index").replay
+    if couples_rows(recording.model):
+        raise ArgumentError(
+            "index: a row's gradient must not depend on its batch; got batch normalisation",
+            remedy="Ask recording.made or recording.without, which go through the batch.",
+        )
+    _check_budget(recording, directions, budget)
+    run = list(stretches(recording.run("index"), apart))
+    n_rows = recording.rows.n_rows
+    generator = torch.Generator().manual_seed(seed)
+    subspace = find_subspace(replay, run, n_rows, directions, generator)
+    curved = kind == "counterfactual"
+    curvature = curvatures(replay, run, subspace.basis) if curved else None
+    reduced = reduce_run(run, subspace, curvature, n_rows)
+    first, last = recording.checkpoints.held[0], recording.checkpoints.held[-1]
+    kept = _kept(recording, rows)
+    none = torch.zeros(len(subspace.basis), dtype=torch.float64)
+    member = Member(
+        tuple(recording.ids[i] for i in kept.tolist()),
+        subspace.basis,
+        reduced.rows[kept],
+        sum(reduced.remainders.values(), none),
+        State(first.weights, first.buffers) if kind == "made" else None,
+        State(last.weights, last.buffers),
+        subspace.captured,
+    )
+    return Index(kind, (member,), recording.model, replay.loss)
+
+
+def _kept(recording: "Recording", rows: Sequence[Hashable] | None) -> Tensor:
+    if rows is None:
+        return torch.arange(recording.rows.n_rows)
+    place = {one: number for number, one in enumerate(recording.ids)}
+    unknown = [one for one in rows if one not in place]
+    if unknown:
+        raise ArgumentError(f"index: rows must be ids that were recorded; got {unknown[0]!r}")
+    return torch.tensor([place[one] for one in rows], dtype=torch.long)
+
+
+def _check_budget(recording: "Recording", k: int, budget: int) -> None:
+    weights = recording.weights
+    n_directions = min(k + SPARE, weights.n_weights)
+    size = _COPIES * n_directions * weights.n_weights * weights.tensors[0].element_size()
+    allowed = int(check_number("index", "budget", budget, "positive", integer=True))
+    if size > allowed:
+        raise ResourceError(
+            f"index: {n_directions} directions in {weights.n_weights:,} weights need "
+            f"{size / 1e6:.1f} MB; got a budget of {allowed / 1e6:.1f} MB",
+            remedy="Take fewer directions k, or raise budget.",
+        )
