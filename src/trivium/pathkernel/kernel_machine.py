@@ -41,8 +41,8 @@ class KernelMachine:
         loss: `"squared"` (ridge; labels become one-hot columns), `"logistic"` (softmax
             cross-entropy) or `"squared_hinge"` (each class against the rest).
         ridge: λ.
-        base: What the terms are added to: a network, any function of the rows, or `None` for the
-            loss's own constant (mean, log of class shares, zero).
+        base: What the terms are added to: a network (copied), any function of the rows, or
+            `None` for the loss's own constant (mean, log of class shares, zero).
         solver: `Descent(...)`, or `Exact()` for the squared loss and few rows.
         budget: Bytes for the Gram matrix, or for a block of it.
         random_state: Seed of the sketch and of the choice of anchors.
@@ -84,11 +84,12 @@ class KernelMachine:
         self.ridge = float(check_number(caller, "ridge", ridge, "positive"))
         check_network(base)
         check_solver(solver, loss)
-        self.base, self.solver = base, solver
+        self.solver = solver
+        self.base = copy.deepcopy(base) if isinstance(base, nn.Module) else base
         self.budget = int(check_number(caller, "budget", budget, "positive", integer=True))
         self.random_state = check_seed(random_state)
         self.rows_: Any = None
-        self.floor_ = Floor(base, torch.zeros(0, dtype=torch.float64))
+        self.floor_ = Floor(self.base, torch.zeros(0, dtype=torch.float64))
         self.target_ = self.coefficients_ = torch.empty(0)
         self.classes_: list[int] = []
         self.history_: list[float] = []
@@ -106,11 +107,11 @@ class KernelMachine:
             ArgumentError: y is no tensor, or this loss needs labels.
             ShapeError: x and y disagree on their rows.
             DataError: A value that is not finite, or a label without an output of the base.
-            NumericalError: The kernel is not positive semi-definite.
+            NumericalError: The kernel is not finite, or not positive semi-definite.
             ResourceError: The budget does not hold one row of the Gram matrix.
 
         Warns:
-            TriviumWarning: The solver's steps were not enough.
+            TriviumWarning: The steps were not enough.
         """
         base, target = self._begin("fit", x, y)
         products = GramProducts("KernelMachine", self.kernel, self.rows_, self.budget)
@@ -168,16 +169,15 @@ class KernelMachine:
         """
         self._check_ready("add_rows")
         n_new = count_rows("add_rows", x)
-        labels = bool(self.classes_)
-        if labels != is_label(y):
-            kind = "labels" if labels else "values"
-            raise ArgumentError(f"add_rows: y must hold {kind}, as before; got {y.dtype}")
+        if bool(self.classes_) != is_label(y):
+            kind = "labels" if self.classes_ else "values"
+            raise ArgumentError(f"add_rows: y must be a tensor of {kind}, as before; got {y!r:.60}")
         larger = copy.copy(self)
-        if labels:
+        if self.classes_:
             larger._grow(sorted(set(y.tolist()) - set(self.classes_)))
         target = read_target("add_rows", y, n_new, larger.classes_)
-        larger.added_ = added_rows(larger, x, target, anchors, emphasis)
         larger.rows_ = join_rows("add_rows", self.rows_, x)
+        larger.added_ = added_rows(larger, self.rows_, x, target, anchors, emphasis=emphasis)
         larger.target_ = torch.cat([larger.target_, target])
         larger.coefficients_ = larger.added_.onto(larger.coefficients_)
         return larger
@@ -263,7 +263,7 @@ class KernelMachine:
         """Keep the rows; return the base's scores and the target."""
         n_rows = count_rows(f"KernelMachine.{caller}", x)
         network = None if self.base is None else network_scores("KernelMachine", self.base, x)
-        labels = isinstance(y, Tensor) and is_label(y)
+        labels = is_label(y)
         if not labels and self.loss != "squared":
             raise ArgumentError(
                 f"KernelMachine: loss={self.loss!r} needs labels, whole numbers of shape (n,)"

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from trivium._core.checks import check_number
+from trivium._core.errors import ShapeError
 from trivium._core.linalg import cholesky_psd
 from trivium._core.random import torch_generator
 from trivium.pathkernel.machine_gram import times
@@ -48,15 +49,16 @@ class _Addition:
 
     Args:
         machine: With an output for each class, the new ones too.
-        x: New rows.
-        target: Their targets, `(new, c)`.
+        rows: Old and new ones.
+        target: Targets of the new ones, `(new, c)`.
         emphasis: For classes that no old row has.
     """
 
-    def __init__(self, machine: "KernelMachine", x: Any, target: Tensor, emphasis: float) -> None:
-        self.machine, self.x, self.target = machine, x, target
-        self.old = machine.scores(machine.rows_)
-        self.now = machine.scores(x)
+    def __init__(
+        self, machine: "KernelMachine", rows: tuple[Any, Any], target: Tensor, emphasis: float
+    ) -> None:
+        self.machine, (self.known, self.x), self.target = machine, rows, target
+        self.old, self.now = machine.scores(self.known), machine.scores(self.x)
         self.keep, self.want = self.old, target
         if machine.classes_:
             levels = winning_levels(self.old)
@@ -67,7 +69,7 @@ class _Addition:
 
     def solve(self, anchors: Tensor) -> AddedRows:
         """Return the terms that move anchors and new rows to where they are wanted."""
-        rows = join_rows("add_rows", take_rows(self.machine.rows_, anchors), self.x)
+        rows = join_rows("add_rows", take_rows(self.known, anchors), self.x)
         gram = self.machine.kernel.gram(rows).double().cpu()
         gap = torch.cat([(self.keep - self.old)[anchors], self.want - self.now])
         eye = torch.eye(len(gram), dtype=gram.dtype)
@@ -77,9 +79,9 @@ class _Addition:
 
     def harmed(self, first: AddedRows, count: int) -> Tensor:
         """Return the old rows that a first solution harms most."""
-        rows = join_rows("add_rows", take_rows(self.machine.rows_, first.anchors), self.x)
+        rows = join_rows("add_rows", take_rows(self.known, first.anchors), self.x)
         terms = torch.cat([first.on_anchors, first.on_new])
-        change = times(self.machine.kernel, self.machine.rows_, rows, terms, self.machine.budget)
+        change = times(self.machine.kernel, self.known, rows, terms, self.machine.budget)
         harm = change.norm(dim=1)
         if self.machine.classes_:
             after, own = self.old + change, self.machine.target_.bool()
@@ -91,12 +93,19 @@ class _Addition:
 
 
 def added_rows(
-    machine: "KernelMachine", x: Any, target: Tensor, anchors: int, emphasis: float
+    machine: "KernelMachine",
+    old: Any,
+    x: Any,
+    target: Tensor,
+    anchors: int,
+    *,
+    emphasis: float,
 ) -> AddedRows:
     """Return further terms of a machine, for new rows and for anchors among the old ones.
 
     Args:
         machine: With an output for each class, the new ones too.
+        old: Its rows.
         x: New rows.
         target: Their targets, `(new, c)`.
         anchors: How many old rows get a term; all of them where there are fewer.
@@ -104,16 +113,22 @@ def added_rows(
 
     Raises:
         ArgumentError: `anchors` is negative or no whole number; `emphasis` is not positive.
+        ShapeError: Targets of another number of columns.
         NumericalError: The kernel is not positive semi-definite.
 
     Cost:
         Gram blocks of (anchors + new) rows against themselves and, once, against all old rows;
         O((anchors + new)^3).
     """
+    if target.shape[1] != machine.target_.shape[1]:
+        raise ShapeError(
+            f"add_rows: y must have {machine.target_.shape[1]} columns, as before; "
+            f"got {target.shape[1]}"
+        )
     wanted = int(check_number("add_rows", "anchors", anchors, "non-negative", integer=True))
     check_number("add_rows", "emphasis", emphasis, "positive")
-    wanted = min(wanted, count_rows("add_rows", machine.rows_))
-    addition = _Addition(machine, x, target, float(emphasis))
+    wanted = min(wanted, count_rows("add_rows", old))
+    addition = _Addition(machine, (old, x), target, float(emphasis))
     drawn = _balanced(machine, wanted - wanted // 2)
     first = addition.solve(drawn)
     if wanted == len(drawn):

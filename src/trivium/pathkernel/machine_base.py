@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from trivium._core.errors import ArgumentError, ShapeError
 from trivium.pathkernel.quantity import first_tensor
-from trivium.pathkernel.row_sets import count_rows, take_rows
+from trivium.pathkernel.row_sets import call_with, count_rows, take_rows
 
 __all__ = ["Floor", "Network", "check_network", "network_scores"]
 
@@ -69,7 +69,7 @@ def network_scores(caller: str, network: Callable[..., Any], x: Any, block: int 
         with torch.no_grad():
             for start in range(0, n_rows, block):
                 part = take_rows(x, slice(start, min(start + block, n_rows)))
-                parts.append(_called(network, part).double().cpu())
+                parts.append(first_tensor(call_with(network, part)).double().cpu())
     finally:
         if isinstance(network, nn.Module):
             network.train(training)
@@ -81,8 +81,3 @@ def network_scores(caller: str, network: Callable[..., Any], x: Any, block: int 
             f"got {tuple(found.shape)}"
         )
     return found
-
-
-def _called(network: Callable[..., Any], x: Any) -> Tensor:
-    args, named = ((), x) if isinstance(x, dict) else (x if isinstance(x, tuple) else (x,), {})
-    return first_tensor(network(*args, **named))

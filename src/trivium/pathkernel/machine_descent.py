@@ -23,6 +23,7 @@ __all__ = ["Descended", "Sketch", "descend", "sketch"]
 
 _SEARCH = 50  # Newton steps of a line search; a handful is used
 _ENOUGH = 1e-12  # of the slope at its start
+_ROUNDING = torch.finfo(torch.float64).eps
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,8 @@ class Sketch:
         return r + self.vectors @ (shrink[:, None] * inside)
 
 
-def sketch(products: GramProducts, rank: int, seed: int) -> Sketch:
-    """Return a randomized Nyström sketch of the Gram matrix.
+def sketch(products: GramProducts, rank: int, seed: int) -> Sketch | None:
+    """Return a randomized Nyström sketch of the Gram matrix; `None` for a matrix of zeros.
 
     Args:
         products: The matrix.
@@ -67,6 +68,8 @@ def sketch(products: GramProducts, rank: int, seed: int) -> Sketch:
     # A kernel in float32 is positive semi-definite to its own rounding only.
     core = basis.mT @ (seen + shift * basis)
     values, vectors = torch.linalg.eigh((core + core.mT) / 2)
+    if not float(values[-1]) > 0:
+        return None
     kept = values > values[-1] * torch.finfo(torch.float32).eps
     half = (seen + shift * basis) @ (vectors[:, kept] / values[kept].sqrt())
     left, root, _ = torch.linalg.svd(half, full_matrices=False)
@@ -129,6 +132,10 @@ def descend(
         if size <= 0 and found is not None:  # the sketch is no help here
             z, kz = residual, products.times(residual)
             size = float((kz * residual).sum())
+        # Eigenvalues are at most n: below this a product with K is noise.
+        if abs(size) <= _ROUNDING * len(base) * float(z.norm() * residual.norm()):
+            decrement = 0.0
+            break
         first = first or size
         decrement = (max(size, 0.0) / first) ** 0.5 if first else 0.0
         if decrement <= tol:

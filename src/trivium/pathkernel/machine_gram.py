@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from trivium._core.errors import ResourceError
+from trivium._core.errors import NumericalError, ResourceError
 from trivium.pathkernel.row_sets import count_rows, take_rows
 
 __all__ = ["GramProducts", "RowKernel", "times"]
@@ -35,6 +35,7 @@ class GramProducts:
 
     Raises:
         ResourceError: Not even one row fits.
+        NumericalError: The kernel is not finite on these rows.
     """
 
     def __init__(self, caller: str, kernel: RowKernel, x: Any, budget: int) -> None:
@@ -48,6 +49,11 @@ class GramProducts:
             )
         self.height = max(1, budget // row)
         self.scale = float(kernel.diagonal(x).double().mean()) or 1.0
+        if not 0 < self.scale < float("inf"):
+            raise NumericalError(
+                f"{caller}: k(x, x) must be finite and not negative; its mean is {self.scale}",
+                remedy="Look for weights or rows that are not finite.",
+            )
         self.held: Tensor | None = None
         if self.n_rows <= self.height:
             self.held = kernel.gram(x).double().cpu() / self.scale

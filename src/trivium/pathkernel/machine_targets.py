@@ -1,6 +1,7 @@
 """Labels as columns of scores: the classes of a kernel machine, which may grow."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,8 +12,10 @@ from trivium._core.errors import ArgumentError, DataError, ShapeError
 __all__ = ["Levels", "class_places", "is_label", "read_target", "winning_levels"]
 
 
-def is_label(y: Tensor) -> bool:
+def is_label(y: Any) -> bool:
     """Return whether y holds class labels: whole numbers, one a row."""
+    if not isinstance(y, Tensor):
+        return False
     return y.ndim == 1 and not y.is_floating_point() and not y.is_complex()
 
 

@@ -16,7 +16,7 @@ from trivium.kernel.tangents import Tangents
 from trivium.pathkernel.notes import Checkpoint
 from trivium.pathkernel.quantity import first_tensor
 from trivium.pathkernel.replay import Replay
-from trivium.pathkernel.row_sets import count_rows, take_rows
+from trivium.pathkernel.row_sets import call_with, count_rows, take_rows
 from trivium.pathkernel.weights import Weights
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PathKernel", "PathNode"]
 
-_CHUNK = 256
+_CHUNK = 512
 
 
 class PathNode:
@@ -196,21 +196,13 @@ class PathKernel:
 
     def _tangents(self, x: Any) -> list[Tangents]:
         """Return the rows' gradients of each output."""
-        n_rows = count_rows("PathKernel", x)
-        with torch.no_grad():
-            n_outputs = self._output(x).shape[1]
-        found = []
-        for output in range(n_outputs):
-            with torch.enable_grad(), TangentTape(self.model) as tape:
-                self.model.zero_grad(set_to_none=True)
-                self._output(x)[:, output].sum().backward()
-                found.append(tape.tangents(n_rows))
-        self.model.zero_grad(set_to_none=True)
-        return found
+        with torch.enable_grad(), TangentTape(self.model) as tape:
+            columns = self._output(x).unbind(1)
+            last = len(columns) - 1
+            return [tape.pull(one, retain_graph=i < last) for i, one in enumerate(columns)]
 
     def _output(self, x: Any) -> Tensor:
-        args, named = ((), x) if isinstance(x, dict) else (x if isinstance(x, tuple) else (x,), {})
-        output = first_tensor(self.model(*args, **named))
+        output = first_tensor(call_with(self.model, x))
         output = output[:, None] if output.ndim == 1 else output
         if output.ndim != 2:
             raise ShapeError(

@@ -1,5 +1,6 @@
 """Rows in the form that the user gave: one tensor, a tuple of a model's arguments, named ones."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -9,7 +10,14 @@ from torch.utils import _pytree as pytree
 from trivium._core.errors import ArgumentError, ModelError, ShapeError
 from trivium.pathkernel.packed import as_call
 
-__all__ = ["count_rows", "join_rows", "named_rows", "rows_from_names", "take_rows"]
+__all__ = ["call_with", "count_rows", "join_rows", "named_rows", "rows_from_names", "take_rows"]
+
+
+def call_with(function: Callable[..., Any], x: Any) -> Any:
+    """Return what a model or function gives for a tensor, a tuple of arguments or named ones."""
+    if isinstance(x, dict):
+        return function(**x)
+    return function(*x) if isinstance(x, tuple) else function(x)
 
 
 def count_rows(caller: str, x: Any) -> int:
