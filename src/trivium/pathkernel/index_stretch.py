@@ -9,7 +9,9 @@ from torch import Tensor
 from trivium.pathkernel.adjoint import slopes_of
 from trivium.pathkernel.notes import Piece
 from trivium.pathkernel.recurrence import Recurrence
-from trivium.pathkernel.replay import Replay, ReplayedStep, Run
+from trivium.pathkernel.replay import Replay
+from trivium.pathkernel.replayed import ReplayedStep
+from trivium.pathkernel.run import Run
 
 __all__ = ["HeldStep", "Profile", "Stretch", "stretches"]
 
