@@ -1,6 +1,5 @@
 """Pairs of draws that lean opposite ways."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -25,20 +24,7 @@ from trivium.expectation.factors import factor_of, factors
 from trivium.expectation.problem import Problem
 from trivium.expectation.surrogate import surrogate
 
-__all__ = ["OpposedPair", "antithetic_score", "cannot_oppose", "opposed"]
-
-
-@dataclass(frozen=True)
-class OpposedPair:
-    """Draws of both members, the second half opposed to the first.
-
-    Args:
-        z: Draws, `(2 pairs, *batch, *event)`.
-        logs: Logarithm of what each draw weighs, up to a constant.
-    """
-
-    z: Tensor
-    logs: Float[Tensor, "s *batch"]
+__all__ = ["antithetic_score", "cannot_oppose"]
 
 
 def antithetic_score(problem: Problem, baseline: Baseline) -> Float[Tensor, "*lead"]:
@@ -56,7 +42,8 @@ def antithetic_score(problem: Problem, baseline: Baseline) -> Float[Tensor, "*le
 
     Args:
         problem: The expectation.
-        baseline: b; it cancels from the first derivative of Bernoulli pairs.
+        baseline: b; it cancels from the first derivative of Bernoulli pairs, and from all where f
+            keeps the draws apart: a named one is then not computed.
 
     Raises:
         ArgumentError: An odd number of samples.
@@ -69,17 +56,12 @@ def antithetic_score(problem: Problem, baseline: Baseline) -> Float[Tensor, "*le
         raise ArgumentError(
             f"expect: samples must be even with coupling='antithetic'; got {problem.samples}"
         )
-    parts = factors(problem)
-    pair = opposed(parts.distribution, problem.samples // 2)
-    values = problem.values(pair.z)
-    logs = parts.summed(pair.logs, values.ndim - 1)
-    base = baseline_of(baseline, Draws(problem, pair.z, values.detach(), paired=True))
-    return surrogate(values, logs, base)
+    return paired_score(factor_of(problem.distribution), problem, baseline)
 
 
 def cannot_oppose(distribution: Distribution) -> str:
     """Return why there are no opposed pairs, or an empty string."""
-    if opposed.dispatch(type(factor_of(distribution))) is not opposed.dispatch(object):
+    if paired_score.dispatch(type(factor_of(distribution))) is not paired_score.dispatch(object):
         return ""
     return (
         "coupling='antithetic' is for Bernoulli and what is symmetric about a location (Normal, "
@@ -88,8 +70,8 @@ def cannot_oppose(distribution: Distribution) -> str:
 
 
 @ByType
-def opposed(distribution: Any, pairs: int) -> OpposedPair:
-    """Draw opposed pairs.
+def paired_score(distribution: Any, problem: Problem, baseline: Baseline) -> Tensor:
+    """Average the surrogate over opposed pairs.
 
     Raises:
         ArgumentError: The distribution has none.
@@ -97,29 +79,45 @@ def opposed(distribution: Any, pairs: int) -> OpposedPair:
     raise ArgumentError(f"expect: {cannot_oppose(distribution)}")
 
 
-@opposed.register(Bernoulli)
-def _(distribution: Bernoulli, pairs: int) -> OpposedPair:
-    p = distribution.probs.detach()
+@paired_score.register(Bernoulli)
+def _(distribution: Bernoulli, problem: Problem, baseline: Baseline) -> Tensor:
+    p = distribution.probs.detach().double()
     # In float64: a float32 uniform and its complement are not equally fine near 0.
-    u = torch.rand((pairs, *p.shape), dtype=torch.float64, device=p.device)
-    first, second = (u < p).to(p), (1 - u < p).to(p)
+    u = torch.rand((problem.samples // 2, *p.shape), dtype=torch.float64, device=p.device)
+    z = torch.cat([u < p, u > 1 - p]).to(distribution.probs.dtype)
+    values = problem.values(z)
+    first, second = z.chunk(2)
     # (p_theta - p) / min(p, 1 - p), from the logarithm of the rarer outcome: exact for any logit.
     logits = distribution.logits
     one_is_rarer = logits.detach() < 0
     rarer = logsigmoid(torch.where(one_is_rarer, logits, -logits))
-    sign = torch.where(one_is_rarer, first - second, second - first)
-    change = sign * torch.expm1(rarer - rarer.detach())
-    return OpposedPair(torch.cat([first, second]), torch.log1p(torch.cat([change, -change])))
+    rarer = rarer - rarer.detach()
+    if values.shape == z.shape and isinstance(baseline, str):
+        # The weights of a pair add up to 2: no baseline is left of it, in any derivative.
+        upper, lower = values.chunk(2)
+        slope = ((upper - lower) * (first - second)).mean(0) / 2
+        return values.mean(0) + slope * torch.where(one_is_rarer, 1.0, -1.0) * torch.expm1(rarer)
+    # log(1 + s c) is `rarer` for s = 1 and another function of it for s = -1, both 0 in value.
+    other = torch.log1p(-torch.expm1(rarer))
+    lean = torch.where(one_is_rarer, first - second, second - first)
+    parts = factors(problem)
+    odd = parts.summed(lean * ((rarer - other) / 2), values.ndim - 1)
+    even = parts.summed(lean.square() * ((rarer + other) / 2), values.ndim - 1)
+    base = baseline_of(baseline, Draws(problem, z, values.detach(), paired=True))
+    return surrogate(values, torch.cat([even + odd, even - odd]), base)
 
 
-@opposed.register(Normal)
-@opposed.register(Laplace)
-@opposed.register(Cauchy)
-@opposed.register(StudentT)
-@opposed.register(MultivariateNormal)
-@opposed.register(LowRankMultivariateNormal)
-def _(distribution: Any, pairs: int) -> OpposedPair:
+@paired_score.register(Normal)
+@paired_score.register(Laplace)
+@paired_score.register(Cauchy)
+@paired_score.register(StudentT)
+@paired_score.register(MultivariateNormal)
+@paired_score.register(LowRankMultivariateNormal)
+def _(distribution: Any, problem: Problem, baseline: Baseline) -> Tensor:
     with torch.no_grad():
-        first = distribution.sample(Size((pairs,)))
+        first = distribution.sample(Size((problem.samples // 2,)))
         z = torch.cat([first, 2 * distribution.loc - first])
-    return OpposedPair(z, distribution.log_prob(z))
+    values = problem.values(z)
+    logs = factors(problem).summed(distribution.log_prob(z), values.ndim - 1)
+    base = baseline_of(baseline, Draws(problem, z, values.detach(), paired=True))
+    return surrogate(values, logs, base)

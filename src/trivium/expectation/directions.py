@@ -4,11 +4,13 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from trivium.expectation.first_order import know_signature
 from trivium.expectation.virtual import FactoredTensor
 
 __all__ = ["DenseDirections", "Directions", "FactoredDirections", "draw_directions"]
@@ -117,6 +119,48 @@ class FactoredDirections(Directions):
         """Through the factors, in one product for all directions."""
         through = torch.tensordot(self.down, delta, ([1], [1]))  # m r o
         return self._signed((through * self.up.mT).sum((1, 2)))
+
+    def slope(self, tensor: Float[Tensor, "o d"], std: float) -> Float[Tensor, " n"]:
+        """Return zeros whose first derivative in the tensor is each member's direction / std."""
+        if torch.compiler.is_compiling():  # it does not trace functions with a forward mode
+            delta = tensor - tensor.detach()
+            return self.along(delta.to(self.up.dtype) / std)
+        return _Slope.apply(tensor, self.up, self.down, self.paired, std)  # type: ignore[no-untyped-call]
+
+
+class _Slope(torch.autograd.Function):
+    """Zeros; both modes go through the factors when they are asked, with no product before."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(tensor: Tensor, up: Tensor, down: Tensor, paired: bool, std: float) -> Tensor:
+        return up.new_zeros(len(up) * (2 if paired else 1))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        tensor, up, down, paired, std = inputs
+        ctx.save_for_backward(up, down)
+        ctx.save_for_forward(up, down)
+        ctx.paired, ctx.std, ctx.dtype = paired, std, tensor.dtype
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None, None]:
+        up, down = ctx.saved_tensors
+        each = (grad[0::2] - grad[1::2] if ctx.paired else grad) / ctx.std
+        (m, o, r), d = up.shape, down.shape[1]
+        left = (up * each[:, None, None]).movedim(1, 0).reshape(o, m * r)
+        found = left @ down.movedim(1, 2).reshape(m * r, d)
+        return found.to(ctx.dtype), None, None, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Tensor:
+        up, down = ctx.saved_tensors
+        delta = tangent.to(up.dtype) / ctx.std
+        return FactoredDirections(ctx.paired, down, up).along(delta)
+
+
+know_signature(_Slope)
 
 
 def draw_directions(

@@ -13,7 +13,7 @@ from torch.nn.parameter import UninitializedParameter
 
 from trivium._core.checks import check_number
 from trivium._core.errors import ArgumentError
-from trivium.expectation.directions import DenseDirections, draw_directions
+from trivium.expectation.directions import FactoredDirections, draw_directions
 from trivium.expectation.first_order import refuse_second
 from trivium.expectation.groups import group_size, middle
 from trivium.expectation.parameters import Visit, rebuilt
@@ -116,11 +116,12 @@ class Perturb(Distribution):
         if not matrices:
             what = "tensors" if self.module is None else type(self.module).__name__
             raise ArgumentError(f"Perturb: rank must have a matrix to apply to; got none in {what}")
-        name, least = min(matrices.items(), key=lambda item: min(item[1].shape))
-        if wanted > min(least.shape):
+        least = min([min(matrix.shape) for matrix in matrices.values()])
+        if wanted > least:
+            name = next(name for name, matrix in matrices.items() if min(matrix.shape) == least)
             raise ArgumentError(
-                f"Perturb: rank must be at most {min(least.shape)}, the smaller side of {name} "
-                f"{tuple(least.shape)}; got {wanted}"
+                f"Perturb: rank must be at most {least}, the smaller side of {name} "
+                f"{tuple(matrices[name].shape)}; got {wanted}"
             )
         return dict.fromkeys(matrices, wanted)
 
@@ -163,13 +164,15 @@ class Perturb(Distribution):
         constant = -self.event_shape[0] * math.log(self.std * math.sqrt(2 * math.pi))
         total = torch.full((len(value),), constant, device=first.device)
         for name, tensor in self.tensors.items():
-            found, delta = value.directions[name], tensor - tensor.detach()
-            delta = delta.to(torch.promote_types(delta.dtype, torch.float32)) / self.std
-            if isinstance(found, DenseDirections):
-                # (z − θ)/std = u − delta, where delta is 0 and has the gradient of θ / std.
-                term = found.along(delta) - (found.squared() + delta.square().sum()) / 2
+            found = value.directions[name]
+            if isinstance(found, FactoredDirections):
+                once = refuse_second(tensor, "a factored perturbation", *_NO_SCORE)
+                term = found.slope(once, self.std)
             else:
-                term = found.along(refuse_second(delta, "a factored perturbation", *_NO_SCORE))
+                # (z − θ)/std = u − delta, where delta is 0 and has the gradient of θ / std.
+                delta = tensor - tensor.detach()
+                delta = delta.to(torch.promote_types(delta.dtype, torch.float32)) / self.std
+                term = found.along(delta) - (found.squared() + delta.square().sum()) / 2
             total = total + term.to(total.device)
         return total
 

@@ -40,7 +40,9 @@ class StraightThrough(GradientEstimator):
         order: 1 or 2.
         temperature: $\tau$: a number, a schedule, or a function of the step.
         rao: For order 2, k > 0: D inside J is replaced by the mean of k softened draws at
-            temperature $\tau$ that share this D: less variance, some bias for quadratic f.
+            temperature $\tau$ that share this D, as Gumbel-Rao does in the Jacobian of
+            `Relaxed`. It is for comparing the two: k = 4 measured 1.0 to 1.8 times the variance of
+            0, with more bias, and biased for quadratic f. With $\tau \to 0$ it is k = 0.
 
     Raises:
         ArgumentError: An argument breaks its rule; in use, a fully masked row, an f that cannot be

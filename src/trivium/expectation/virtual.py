@@ -109,7 +109,11 @@ class FactoredTensor(VirtualTensor):
         self, x: Float[Tensor, "*rows d"], bias: Float[Tensor, " o"] | None
     ) -> Float[Tensor, "*rows o"]:
         """Apply W once and the factors by themselves."""
-        return functional.linear(x, self.base, bias) + (x @ self.down) @ self.up.mT
+        found, through = functional.linear(x, self.base, bias), x @ self.down
+        if self.up.shape[-1] > 1:
+            return found + through @ self.up.mT
+        # One fused pass; under autocast the products come in half precision, the factor does not.
+        return torch.addcmul(found, through, self.up[:, 0].to(through.dtype))
 
     def rows_at(self, places: Int[Tensor, "*places"]) -> Float[Tensor, "*places d"]:
         """Look both parts up."""

@@ -68,6 +68,54 @@ def test_bernoulli_pairs_are_exact_to_the_third_order(baseline, joint, monkeypat
         assert torch.allclose(ours, theirs, rtol=1e-10)
 
 
+@pytest.mark.parametrize("baseline", ["optimal", "own"])
+def test_draws_kept_apart_are_exact_to_the_third_order(baseline, monkeypatch):
+    """A value for each draw, over all cells of its noise: one pair, then two."""
+    theta = torch.tensor([-0.9, 0.6], dtype=torch.float64, requires_grad=True)
+    score = Score((lambda: 3.0) if baseline == "own" else baseline, coupling="antithetic")
+
+    def f(z):
+        return (z - theta[1].exp()) ** 3
+
+    exact = expect(f, Bernoulli(logits=theta), Exact())
+    wanted = derivatives(exact.sum(), theta, 3)
+    for pairs in (1, 2):
+        mean, found = 0.0, [0.0, 0.0, 0.0]
+        noises = [cells(p) for p in theta.detach().sigmoid().tolist()] * pairs
+        for noise in itertools.product(*noises):
+            u = torch.tensor([at for at, _ in noise], dtype=torch.float64).reshape(pairs, 2)
+            monkeypatch.setattr(torch, "rand", lambda *_, u=u, **__: u)
+            weight = torch.tensor([length for _, length in noise], dtype=torch.float64).prod()
+            value = expect(f, Bernoulli(logits=theta), score, samples=2 * pairs)
+            mean = mean + weight * value.detach()
+            slopes = derivatives(value.sum(), theta, 3)
+            found = [old + weight * new for old, new in zip(found, slopes, strict=True)]
+        assert torch.allclose(mean, exact.detach(), rtol=1e-12)
+        for ours, theirs in zip(found, wanted, strict=True):
+            assert torch.allclose(ours, theirs, rtol=1e-10)
+
+
+def test_no_baseline_is_left_of_draws_kept_apart():
+    """Named ones and any of your own: the same first three derivatives, draw by draw."""
+    theta = torch.linspace(-2, 2, 5, dtype=torch.float64, requires_grad=True)
+    found = []
+    for baseline in (*BASELINES, lambda: 100.0):
+        torch.manual_seed(0)
+        score = Score(baseline, coupling="antithetic")
+        value = expect(lambda z: (z - 0.3) ** 2, Bernoulli(logits=theta), score, samples=8)
+        found.append(torch.stack(derivatives(value.sum(), theta, 3)))
+    assert found[0].abs().amax(1).min() > 0
+    assert all(torch.allclose(found[0], other, rtol=1e-9) for other in found[1:])
+
+
+def test_a_baseline_that_learns_is_fitted_along():
+    theta = torch.zeros(5, requires_grad=True)
+    level = torch.zeros(5, requires_grad=True)
+    score = Score(lambda: level, coupling="antithetic")
+    expect(lambda z: z + 2, Bernoulli(logits=theta), score, samples=4).sum().backward()
+    assert torch.allclose(level.grad, torch.full((5,), -2 * 2.5))  # pairs of z add up to 1
+
+
 def test_first_derivative_is_disarm():
     """The estimator of Dong, Mnih and Tucker, draw by draw."""
     logits = torch.linspace(-3, 3, 7, dtype=torch.float64, requires_grad=True)

@@ -252,6 +252,48 @@ def test_a_factored_perturbation_refuses_the_second():
         torch.autograd.grad(g.sum(), weight)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of forward mode, torch's own
+@pytest.mark.parametrize("inner", [torch.func.jacrev, torch.func.jacfwd])
+@pytest.mark.parametrize("outer", [torch.func.jacrev, torch.func.jacfwd])
+def test_transforms_refuse_the_second_too(outer, inner):
+    def value(weight):
+        return expect(lambda z: z.tensor().sum((1, 2)), Perturb(weight, 0.1, rank=1), samples=4)
+
+    def mode(transform):
+        draws = {"randomness": "same"} if transform is torch.func.jacfwd else {}
+        return lambda f: transform(f, **draws)
+
+    with pytest.raises(ArgumentError, match="a factored perturbation must be differentiated only"):
+        mode(outer)(mode(inner)(value))(torch.zeros(3, 3))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of forward mode, torch's own
+@pytest.mark.parametrize("paired", [True, False])
+@pytest.mark.parametrize("rank", [1, 3])
+def test_slope_is_the_direction(paired, rank):
+    """Zeros, and u / std by reverse mode, forward mode and in batches; in float64, exactly."""
+    torch.manual_seed(0)
+    weight = torch.randn(4, 3, dtype=torch.float64)
+    drawn = directions.draw_directions({"w": weight}, 6, {"w": rank}, paired, False)["w"]
+    u = drawn.stacked(torch.zeros_like(weight), 1.0) / 0.2
+    by_member = torch.func.jacrev(lambda w: drawn.slope(w, 0.2))(weight)
+    assert not drawn.slope(weight, 0.2).any()
+    assert torch.allclose(by_member, u, rtol=1e-12)
+    assert torch.allclose(torch.func.jacfwd(lambda w: drawn.slope(w, 0.2))(weight), u, rtol=1e-12)
+    several = torch.randn(2, 6, dtype=torch.float64)
+    rows = torch.func.vmap(torch.func.grad(lambda w, g: drawn.slope(w, 0.2) @ g))
+    wanted = torch.einsum("kn,nod->kod", several, u)
+    assert torch.allclose(rows(weight.expand(2, 4, 3), several), wanted, rtol=1e-12)
+
+
+def test_slope_of_half_precision():
+    weight = torch.zeros(4, 3, dtype=torch.bfloat16, requires_grad=True)
+    drawn = directions.draw_directions({"w": weight}, 6, {"w": 1}, True, False)["w"]
+    drawn.slope(weight, 0.2)[3].backward()
+    assert weight.grad.dtype == torch.bfloat16
+    assert torch.equal(weight.grad, (drawn.stacked(torch.zeros(4, 3), 1.0)[3] / 0.2).bfloat16())
+
+
 def test_any_optimizer_and_the_hybrid():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 1))
@@ -316,6 +358,27 @@ def test_compiles_to_one_graph():
     value = torch.compile(f, fullgraph=True, backend="aot_eager")(theta)
     value.backward()
     assert torch.allclose(theta.grad, gradient(curved, THETA), atol=0.5)
+
+
+@pytest.mark.parametrize("antithetic", [True, False])
+def test_factored_in_one_graph_and_in_batches(antithetic):
+    """The gradient of eager mode, draw by draw; and slopes of a batch of weights."""
+    weight = torch.linspace(-1, 1, 6, dtype=torch.float64).reshape(2, 3)
+
+    def value(w):
+        target = Perturb(w, 0.1, rank=1, antithetic=antithetic)
+        return expect(lambda z: z.tensor().pow(3).sum((1, 2)), target, Score(), samples=400)
+
+    torch._dynamo.reset()
+    found = []
+    for call in (value, torch.compile(value, fullgraph=True, backend="aot_eager")):
+        torch.manual_seed(0)
+        leaf = weight.clone().requires_grad_()
+        found.append(torch.autograd.grad(call(leaf), leaf)[0])
+    assert torch.allclose(*found, rtol=1e-9)
+    many = torch.func.vmap(torch.func.grad(value), randomness="different")(weight.expand(50, 2, 3))
+    error = (many.mean(0) - 3 * weight.square()).abs()
+    assert (error < 4.5 * many.std(0) / 50**0.5 + 0.1).all()  # 3 std² · E[u²] and more: a bias
 
 
 LAYER = nn.Linear(3, 2)

@@ -179,6 +179,22 @@ def test_a_factored_weight_is_not_made(monkeypatch):
     assert Perturb(module, 0.1, rank=1).sample(FOUR)(x).shape == (4, 7, 2)
 
 
+@pytest.mark.parametrize("shape", [(3,), (5, 3), (2, 5, 3), (0, 3)])
+@pytest.mark.parametrize("rank", [1, 2])
+def test_factors_apply_to_rows_of_any_shape(rank, shape):
+    torch.manual_seed(0)
+    base, down, up, bias = (torch.randn(*s) for s in ((4, 3), (3, rank), (4, rank), (4,)))
+    x, whole = torch.randn(shape), base + up @ down.mT
+    for offset in (None, bias):
+        found = nn.functional.linear(x, FactoredTensor.of(base, down, up), offset)
+        assert found.shape == (*shape[:-1], 4)
+        assert torch.allclose(found, nn.functional.linear(x, whole, offset), atol=1e-5)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = nn.functional.linear(x, FactoredTensor.of(base, down, up), bias)
+    assert found.dtype == torch.bfloat16
+    assert torch.allclose(found.float(), nn.functional.linear(x, whole, bias), atol=0.1)
+
+
 def test_a_virtual_tensor_stands_for_its_sum():
     torch.manual_seed(0)
     base, down, up = torch.randn(4, 3), torch.randn(3, 2), torch.randn(4, 2)
