@@ -239,14 +239,6 @@ def test_progress() -> None:
     machine.fit(x, y)  # no terminal, no bar
 
 
-def test_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    from trivium.pathkernel.progress import shown
-
-    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
-    with shown(True, "kernel machine") as tick:
-        tick(1, 2)
-
-
 @pytest.mark.parametrize("kind", ["kernel", "network", "base"])
 def test_saved_and_read_back(kind: str, tmp_path: Path) -> None:
     x, y, new = problem()
