@@ -30,9 +30,9 @@ class AdagradRecurrence(Recurrence):
     def examples(cls) -> Sequence[tuple[type[Optimizer], dict[str, Any]]]:
         """Return plain, a falling rate, decay and ascent."""
         return (
-            (Adagrad, {"lr": 0.1}),
-            (Adagrad, {"lr": 0.1, "lr_decay": 0.01, "initial_accumulator_value": 0.1}),
-            (Adagrad, {"lr": 0.05, "weight_decay": 0.01}),
+            (Adagrad, {"lr": 0.02}),
+            (Adagrad, {"lr": 0.02, "lr_decay": 0.01, "initial_accumulator_value": 0.1}),
+            (Adagrad, {"lr": 0.01, "weight_decay": 0.01}),
             (Adagrad, {"lr": 0.01, "maximize": True}),
         )
 

@@ -32,7 +32,7 @@ class RAdamRecurrence(Recurrence):
             (RAdam, {"lr": 0.01}),
             (RAdam, {"lr": 0.01, "weight_decay": 0.01, "betas": (0.8, 0.95)}),
             (RAdam, {"lr": 0.01, "weight_decay": 0.1, "decoupled_weight_decay": True}),
-            (RAdam, {"lr": 0.003, "maximize": True}),
+            (RAdam, {"lr": 0.001, "maximize": True}),
         )
 
     def advance(
