@@ -42,8 +42,9 @@ def label_issues(
         recording: A recorded training of a classifier.
         score: What is looked at. `"margin"`: the average over the run of the log-odds of the
             row's own label; rows with a wrong label are fitted late. `"support"`: how much all
-            other rows together moved that log-odds, the change less the remainder and what the row
-            made itself, $\sum_{j \ne i} C_j(x_i)$. `"self"`: the mean squared length of the row's
+            other rows together had moved that log-odds, averaged over the run: what step s of t
+            made counts for the rest of it, $\sum_{j \ne i} \sum_s (1 - s/t)\, C_{s,j}(x_i)$.
+            `"self"`: the mean squared length of the row's
             own gradient over the steps that used it.
         budget: Bytes for what is held at once.
         progress: Called with the work done and in all; by default a bar on a terminal.
@@ -184,11 +185,12 @@ def _own_length(recording: Recording, progress: Progress | None) -> Tensor:
 def _support(
     recording: Recording, call: Call, target: Tensor, budget: int, progress: Progress | None
 ) -> Tensor:
-    """Return what the other rows made of each row's margin, `(n,)`."""
+    """Return what the other rows made of each row's margin, averaged over the run, `(n,)`."""
     run = recording.run("label_issues")
     chord = recording.chord * max(1, round(_CHORD / recording.chord))
 
     def sweep(queries: Queries, sums: Sums, _: bool, tick: Callable[[int], None]) -> None:
+        sums.weights = 1 - torch.arange(recording.n_steps, dtype=torch.float64) / recording.n_steps
         account(run, queries, sums, chord=chord, tick=tick)
 
     found = []

@@ -19,7 +19,7 @@ _FRAMES = ("pandas", "polars", "pyarrow")
 _TENSORS = ("scores", "labels", "suggested")
 _WORDS = {
     "margin": "minus the run's average log-odds of the own label",
-    "support": "minus what the other rows made of the log-odds of the own label",
+    "support": "minus what other rows made of the own label's log-odds, on average",
     "self": "mean squared length of the row's own gradient",
 }
 _INK = "#2f5d8a"

@@ -140,7 +140,7 @@ class Ledger:
             else:  # the displacement is the sum of these very rows
                 along = rate * alone.sum(0)
             amount.addr_(correction.to(amount), rate * along)
-            self.sums.add_rows(places, amount)
+            self.sums.add_rows(step.number, places, amount)
             self.sums.add_step(step.number, amount.sum(1))
         self.sums.add_layers(through + torch.outer(chord.square, correction))
         if self.measure and alone is None:
@@ -185,7 +185,7 @@ class Ledger:
                 pulled.append(form.pull[0] * y + form.pull[1] * (seen @ lost).double())
             heavy.keep(form)
         for (piece, _), found_rows in zip(pieces, rows, strict=True):
-            self.sums.add_rows(piece.places, torch.cat(found_rows))
+            self.sums.add_rows(step.number, piece.places, torch.cat(found_rows))
         by_layer = torch.cat([one for one in layers if isinstance(one, Tensor)], 1)
         self.sums.add_layers(by_layer)
         self.sums.add_step(step.number, by_layer.sum(0))
@@ -205,7 +205,9 @@ class Ledger:
         self._decay(step, pulled, dense)
         directions = pulled.gradient if step.factor == 1 else pulled.gradient * step.factor
         for piece, trace in zip(step.note.pieces, step.traces, strict=True):
-            self.sums.add_rows(piece.places, self._products(step, piece, trace, directions))
+            self.sums.add_rows(
+                step.number, piece.places, self._products(step, piece, trace, directions)
+            )
         by_layer = self.sums.per_layer_dot(directions, step.gradient)
         self.sums.add_layers(by_layer)
         self.sums.add_step(step.number, by_layer.sum(0))

@@ -23,6 +23,7 @@ class Sums:
         remainders: What no row made, by name, `(q,)`.
         squares: Squared length of each row's gradients, all steps together, `(n,)`.
         measured: Whether `squares` holds every row's.
+        weights: What each step's contributions are multiplied with in `rows`, `(t,)`; by default 1.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class Sums:
         self.layers = torch.zeros((len(layers), n_queries), dtype=double)
         self.squares = torch.zeros(n_rows, dtype=double)
         self.measured = True
+        self.weights: Tensor | None = None
         self.remainders: dict[str, Tensor] = {}
         self._places = [list(one) for one in layers]
 
@@ -64,9 +66,12 @@ class Sums:
         """Length of each row's gradients, `(n,)`, where they were seen."""
         return self.squares.sqrt() if self.measured else None
 
-    def add_rows(self, places: Tensor, amount: Tensor) -> None:
-        """Add `(q, b)` to the rows at `places`."""
-        self._by_row.index_add_(0, places, amount.to("cpu", torch.float64).T)
+    def add_rows(self, number: int, places: Tensor, amount: Tensor) -> None:
+        """Add `(q, b)` of one step to the rows at `places`."""
+        found = amount.to("cpu", torch.float64)
+        if self.weights is not None:
+            found = found * self.weights[number]
+        self._by_row.index_add_(0, places, found.T)
 
     def add_step(self, number: int, total: Tensor) -> None:
         """Add the rows' total of one step, `(q,)`."""

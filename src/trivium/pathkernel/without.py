@@ -66,7 +66,7 @@ def differentiate(
                     found = coupled_products(replay, piece, step.before, directions)
                 else:
                     found = trace.products(directions)
-                sums.add_rows(piece.places, found)
+                sums.add_rows(step.number, piece.places, found)
             by_layer = sums.per_layer_dot(directions, step.gradient)
             sums.add_layers(by_layer)
             sums.add_step(step.number, by_layer.sum(0))

@@ -92,7 +92,7 @@ class ByHand:
         theta, o = self.theta, self.options
         velocity = torch.zeros(n, len(theta), dtype=theta.dtype)
         second = torch.zeros_like(theta)
-        total = 0.0
+        total, self.by_step = 0.0, []
         for t, ids in enumerate(self.batches, 1):
             rows = torch.zeros_like(velocity).index_add(0, ids, self.row_gradients(theta, ids))
             if "betas" in o:
@@ -108,7 +108,8 @@ class ByHand:
             middle = jacrev(value)(theta + step / 2)
             change = value(theta + step) - value(theta)
             seen = middle + torch.outer((change - middle @ step) / (step @ step), step)
-            total = total + seen @ moves.T
+            self.by_step.append(seen @ moves.T)
+            total = total + self.by_step[-1]
             theta = theta + step
         self.end = theta
         return total
