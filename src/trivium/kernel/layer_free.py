@@ -78,6 +78,19 @@ class OwnerCall:
             except RuntimeError:  # an operation without a batching rule: one row after the other
                 return self._by_loop(names, n_rows)
 
+    def first_row(self, names: Sequence[str], n_rows: int) -> Tensor | None:
+        """Return the first row's gradient, of that row alone; `None` where it cannot be repeated.
+
+        Args:
+            names: The parameters' names in the module.
+            n_rows: Rows n.
+        """
+        normed = any(isinstance(one, _BatchNorm) and one.training for one in self.module.modules())
+        if normed or self.random or not self.by_rows(n_rows):
+            return None
+        found = self._by_loop(names, n_rows, 1)
+        return torch.cat([found[name].reshape(-1) for name in names])
+
     def _check(self, model: str, names: Sequence[str]) -> None:
         normed = [
             path or type(one).__name__
@@ -141,12 +154,14 @@ class OwnerCall:
             found.append(part)
         return {name: torch.cat([part[name] for part in found]) for name in names}
 
-    def _by_loop(self, names: Sequence[str], n_rows: int) -> dict[str, Tensor]:
+    def _by_loop(
+        self, names: Sequence[str], n_rows: int, count: int | None = None
+    ) -> dict[str, Tensor]:
         free, rest = self._free(names)
         places, rows = self._rows(n_rows)
         above = self._above(n_rows)
         found: list[Sequence[Tensor]] = []
-        for i in range(n_rows):
+        for i in range(count or n_rows):
             chosen = {name: value.clone().requires_grad_() for name, value in free.items()}
             out = self._call({**rest, **chosen}, places, [row[i] for row in rows])
             total = _dot(out, [one[i] for one in above])

@@ -187,7 +187,10 @@ def output_tangents(model: nn.Module, inputs: Any) -> list[Tangents]:
         n_outputs = flat.shape[1]
         if n_outputs == 0:
             raise ArgumentError(f"{_CALLER}: model must have an output; got {tuple(out.shape)}")
-        return [tape.pull(flat[:, k], retain_graph=k + 1 < n_outputs) for k in range(n_outputs)]
+        return [
+            tape.pull(flat[:, k], retain_graph=k + 1 < n_outputs, check=k == 0)
+            for k in range(n_outputs)
+        ]
 
 
 def beside(each: list[Tangents]) -> Tangents:

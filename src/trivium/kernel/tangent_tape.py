@@ -14,6 +14,7 @@ from trivium._core.checks import check_number
 from trivium._core.errors import ArgumentError
 from trivium.kernel.layer import LayerKind
 from trivium.kernel.layer_free import OwnerCall
+from trivium.kernel.tangent_checks import check_first_row, check_quantity
 from trivium.kernel.tangent_notes import Heard, HeardOutput, Noted, collect
 from trivium.kernel.tangent_plan import plan
 from trivium.kernel.tangents import Tangents
@@ -122,7 +123,9 @@ class TangentTape:
         self.forget()
         return found
 
-    def pull(self, value: Float[Tensor, " n"], *, retain_graph: bool = False) -> Tangents:
+    def pull(
+        self, value: Float[Tensor, " n"], *, retain_graph: bool = False, check: bool = False
+    ) -> Tangents:
         """Differentiate `value.sum()` and return the gradients of its terms.
 
         Only the layers' outputs are differentiated, not the weights, which saves a third of a
@@ -132,6 +135,9 @@ class TangentTape:
         Args:
             value: One number for each row, from one or more calls of the model.
             retain_graph: Keep the graph and what was noted.
+            check: Hold the first row's gradient to that of the row alone, which finds a layer whose
+                leading axis is as long as the rows but is not the rows; in evaluation, after one
+                call of the model. It costs a forward and backward pass of one row.
 
         Raises:
             ArgumentError: It does not depend on the model's parameters; or as for `tangents`.
@@ -144,7 +150,10 @@ class TangentTape:
                 "not (was the model called inside the with block, with gradients enabled?)"
             )
         self._pulling = self._deaf = True
+        calls = self._owners.get(self.model, []) if check else []
         try:
+            if len(calls) == 1:
+                check_quantity(value, calls[0])
             gradients = torch.autograd.grad(
                 value.sum(), edges, retain_graph=retain_graph, allow_unused=True
             )
@@ -154,6 +163,12 @@ class TangentTape:
         for target in self._targets:
             target.set(by_edge[target.edge])
         found = self._collect(len(value))
+        if len(calls) == 1:
+            self._deaf = True
+            try:
+                check_first_row(found, calls[0])
+            finally:
+                self._deaf = False
         if not retain_graph:
             self.forget()
         return found

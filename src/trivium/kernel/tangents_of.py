@@ -33,7 +33,8 @@ def tangents_of(model: nn.Module, inputs: Any, of: Callable[[Any], Tensor]) -> T
         DataError: No rows.
 
     Cost:
-        One forward pass, and a backward pass without the weights' gradients.
+        One forward pass, and a backward pass without the weights' gradients; and both for the first
+        row alone, to which its gradient is held.
 
     Example:
         >>> net, x = nn.Linear(2, 1), torch.tensor([[1.0, 2.0], [3.0, 4.0]])
@@ -49,7 +50,7 @@ def tangents_of(model: nn.Module, inputs: Any, of: Callable[[Any], Tensor]) -> T
             raise ShapeError(
                 f"tangents_of: of must return one number a row, ({n_rows},); got {got}"
             )
-        return tape.pull(value)
+        return tape.pull(value, check=True)
 
 
 def called(model: nn.Module, inputs: Any) -> Any:

@@ -512,3 +512,29 @@ def test_a_quantity_must_be_one_number_a_row() -> None:
 def test_only_a_kind_can_be_registered() -> None:
     with pytest.raises(ArgumentError, match="register_layer: kind must be a LayerKind"):
         register_layer(nn.Linear)
+
+
+class Latent(nn.Module):
+    """A layer on as many learned vectors as there are rows: nothing in it is a row."""
+
+    def __init__(self, *, coupled: bool = False) -> None:
+        super().__init__()
+        self.points, self.key, self.query = (nn.Linear(4, 7), nn.Linear(8, 4), nn.Linear(8, 4))
+        self.register_buffer("start", torch.randn(5, 4))
+        self.coupled = coupled
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.coupled:
+            return self.key(x - x.mean(0))
+        return (self.query(x) @ self.points.weight.T).tanh() @ self.points(self.start).T[:, :5]
+
+
+def test_axes_that_are_rows_by_length_only_are_found_out() -> None:
+    x = torch.randn(5, 8)
+    with pytest.raises(ArgumentError, match="leading axis of what each layer takes in must be"):
+        tangents_of(Latent(), x, quantity)
+    with pytest.raises(ArgumentError, match="same output alone"):
+        tangents_of(Latent(coupled=True), x, quantity)
+    square = torch.randn(4, 4, 8)  # (tokens, rows, width)
+    with pytest.raises(ArgumentError, match="number i of a quantity must depend on row i"):
+        tangents_of(mlp(nn.Tanh), square, lambda out: out.sin().sum((0, 2)))
