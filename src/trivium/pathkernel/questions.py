@@ -6,7 +6,6 @@ from torch import Tensor
 
 from trivium._core.checks import check_choice
 from trivium.pathkernel.made import account
-from trivium.pathkernel.products import couples_rows
 from trivium.pathkernel.quantity import Quantity
 from trivium.pathkernel.queries import Queries
 from trivium.pathkernel.result import Accounting, Counterfactual
@@ -38,7 +37,7 @@ def made(
         sums,
         chord=recording.chord,
         propagate=decay == "propagate",
-        coupled=credit == "loss" and couples_rows(recording.model),
+        coupled=credit == "loss" and recording.couples_rows,
     )
     first, last = recording.checkpoints.held[0], recording.checkpoints.held[-1]
     return Accounting(
@@ -49,7 +48,7 @@ def made(
         sums.layers,
         queries.value(first.weights, first.buffers).cpu(),
         queries.value(last.weights, last.buffers).cpu(),
-        first.weights.dtype,
+        recording.precision,
         remainders=sums.remainders,
     )
 
@@ -63,7 +62,7 @@ def without(
         recording.run("without"),
         queries,
         sums,
-        coupled=couples_rows(recording.model),
+        coupled=recording.couples_rows,
     )
     first, last = recording.checkpoints.held[0], recording.checkpoints.held[-1]
     return Counterfactual(
@@ -74,7 +73,7 @@ def without(
         sums.layers,
         queries.value(first.weights, first.buffers).cpu(),
         queries.value(last.weights, last.buffers).cpu(),
-        first.weights.dtype,
+        recording.precision,
     )
 
 
