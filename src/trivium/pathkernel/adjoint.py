@@ -78,7 +78,21 @@ def pull_back(slopes: Slopes, above: Tensor, state: dict[str, Tensor]) -> Pulled
                 whole.state[name] = _put(bucket, part, base, single)
     if not len(whole.gradient):
         whole.gradient = torch.zeros_like(above)
+    _keep_still(slopes, whole, state)
     return whole
+
+
+def _keep_still(slopes: Slopes, whole: PulledBack, state: dict[str, Tensor]) -> None:
+    """Hand on the state's adjoint of weights that had no gradient at this step."""
+    still = torch.ones(whole.gradient.shape[-1], dtype=torch.bool, device=whole.gradient.device)
+    for bucket, _ in slopes:
+        for place in bucket.places:
+            still[place] = False
+    if not bool(still.any()):
+        return
+    for name, above in state.items():
+        base = whole.state.get(name, torch.zeros_like(above))
+        whole.state[name] = torch.where(still, above, base)
 
 
 def _put(bucket: Bucket, part: Tensor, into: Tensor, single: bool) -> Tensor:

@@ -76,7 +76,7 @@ def answer(
         "layer_totals": whole.layers,
         "before": torch.cat(before),
         "after": torch.cat(after),
-        "dtype": first.weights.dtype,
+        "dtype": recording.precision,
         "of": of if isinstance(of, str) else getattr(of, "__name__", "value"),
         "remainders": whole.remainders,
         "lengths": whole.lengths,

@@ -14,12 +14,13 @@ from trivium._core.errors import ArgumentError
 __all__ = ["going_on", "random_now", "restore"]
 
 
-def random_now() -> dict[str, Any]:
-    """Return the states of the generators of torch, Python and NumPy."""
+def random_now(keep: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the states of the generators of torch, Python and NumPy, and of those kept."""
     kind, keys, *rest = np.random.get_state(legacy=True)  # noqa: NPY002 - the user's own
     found: dict[str, Any] = {
         "cpu": torch.get_rng_state(),
         "python": random.getstate(),
+        "kept": {k: g.get_state() for k, g in keep.items() if isinstance(g, torch.Generator)},
         "numpy": (kind, torch.from_numpy(np.asarray(keys, dtype=np.int64)), *rest),
     }
     if torch.cuda.is_available() and torch.cuda.is_initialized():
@@ -41,11 +42,9 @@ def going_on(
         {name: value for name, value in group.items() if name != "params"}
         for group in optimizer.param_groups
     ]
-    kept = {
-        name: one.get_state() if isinstance(one, torch.Generator) else one.state_dict()
-        for name, one in keep.items()
-    }
-    return {"groups": groups, "random": dict(randomness), "keep": kept}
+    kept = {k: one.state_dict() for k, one in keep.items() if not isinstance(one, torch.Generator)}
+    drawn = dict(randomness)
+    return {"groups": groups, "keep": {**kept, **drawn.pop("kept")}, "random": drawn}
 
 
 def restore(optimizer: Optimizer, keep: Mapping[str, Any], found: Mapping[str, Any]) -> None:

@@ -15,6 +15,7 @@ from trivium.pathkernel.loss_mode import LossMode
 from trivium.pathkernel.notes import Piece
 from trivium.pathkernel.packed import Packed, pack
 from trivium.pathkernel.row_store import RowStore
+from trivium.pathkernel.weights import uncompiled
 
 __all__ = ["Listener"]
 
@@ -45,8 +46,9 @@ class Listener:
         self._open: list[Forward] = []
         self._missed: tuple[int, ...] | None = None
         self._task = -1
-        self._weights = [p for p in model.parameters() if p.requires_grad]
-        self._modules = list(model.modules())
+        plain = uncompiled(model)
+        self._weights = [p for p in plain.parameters() if p.requires_grad]
+        self._modules = list(plain.modules())
         self._handles: list[Any] = []
         self._packed: Packed | None = None
         self._waiting: list[tuple[Piece, list[Hashable], int]] = []
@@ -97,9 +99,9 @@ class Listener:
         self._ids = ids
 
     def _before(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self.pause()
         if not torch.is_grad_enabled():
             return
+        self.pause()
         n_rows = -1 if self._ids is None else len(self._ids)
         inputs, leaves = pack(args, kwargs, n_rows)
         self._packed = inputs = inputs.same_as(self._packed)

@@ -23,6 +23,16 @@ __all__ = ["Live"]
 _BEING_RECORDED: weakref.WeakSet[nn.Module] = weakref.WeakSet()
 
 
+def refuse_nested(model: nn.Module) -> None:
+    """Refuse a model that is being recorded.
+
+    Raises:
+        ArgumentError: It is.
+    """
+    if model in _BEING_RECORDED:
+        raise ArgumentError("record: model must be in one recording at a time; it is in one")
+
+
 class Live:
     """Notes each step of a training, and keeps a checkpoint where one is due.
 
@@ -31,14 +41,15 @@ class Live:
 
     Args:
         recording: What is filled.
+        model: The model as the loop calls it, compiled or not.
         loss: The loss that is listened for.
     """
 
-    def __init__(self, recording: "Recording", loss: Callable[..., Tensor]) -> None:
+    def __init__(
+        self, recording: "Recording", model: nn.Module, loss: Callable[..., Tensor]
+    ) -> None:
         self.held, self.optimizer = recording, recording.optimizer
-        self.listener = Listener(
-            recording.model, loss, recording.rows, recording.settings.augmented
-        )
+        self.listener = Listener(model, loss, recording.rows, recording.settings.augmented)
         self._watch = StepWatch(
             recording.model, recording.weights, recording.optimizer, recording.recurrence
         )
@@ -65,8 +76,7 @@ class Live:
                 "record: a recording must be entered once; this one was before",
                 remedy="Make another with record(...); one in a folder goes on with resume=True.",
             )
-        if held.model in _BEING_RECORDED:
-            raise ArgumentError("record: model must be in one recording at a time; it is in one")
+        refuse_nested(held.model)
         if held.folder is not None:
             held.folder.open()
         try:
@@ -97,7 +107,7 @@ class Live:
                 # the last state that is known for sure.
                 del held.notes[steps[-1] :]
             elif steps[-1] != held.n_steps:
-                self._due = self._due or random_now()
+                self._due = self._due or random_now(held.settings.keep)
                 self.flush()
         except DataError:  # a row that is not what it was, or unlike the others
             del held.notes[steps[-1] :]
@@ -134,7 +144,7 @@ class Live:
             held.put_back(last)
             restore(self.optimizer, held.settings.keep, last.going_on)
             return
-        self._due = random_now()
+        self._due = random_now(held.settings.keep)
         self.flush()
         if held.folder is not None:
             held.folder.begin(held.identity, fixed_parts(held.model))
@@ -159,4 +169,4 @@ class Live:
         self._watch.mark()
         self.listener.step = held.n_steps
         if held.checkpoints.due(held.n_steps):
-            self._due = {} if held.folder is None else random_now()
+            self._due = {} if held.folder is None else random_now(held.settings.keep)

@@ -45,7 +45,7 @@ class StepNote:
         pieces: Its forwards.
         options: The numbers of each parameter group.
         norms: Euclidean norm of each parameter's gradient as the optimizer saw it, `(parameters,)`;
-            `None` where nothing touched them since they were made.
+            where nothing was seen to touch them, that of the smallest parameter alone, `(1,)`.
         moved: Which parameters had a gradient.
         dropped: Forwards and losses before it whose gradients were thrown away: steps that a
             gradient scaler skipped. They moved nothing; running statistics may have seen them.
@@ -53,7 +53,7 @@ class StepNote:
 
     pieces: list[Piece]
     options: list[dict[str, Any]]
-    norms: Tensor | None
+    norms: Tensor
     moved: tuple[bool, ...]
     dropped: list[Piece] = field(default_factory=list)
 

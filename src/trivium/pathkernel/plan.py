@@ -10,13 +10,14 @@ from trivium._core.checks import check_number
 from trivium._core.errors import ResourceError
 from trivium.pathkernel.recurrence import recurrence_of
 from trivium.pathkernel.settings import Settings
-from trivium.pathkernel.weights import Weights
+from trivium.pathkernel.weights import Weights, uncompiled
 
 __all__ = ["check_plan", "checkpoint_bytes"]
 
 
 def checkpoint_bytes(model: nn.Module, optimizer: Optimizer) -> int:
     """Return the size of one checkpoint: weights, buffers and what the optimizer will remember."""
+    model = uncompiled(model)
     weights, recurrence = Weights(model, "record"), recurrence_of(optimizer)
     total = sum(value.nbytes for value in model.buffers())
     own = {id(p) for p in weights.tensors}

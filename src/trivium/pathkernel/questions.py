@@ -4,13 +4,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from trivium._core.checks import check_choice
 from trivium.pathkernel.asked import BUDGET, answer
 from trivium.pathkernel.checkpoints import Checkpoints
 from trivium.pathkernel.made import account
-from trivium.pathkernel.products import couples_rows
 from trivium.pathkernel.progress import Progress
 from trivium.pathkernel.quantity import Quantity
 from trivium.pathkernel.queries import Queries
@@ -48,6 +48,16 @@ class Questions(ABC):
     @abstractmethod
     def n_steps(self) -> int:
         """Steps recorded."""
+
+    @property
+    @abstractmethod
+    def precision(self) -> torch.dtype:
+        """The coarsest dtype that the training computed in."""
+
+    @property
+    @abstractmethod
+    def couples_rows(self) -> bool:
+        """Whether rows shared their batch's moments."""
 
     @property
     @abstractmethod
@@ -136,7 +146,7 @@ class Questions(ABC):
         check_choice("made", "decay", decay, ("audit", "propagate"))
         check_choice("made", "credit", credit, ("loss", "activation"))
         run = self.run("made")
-        coupled = credit == "loss" and couples_rows(self.model)
+        coupled = credit == "loss" and self.couples_rows
 
         def sweep(queries: Queries, sums: Sums, first: bool, tick: Callable[[int], None]) -> None:
             account(
@@ -219,7 +229,7 @@ class Questions(ABC):
             Hara et al. 2019, "Data cleansing for models trained with SGD", equation 5.
         """
         run = self.run("without")
-        coupled = couples_rows(self.model)
+        coupled = self.couples_rows
 
         def sweep(queries: Queries, sums: Sums, first: bool, tick: Callable[[int], None]) -> None:
             differentiate(run, queries, sums, coupled=coupled, measure=first, tick=tick)

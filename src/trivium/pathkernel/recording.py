@@ -17,7 +17,7 @@ from trivium.pathkernel.checkpoints import Checkpoints
 from trivium.pathkernel.identity import check_identity, fixed_parts, identity
 from trivium.pathkernel.index import Index
 from trivium.pathkernel.index_build import build_index
-from trivium.pathkernel.live import Live
+from trivium.pathkernel.live import Live, refuse_nested
 from trivium.pathkernel.loader import NotedLoader
 from trivium.pathkernel.notes import Checkpoint, StepNote
 from trivium.pathkernel.questions import Questions
@@ -27,7 +27,7 @@ from trivium.pathkernel.replay import Replay
 from trivium.pathkernel.row_store import RowStore
 from trivium.pathkernel.run import Run
 from trivium.pathkernel.settings import Settings
-from trivium.pathkernel.weights import Weights
+from trivium.pathkernel.weights import Weights, uncompiled
 from trivium.pathkernel.whole import write_whole
 
 __all__ = ["Recording"]
@@ -76,6 +76,8 @@ class Recording(Questions):
         settings: Settings,
         folder: RecordingFolder | None = None,
     ) -> None:
+        called, model = model, uncompiled(model)
+        refuse_nested(model)
         self.model, self.optimizer = model, optimizer
         self.settings = settings
         self.recurrence = recurrence_of(optimizer)
@@ -88,7 +90,7 @@ class Recording(Questions):
         read = None if folder is None else folder.checkpoint
         self.checkpoints = Checkpoints(settings.stride, settings.budget, read)
         self._replay = Replay(model, optimizer, loss, self.recurrence, self.rows)
-        self._live = Live(self, loss)
+        self._live = Live(self, called, loss)
 
     @classmethod
     def load(
@@ -140,6 +142,27 @@ class Recording(Questions):
     def n_steps(self) -> int:
         """Steps recorded; in a resumed loop, the step to go on with."""
         return len(self.notes)
+
+    @property
+    def skipped(self) -> dict[int, int]:
+        """Steps that a gradient scaler skipped: before which step, and batches thrown away."""
+        return {at: len(note.dropped) for at, note in enumerate(self.notes) if note.dropped}
+
+    @property
+    def precision(self) -> torch.dtype:
+        """The coarsest dtype that the training computed in: autocast's, or the weights'."""
+        used = (
+            kind for note in self.notes for one in note.pieces for kind in one.autocast.values()
+        )
+        return next(used, self.weights.tensors[0].dtype)
+
+    @property
+    def couples_rows(self) -> bool:
+        """Whether rows shared their batch's moments: batch normalisation that was training."""
+        kind = nn.modules.batchnorm._BatchNorm
+        norms = [i for i, one in enumerate(self.model.modules()) if isinstance(one, kind)]
+        modes = {one.modes for note in self.notes for one in note.pieces}
+        return any(mode[i] for mode in modes for i in norms)
 
     @property
     def ids(self) -> list[Hashable]:

@@ -16,7 +16,7 @@ from trivium.pathkernel.notes import Checkpoint, Piece, StepNote
 from trivium.pathkernel.recurrence import Recurrence, state_keys
 from trivium.pathkernel.replayed import Bucket, ReplayedStep
 from trivium.pathkernel.row_store import RowStore
-from trivium.pathkernel.step_watch import gradient_norms
+from trivium.pathkernel.step_watch import gradient_norms, smallest
 from trivium.pathkernel.weights import Weights
 
 __all__ = ["Bucket", "Replay", "ReplayedStep"]
@@ -31,8 +31,8 @@ class Replay:
     """A private model and optimizer that repeat noted steps.
 
     Args:
-        model: Copied.
-        optimizer: Copied with it, so that it steps the copy.
+        model: Copied, with the optimizer, which then steps the copy.
+        optimizer: Copied.
         loss: The loss of (output, target).
         recurrence: How the optimizer steps.
         rows: The rows of the recording.
@@ -200,12 +200,10 @@ class Replay:
         gradient = self.weights.read_gradient()
         factor = self._factor(number, note)
         for p, moved in zip(self.weights.tensors, note.moved, strict=True):
-            if not moved:
-                p.grad = None
-            elif p.grad is None:
-                p.grad = torch.zeros_like(p)
-            elif factor != 1:
+            if moved and p.grad is not None and factor != 1:
                 p.grad.mul_(factor)
+            elif not (moved and p.grad is not None):
+                p.grad = torch.zeros_like(p) if moved else None
         for group, options in zip(self.optimizer.param_groups, note.options, strict=True):
             group.update(options)
         buckets = self._buckets(note)
@@ -215,10 +213,10 @@ class Replay:
 
     def _factor(self, number: int, note: StepNote) -> float:
         """Return what the gradient was scaled with, as a whole."""
-        if note.norms is None:
-            return 1.0
         noted = note.norms.double()
         now = gradient_norms(self.weights.tensors, note.moved).double()
+        if len(noted) < len(now):
+            now = now[[smallest(self.weights)]]
         if torch.equal(noted, now):
             return 1.0
         total, found = float(noted.norm()), float(now.norm())

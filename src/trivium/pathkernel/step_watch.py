@@ -47,6 +47,7 @@ class StepWatch:
         self._all = list(named.values())
         self._versions: list[int] = []
         self._moved: tuple[bool, ...] = ()
+        self._smallest = smallest(weights)
         self._numbers: list[list[Any]] = []
         self._options: list[dict[str, Any]] = []
 
@@ -104,12 +105,12 @@ class StepWatch:
             ]
         return self._options
 
-    def gradients(self, step: int) -> tuple[Tensor | None, tuple[bool, ...]]:
+    def gradients(self, step: int) -> tuple[Tensor, tuple[bool, ...]]:
         """Return the norm of each parameter's gradient, and which have one.
 
         Returns:
-            The norms, `(parameters,)`, or `None` where no gradient was touched since the engine
-            made it; then which parameters have one.
+            The norms, `(parameters,)`; where none was seen to be touched since the engine made
+            it, that of the smallest parameter alone, `(1,)`. Then which parameters have one.
 
         Raises:
             DataError: A gradient is sparse.
@@ -125,9 +126,15 @@ class StepWatch:
                         where=f"step {step}",
                         remedy="Build the layer with sparse=False.",
                     )
-        if any(grad._version for grad in grads if grad is not None):
+        one = grads[self._smallest]
+        if one is None or any(grad._version for grad in grads if grad is not None):
             return gradient_norms(self.weights.tensors, moved), self._moved
-        return None, self._moved
+        return _norm(one).reshape(1), self._moved
+
+
+def smallest(weights: Weights) -> int:
+    """Return the place of the smallest parameter."""
+    return min(range(len(weights.tensors)), key=lambda i: weights.tensors[i].numel())
 
 
 def gradient_norms(tensors: Sequence[Tensor], moved: Sequence[bool]) -> Tensor:

@@ -70,3 +70,9 @@ class Weights:
         for name, place in zip(self.names, self.slices, strict=True):
             found.setdefault(name.rpartition(".")[0] or name, []).append(place)
         return found
+
+
+def uncompiled(model: nn.Module) -> nn.Module:
+    """Return the module that `torch.compile` wrapped, or the module itself."""
+    inner = getattr(model, "_orig_mod", model)
+    return inner if isinstance(inner, nn.Module) else model

@@ -10,7 +10,7 @@ import time
 import pytest
 import torch
 from torch import nn
-from torch.nn import functional as F
+from torch.nn import functional as F  # noqa: N812 - torch's own habit
 
 from trivium._core.errors import ArgumentError, BusyError, ModelError, OutputError
 from trivium.pathkernel import Recording, record
@@ -20,7 +20,7 @@ SCRIPT = textwrap.dedent(
     import random, sys, time
     import numpy as np, torch
     from torch import nn
-    from torch.nn import functional as F
+    from torch.nn import functional as F  # noqa: N812 - torch's own habit
     from trivium.pathkernel import record
 
     def train(folder, steps, slow=0.0):
@@ -166,7 +166,7 @@ def test_damage_and_loss_are_named(tmp_path, name):
     data[-1] ^= 1
     path.write_bytes(data)
     if name != "recording":  # it has no tensor whose last byte could change
-        with pytest.raises(ModelError, match="checksum|intact"):
+        with pytest.raises(ModelError, match=r"checksum|intact"):
             Recording.load(folder, *small(), F.cross_entropy).made(torch.randn(1, 5))
     path.unlink()
     with pytest.raises(ModelError, match=r"missing|No such file"):
