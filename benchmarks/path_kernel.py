@@ -185,10 +185,11 @@ def run(arguments: argparse.Namespace) -> None:
     board = Board.open("path_kernel", quick=arguments.quick, fresh=arguments.fresh)
     code = fingerprint("pathkernel", "kernel")
     repeats = 1 if arguments.quick else 3
-    for name in OPTIMIZERS:
+    wanted = tuple(arguments.only) or ("cost", "complete")
+    for name in OPTIMIZERS if "cost" in wanted else ():
         for batch in (32, 64, 256) if name == "SGD" else (BATCH,):
             board.cell(f"cost/{name}/{batch}", partial(cost_cell, name, batch, repeats), code)
-    for name in COMPLETE:
+    for name in COMPLETE if "complete" in wanted else ():
         for activation in ("ReLU", "GELU"):
             for precision in ("float64", "float32"):
                 task = partial(completeness_cell, name, activation, precision)
