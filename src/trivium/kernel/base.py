@@ -36,6 +36,7 @@ class Kernel(ABC):
             `"matrix"` for row numbers of a stored matrix.
         differentiable: The Gram matrix has a gradient with respect to x.
         spectral: `spectral_sample` is available, so that Fourier features are.
+        frugal: Rows take no memory of their own beside a tile's buffers.
         buffers: Buffers of a tile's size alive while tiles are made, the caller's one included.
     """
 
@@ -45,6 +46,7 @@ class Kernel(ABC):
     inputs: str = "vectors"
     differentiable: bool = True
     spectral: bool = False
+    frugal: bool = True
     buffers: int = 4
 
     @classmethod

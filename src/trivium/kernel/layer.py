@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from trivium._core.errors import ArgumentError
 from trivium._core.families import members
+from trivium.kernel.tangent_hash import ColumnHash
 
 __all__ = ["Call", "LayerKind", "LayerTangents", "register_layer"]
 
@@ -63,6 +64,41 @@ class LayerTangents(ABC):
     @abstractmethod
     def dense(self) -> Tensor:
         """Return the gradients written out, `(n, p)`."""
+
+    def squares(self) -> Tensor:
+        """Return the squared length of each row, `(n,)`."""
+        size = max(1, 4 * BLOCK_BYTES // (8 * max(1, self.n_columns)))
+        return torch.cat([self.rows(b).dense().square().sum(1) for b in blocks(self.n_rows, size)])
+
+    def fused(self, others: Sequence["LayerTangents"]) -> "LayerTangents | None":
+        """Return a form whose Gram matrix is the sum of its parts', where that is cheaper.
+
+        Args:
+            others: The same rows' gradients of further quantities, through the same calls.
+
+        Returns:
+            Only its rows, squares and Gram matrices, with its own kind, are used; `None` where
+            there is no such form.
+        """
+        del others
+        return None
+
+    def sketch(self, hashes: Sequence[ColumnHash]) -> Tensor:
+        """Return random features `(n, r)` whose inner products estimate those of the rows.
+
+        Args:
+            hashes: Of each parameter, in the order of the columns.
+        """
+        found = []
+        sides = [one.flat() for one in hashes]
+        for b in blocks(self.n_rows, max(1, 4 * BLOCK_BYTES // (8 * max(1, self.n_columns)))):
+            parts = self.rows(b).dense().split([one.n_columns for one in hashes], 1)
+            counts = [
+                one.counted(part, side)
+                for one, part, side in zip(hashes, parts, sides, strict=True)
+            ]
+            found.append(torch.stack(counts).sum(0))
+        return torch.cat(found)
 
     def add_gram(self, other: "LayerTangents", into: Tensor) -> None:
         """Add the inner products with the rows of `other`, `(n, m)`, in place.

@@ -21,6 +21,7 @@ from trivium.kernel.layer import (
     joined,
     own,
 )
+from trivium.kernel.tangent_hash import ColumnHash
 
 __all__ = ["EmbeddingLayer", "SparseTangents"]
 
@@ -88,6 +89,33 @@ class SparseTangents(LayerTangents):
         found = self.vectors.new_zeros(*self.shape, self.vectors.shape[1])
         found[self.row, self.token] = self.vectors
         return found.flatten(1)
+
+    def squares(self) -> Tensor:
+        """Return the squared length of each row, `(n,)`."""
+        found = self.vectors.new_zeros(self.n_rows)
+        return found.index_add_(0, self.row, self.vectors.square().sum(1))
+
+    def fused(self, others: Sequence[LayerTangents]) -> LayerTangents | None:
+        """Return all outputs' vectors beside each other, for tokens that are matched once."""
+        vectors = [self.vectors]
+        for other in others:
+            if not isinstance(other, SparseTangents) or not torch.equal(other.token, self.token):
+                return None
+            vectors.append(other.vectors)
+        return SparseTangents(torch.cat(vectors, 1), self.token, self.row, self.shape)
+
+    def sketch(self, hashes: Sequence[ColumnHash]) -> Tensor:
+        """Return random features `(n, r)`, from the columns that are not zero.
+
+        Args:
+            hashes: Of the one parameter.
+        """
+        (one,) = hashes
+        place = (one.left[0][self.token, None] + one.right[0]) % one.width
+        values = self.vectors * one.left[1][self.token, None] * one.right[1]
+        found = self.vectors.new_zeros(self.n_rows * one.width)
+        found.index_add_(0, (self.row[:, None] * one.width + place).flatten(), values.flatten())
+        return found.reshape(self.n_rows, one.width)
 
     def add_gram(self, other: LayerTangents, into: Tensor) -> None:
         """Add the inner products with the rows of `other`, `(n, m)`, in place."""

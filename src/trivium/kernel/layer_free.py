@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -29,6 +30,7 @@ class OwnerCall:
         args: Its arguments.
         kwargs: Its named arguments.
         output: What it returned.
+        values: Its parameters and buffers at the time.
         random: The generators' states before it, where it drew from them.
     """
 
@@ -36,14 +38,18 @@ class OwnerCall:
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     output: Any
+    values: dict[str, Tensor]
     random: dict[str, Tensor]
     gradients: dict[int, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.leaves, self.form = pytree.tree_flatten((self.args, self.kwargs))
         self.outputs = tensors(self.output)
-        self.values = {**dict(self.module.named_parameters()), **dict(self.module.named_buffers())}
         self.versions = [value._version for value in self.values.values()]
+
+    @cached_property
+    def leaves(self) -> list[Any]:
+        """The arguments, flat."""
+        return pytree.tree_leaves((self.args, self.kwargs))
 
     def by_rows(self, n_rows: int) -> bool:
         """Return whether arguments and outputs can be cut into rows."""
@@ -110,7 +116,8 @@ class OwnerCall:
         leaves = list(self.leaves)
         for place, row in zip(places, rows, strict=True):
             leaves[place] = row
-        args, kwargs = pytree.tree_unflatten(leaves, self.form)
+        form = pytree.tree_structure((self.args, self.kwargs))
+        args, kwargs = pytree.tree_unflatten(leaves, form)
         outputs = tensors(functional_call(self.module, values, args, kwargs))
         return [outputs[i] for i in sorted(self.gradients)]
 
@@ -203,6 +210,8 @@ class OwnerCall:
 
 def tensors(value: Any) -> list[Tensor]:
     """Return the tensors of a nested value."""
+    if isinstance(value, Tensor):
+        return [value]
     return [leaf for leaf in pytree.tree_leaves(value) if isinstance(leaf, Tensor)]
 
 

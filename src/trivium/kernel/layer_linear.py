@@ -23,6 +23,7 @@ from trivium.kernel.layer import (
     own,
 )
 from trivium.kernel.layer_dense import DenseTangents
+from trivium.kernel.tangent_hash import ColumnHash
 
 __all__ = ["LinearLayer", "OuterTangents"]
 
@@ -132,6 +133,48 @@ class OuterTangents(LayerTangents):
             for name in self.names
         ]
         return gathered(found)
+
+    def squares(self) -> Tensor:
+        """Return the squared length of each row, `(n,)`."""
+        if self.gradients.shape[2] > 1:
+            return super().squares()
+        alike = self.inputs.square().sum(3) * ("weight" in self.names) + ("bias" in self.names)
+        return (self.gradients.square().sum(3) * alike).sum((1, 2))
+
+    def fused(self, others: Sequence[LayerTangents]) -> LayerTangents | None:
+        """Return all outputs' gradients beside each other, on inputs that are compared once."""
+        gradients = [self.gradients]
+        for other in others:
+            if not isinstance(other, OuterTangents) or other.inputs.shape != self.inputs.shape:
+                return None
+            gradients.append(other.gradients)
+        return OuterTangents(self.inputs, torch.cat(gradients, 3), self.names)
+
+    def sketch(self, hashes: Sequence[ColumnHash]) -> Tensor:
+        """Return random features `(n, r)`, by convolving the sketches of both sides.
+
+        Args:
+            hashes: Of each parameter, in the order of the columns.
+        """
+        by_name = dict(zip(self.names, hashes, strict=True))
+        _, groups, tokens, d_out = self.gradients.shape
+        width = hashes[0].width
+        found = self.gradients.new_zeros(self.n_rows, width)
+        size = max(1, 4 * BLOCK_BYTES // (16 * width * tokens))
+        for group in range(groups):
+            own = slice(group * d_out, (group + 1) * d_out)
+            for b in blocks(self.n_rows, size):
+                e = self.gradients[b, group]
+                for name, one in by_name.items():
+                    left = (one.left[0][own], one.left[1][own])
+                    if name == "bias":
+                        place = ((left[0] + one.right[0]) % width, left[1] * one.right[1])
+                        found[b] += one.counted(e.sum(1), place)
+                        continue
+                    along = torch.fft.rfft(one.counted(e, left))
+                    across = torch.fft.rfft(one.counted(self.inputs[b, group], one.right))
+                    found[b] += torch.fft.irfft((along * across).sum(1), width)
+        return found
 
     def flops(self, other: "OuterTangents") -> tuple[int, int]:
         """Return the multiplications of `add_gram`: as ghost products, and written out."""

@@ -47,7 +47,7 @@ class NormLayer(LayerKind):
             (nn.LayerNorm(2).double(), x),
             (nn.LayerNorm((3, 2), bias=False).double(), x),
             (nn.GroupNorm(2, 4).double(), x),
-            (nn.GroupNorm(4, 4).double(), x[..., 0, 0]),
+            (nn.GroupNorm(1, 4).double(), x[..., 0, 0]),
             (nn.RMSNorm((3, 2)).double(), x),
             (images.eval(), x),
             (nn.BatchNorm1d(4).double().eval(), x[..., 0, 0]),

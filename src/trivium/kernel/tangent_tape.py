@@ -60,6 +60,7 @@ class TangentTape:
         self.model = model
         self._device = next(p.device for p in model.parameters() if p.requires_grad)
         self._handles: list[Any] = []
+        self._hooks: list[Any] = []
         self._deaf = False
         self._pulling = False
         self.forget()
@@ -91,6 +92,9 @@ class TangentTape:
 
     def forget(self) -> None:
         """Forget every call that was noted."""
+        for hook in self._hooks:  # tensors and notes hold each other through them
+            hook.remove()
+        self._hooks = []
         self._layers: dict[nn.Module, list[Heard]] = {}
         self._owners: dict[nn.Module, list[OwnerCall]] = {}
         self._targets: list[Heard | HeardOutput] = []
@@ -176,7 +180,8 @@ class TangentTape:
         given, named, before = self._entered.pop()
         now = _generators(module, self._device) if before else {}
         moved = any(not torch.equal(now[k], state) for k, state in before.items())
-        call = OwnerCall(module, given, named, output, before if moved else {})
+        values = {path: held[name] for path, held, name in self.plan.held[module]}
+        call = OwnerCall(module, given, named, output, values, before if moved else {})
         self._owners.setdefault(module, []).append(call)
         for place, leaf in enumerate(call.outputs):
             if leaf.requires_grad:
@@ -186,19 +191,21 @@ class TangentTape:
 
     def _hear(self, heard: Heard | HeardOutput, output: Tensor) -> None:
         self._targets.append(heard)
-        output.register_hook(lambda gradient: None if self._pulling else heard.add(gradient))
+        hook = output.register_hook(lambda g: None if self._pulling else heard.add(g))
+        self._hooks.append(hook)
 
     def _count(self, outputs: Sequence[Tensor]) -> None:
         """Count how often the model's graph uses each parameter, by a call of a layer or not."""
-        places = {}
+        leaves: dict[int, int] = {}
+        swapped: dict[tuple[Any, int], int] = {}
         for i, uses in self.plan.uses.items():
-            module, name = uses[0]
-            p = module._parameters[name]
-            if p is not None and p.requires_grad:
-                edge = get_gradient_edge(p)
-                places[edge.node, edge.output_nr] = i
-        ends = {node for node, _ in places}
-        stack = [out.grad_fn for out in outputs if out.grad_fn is not None]
+            p = uses[0][0]._parameters[uses[0][1]]
+            if p is not None and p.grad_fn is not None:
+                swapped[p.grad_fn, p.output_nr] = i
+            else:
+                leaves[id(p)] = i
+        ends = {node for node, _ in swapped}
+        stack: list[Any] = [out.grad_fn for out in outputs if out.grad_fn is not None]
         while stack:
             node = stack.pop()
             if node in self._seen or node in ends:
@@ -207,9 +214,13 @@ class TangentTape:
             for after, number in node.next_functions:
                 if after is None:
                     continue
-                if (after, number) in places:
-                    self._edges[places[after, number]] += 1
-                stack.append(after)
+                if type(after).__name__ == "AccumulateGrad":
+                    i = leaves.get(id(after.variable), -1)
+                else:
+                    i = swapped.get((after, number), -1)
+                    stack.append(after)
+                if i >= 0:
+                    self._edges[i] += 1
 
     def _collect(self, n_rows: int) -> Tangents:
         self._deaf = True

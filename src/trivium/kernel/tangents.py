@@ -1,108 +1,22 @@
 """Per-row gradients in factored form: products, Gram matrices, sums, never written out."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from trivium._core.checks import check_shapes
 from trivium._core.errors import ArgumentError
+from trivium._core.random import torch_generator
 from trivium.kernel.layer import LayerTangents
 from trivium.kernel.layer_dense import DenseTangents
+from trivium.kernel.tangent_hash import ColumnHash
+from trivium.kernel.tangent_layout import Layout
 
-__all__ = ["Layout", "Tangents"]
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Where each trainable parameter of a model stands in the flat vector of length p.
-
-    Parameters are in the order of `model.named_parameters()`; a shared one counts once.
-
-    Attributes:
-        names: The parameters.
-        shapes: Their shapes.
-        slices: Their places.
-        layers: The modules that own them, in order of appearance; a parameter of the model itself
-            is a layer of its own.
-        layer_of: The layer's number of each parameter.
-
-    Example:
-        >>> layout = Layout.of(nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 1)))
-        >>> layout.n_parameters, layout.layers
-        (11, ('0', '1'))
-    """
-
-    names: tuple[str, ...]
-    shapes: tuple[torch.Size, ...]
-    slices: tuple[slice, ...]
-    layers: tuple[str, ...]
-    layer_of: tuple[int, ...]
-
-    @classmethod
-    def of(cls, model: nn.Module, caller: str = "Layout") -> "Layout":
-        """Return the layout of a model.
-
-        Args:
-            model: The model.
-            caller: The public name that was called.
-
-        Raises:
-            ArgumentError: Not a module, nothing to train, or parameters of two dtypes or devices.
-        """
-        if not isinstance(model, nn.Module):
-            raise ArgumentError(
-                f"{caller}: model must be a torch.nn.Module; got {type(model).__name__}"
-            )
-        named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-        if not named:
-            raise ArgumentError(
-                f"{caller}: model must have a trainable parameter; got "
-                f"{type(model).__name__} with none"
-            )
-        kinds = {(p.dtype, p.device) for _, p in named}
-        if len(kinds) > 1:
-            listed = ", ".join(sorted(f"{dtype} on {device}" for dtype, device in kinds))
-            raise ArgumentError(
-                f"{caller}: trainable parameters must share one dtype and device; got {listed}"
-            )
-        start, slices, layer_of = 0, [], []
-        layers: dict[str, int] = {}
-        for name, p in named:
-            slices.append(slice(start, start + p.numel()))
-            start += p.numel()
-            layer_of.append(layers.setdefault(name.rpartition(".")[0] or name, len(layers)))
-        return cls(
-            tuple(name for name, _ in named),
-            tuple(p.shape for _, p in named),
-            tuple(slices),
-            tuple(layers),
-            tuple(layer_of),
-        )
-
-    @property
-    def n_parameters(self) -> int:
-        """Length p of the flat vector."""
-        return self.slices[-1].stop
-
-    def columns(self, which: Sequence[int], flat: Tensor) -> Tensor:
-        """Return the columns of some parameters of `(..., p)`, one after the other."""
-        parts = [self.slices[i] for i in which]
-        if all(a.stop == b.start for a, b in pairwise(parts)):
-            return flat[..., parts[0].start : parts[-1].stop]
-        return torch.cat([flat[..., part] for part in parts], -1)
-
-    def place(self, which: Sequence[int], part: Tensor, into: Tensor) -> None:
-        """Put columns of some parameters into `(..., p)`."""
-        start = 0
-        for one in (self.slices[i] for i in which):
-            size = one.stop - one.start
-            into[..., one] = part[..., start : start + size]
-            start += size
+__all__ = ["Tangents"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,6 +33,7 @@ class Tangents:
         like: A tensor with the dtype and device of the parameters.
 
     Example:
+        >>> from torch import nn
         >>> from trivium.kernel import tangents_of
         >>> net, x = nn.Linear(2, 1), torch.tensor([[1.0, 2.0], [3.0, 4.0]])
         >>> found = tangents_of(net, x, lambda out: out[:, 0])
@@ -235,6 +150,43 @@ class Tangents:
             self.layout.place(which, part.combine(weights), found)
         return found
 
+    def squares(self) -> Float[Tensor, " n"]:
+        r"""Return $\lVert g_i \rVert^2$, the diagonal of `gram` with itself."""
+        total = self._zeros(self.n_rows)
+        for _, part in self.parts:
+            total += part.squares()
+        return total
+
+    def sketch(self, width: int, seed: int) -> Float[Tensor, "n r"]:
+        r"""Return random features whose inner products estimate `gram`, without bias.
+
+        Args:
+            width: Features r; the variance is at most $8 \lVert g_i \rVert^2
+                \lVert g'_j \rVert^2 / r$.
+            seed: Of the random numbers; rows that are to be compared need the same.
+
+        Cost:
+            O(n T (d_in + d_out + r log r)) a layer; memory of O(r + d_in + d_out) beside the
+            result.
+        """
+        total = self._zeros(self.n_rows, width)
+        for which, part in self.parts:
+            hashes = []
+            for i in which:
+                draws = torch_generator(seed, "tangent sketch", self.layout.names[i])
+                hashes.append(ColumnHash.draw(self.layout.shapes[i], width, draws, self.like))
+            total += part.sketch(hashes)
+        return total
+
+    def written(self) -> DenseTangents:
+        """Return one part for all parameters, written out."""
+        return DenseTangents(self.dense())
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the factored gradients take, what parts share counted once."""
+        return sum({t.data_ptr(): t.nbytes for t in _held(self.parts)}.values())
+
     def _pairs(
         self, other: "Tangents"
     ) -> Sequence[tuple[tuple[int, ...], LayerTangents, LayerTangents]]:
@@ -242,7 +194,7 @@ class Tangents:
         found = [(which, part, theirs[which]) for which, part in mine.items() if which in theirs]
         odd = self._rest(mine.keys() - theirs.keys()), other._rest(theirs.keys() - mine.keys())
         if all(part.parts for part in odd):  # a layer that was cut up in two ways
-            left, right = (DenseTangents(part.dense()) for part in odd)
+            left, right = (part.written() for part in odd)
             found.append((tuple(range(len(self.layout.names))), left, right))
         return found
 
@@ -275,3 +227,13 @@ class Tangents:
 
     def _zeros(self, *shape: int) -> Tensor:
         return torch.zeros(shape, dtype=self.like.dtype, device=self.like.device)
+
+
+def _held(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, LayerTangents):
+        yield from _held(list(vars(value).values()))
+    elif isinstance(value, list | tuple):
+        for one in value:
+            yield from _held(one)

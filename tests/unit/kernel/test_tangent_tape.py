@@ -9,7 +9,7 @@ from torch.func import functional_call
 from torch.utils.checkpoint import checkpoint
 
 from trivium._core.errors import ArgumentError, DataError, ShapeError
-from trivium.kernel import Tangents, TangentTape, tangents_of
+from trivium.kernel import Tangents, TangentTape, register_layer, tangents_of
 
 TOLERANCE = 1e-12
 
@@ -507,3 +507,8 @@ def test_a_quantity_must_be_one_number_a_row() -> None:
         tangents_of(mlp(nn.Tanh), torch.zeros(7, 8), lambda out: out)
     with pytest.raises(ShapeError, match="got float"):
         tangents_of(mlp(nn.Tanh), torch.zeros(7, 8), lambda out: 1.0)
+
+
+def test_only_a_kind_can_be_registered() -> None:
+    with pytest.raises(ArgumentError, match="register_layer: kind must be a LayerKind"):
+        register_layer(nn.Linear)
