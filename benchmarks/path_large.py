@@ -165,8 +165,8 @@ def run(arguments: argparse.Namespace) -> None:
     """Fill the file."""
     board = Board.open("path_large", quick=arguments.quick, fresh=arguments.fresh)
     tasks: dict[str, Callable[[], dict]] = {
-        "run": partial(run_cell, arguments.quick),
         "written_out": partial(written_out_cell, arguments.quick, 4),
+        "run": partial(run_cell, arguments.quick),
         "memory/training": partial(memory_cell, arguments.quick, plain),
         "memory/whole": partial(memory_cell, arguments.quick, whole),
     }
