@@ -232,9 +232,9 @@ def run(arguments: argparse.Namespace) -> None:
     code, seeds = fingerprint("pathkernel", "kernel"), 1 if arguments.quick else SEEDS
     n, ways = (1000 if arguments.quick else 6000), ("scikit", "held", "blocks", "blocks_plain")
     board.n_planned = 2 * seeds + len(ways)
-    for seed in range(seeds):
-        board.cell(f"added/{seed}", partial(added_cell, seed), code)
-        board.cell(f"beside/{seed}", partial(beside_cell, seed), code)
+    for name, task in (("added", added_cell), ("beside", beside_cell)):
+        for seed in range(seeds):
+            board.cell(f"{name}/{seed}", partial(task, seed), code)
     for way in ways:
         board.cell(f"ridge/{way}", partial(ridge_cell, n, way), "" if way == "scikit" else code)
 
@@ -262,6 +262,8 @@ def table(quick: bool) -> str:
         f"{noise:.3f} from its seed alone.\n\n"
     )
     beside = [cell for key, cell in known.items() if key.startswith("beside/")]
+    if not beside:  # interrupted; another call goes on
+        return text + provenance(path)
     network_share = np.mean([cell["network_accuracy"] for cell in beside])
     rows = [
         [
@@ -274,6 +276,8 @@ def table(quick: bool) -> str:
     ]
     text += f"Beside its network (accuracy {network_share:.3f}), logistic loss, 360 test rows.\n\n"
     text += markdown(["machine on the", "agreement", "correlation", "accuracy", "CPU s"], rows)
+    if "ridge/blocks_plain" not in known:
+        return text + "\n" + provenance(path)
     text += "\nKernel ridge regression, Gaussian kernel, float64.\n\n"
     names = {
         "scikit": "scikit-learn `KernelRidge`",

@@ -10,19 +10,17 @@ import torch
 from torch import Tensor, nn
 
 from trivium._core.checks import check_number
-from trivium._core.errors import ArgumentError, ShapeError
-from trivium.kernel.tangent_tape import TangentTape
-from trivium.kernel.tangents import Tangents
+from trivium._core.errors import ArgumentError
+from trivium.kernel.tangent import tangent_kernel
 from trivium.pathkernel.notes import Checkpoint
-from trivium.pathkernel.quantity import first_tensor
 from trivium.pathkernel.replay import Replay
-from trivium.pathkernel.row_sets import call_with, count_rows, take_rows
+from trivium.pathkernel.row_sets import count_rows, take_rows
 from trivium.pathkernel.weights import Weights
 
 if TYPE_CHECKING:
     from trivium.pathkernel.recording import Recording
 
-__all__ = ["PathKernel", "PathNode"]
+__all__ = ["PathKernel", "PathNode", "tangent_kernel"]
 
 _CHUNK = 512
 
@@ -143,24 +141,14 @@ class PathKernel:
 
         Raises:
             ArgumentError: No tensor, or no rows.
-            ShapeError: Tensors without the same rows, or an output that is not `(rows, c)`.
+            ShapeError: Tensors without the same rows, or an output that has others.
         """
-        n, other = count_rows("PathKernel", x), x if y is None else y
-        m = count_rows("PathKernel", other)
-        found = torch.zeros((n, m), dtype=self.dtype, device=self.device)
+        n_rows, other = count_rows("PathKernel", x), x if y is None else y
+        shape = (n_rows, count_rows("PathKernel", other))
+        found = torch.zeros(shape, dtype=self.dtype, device=self.device)
         for node in self.nodes:
             self._place(node)
-            for a in _slices(n, self.chunk):
-                left = self._tangents(take_rows(x, a))
-                for b in _slices(m, self.chunk):
-                    if y is None and b.start < a.start:
-                        continue
-                    same = y is None and a == b
-                    right = left if same else self._tangents(take_rows(other, b))
-                    for one, two in zip(left, right, strict=True):
-                        found[a, b] += node.rate * one.gram(two)
-        if y is None:
-            found = found.triu() + found.triu(1).mT
+            found += node.rate * tangent_kernel(self.model, x, y, chunk=self.chunk)
         if not self.normalize:
             return found
         own = found.diagonal() if y is None else self._squares(x)
@@ -189,27 +177,9 @@ class PathKernel:
             rows, total = take_rows(x, a), torch.zeros((), dtype=self.dtype, device=self.device)
             for node in self.nodes:
                 self._place(node)
-                for one in self._tangents(rows):
-                    total = total + node.rate * one.gram(one).diagonal()
+                total = total + node.rate * tangent_kernel(self.model, rows).diagonal()
             parts.append(total)
         return torch.cat(parts)
-
-    def _tangents(self, x: Any) -> list[Tangents]:
-        """Return the rows' gradients of each output."""
-        with torch.enable_grad(), TangentTape(self.model) as tape:
-            columns = self._output(x).unbind(1)
-            last = len(columns) - 1
-            return [tape.pull(one, retain_graph=i < last) for i, one in enumerate(columns)]
-
-    def _output(self, x: Any) -> Tensor:
-        output = first_tensor(call_with(self.model, x))
-        output = output[:, None] if output.ndim == 1 else output
-        if output.ndim != 2:
-            raise ShapeError(
-                "PathKernel: the model's output must have the axes (rows, outputs); "
-                f"got shape {tuple(output.shape)}"
-            )
-        return output
 
     def _place(self, node: PathNode) -> None:
         self._weights.write(node.weights)
