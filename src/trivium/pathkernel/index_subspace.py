@@ -159,11 +159,11 @@ def _project(replay: Replay, one: Stretch, basis: Tensor, n_rows: int) -> dict[F
         if some.alone:
             alone.add(form)
     found = {}
-    for form, values in parts.items():
+    for form, blocks in parts.items():
         place = None
         if form not in alone:
             seen = torch.cat(rows[form])
             place = torch.full((n_rows,), -1, dtype=torch.long)
             place[seen] = torch.arange(len(seen))
-        found[form] = Coordinates(place, torch.cat(values, 1))
+        found[form] = Coordinates(place, torch.cat(blocks, 1))
     return found
