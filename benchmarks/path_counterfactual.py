@@ -26,20 +26,22 @@ from harness import (
     publish,
 )
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn.functional import cross_entropy
 
 WIDTHS = (64, 96, 64, 10)
 ACTIVATIONS = {"gelu": nn.GELU, "relu": nn.ReLU}
 SEEDS = 3
 EPOCHS = 15
 BATCH = 64
-RATE, MOMENTUM = 0.1, 0.9
-SUBSETS = 100
-QUERIES = 100
+RATE, MOMENTUM = 0.1, 0.0
+SUBSETS = 80
+QUERIES = 60
 DROPPED = 0.1
 TRAK_MODELS, TRAK_DIMENSIONS = 20, 512
+TRAK_RIDGE = 100.0  # the best of 0.01, 1, 10, 100, 1000; its default, none, scores 0.01
 TRACIN_EVERY = 23
-LEFT_OUT = 40
+LEFT_OUT = 20
+ASKED = 15  # held-out rows for it
 CONTESTANTS = {
     "made": "`made`, exact",
     "index_made": '`index(128, kind="made")`',
@@ -87,7 +89,7 @@ def train(activation: str, seed: int, recorded: bool = False, dtype: torch.dtype
     x, y, *_ = digits(dtype)
     net = network(activation, seed, dtype)
     optimizer = torch.optim.SGD(net.parameters(), lr=RATE, momentum=MOMENTUM)
-    context = record(net, optimizer, F.cross_entropy) if recorded else nullcontext()
+    context = record(net, optimizer, cross_entropy) if recorded else nullcontext()
     kept = []
     with context as recording:
         for step, ids in enumerate(batches(seed, len(x))):
@@ -96,7 +98,7 @@ def train(activation: str, seed: int, recorded: bool = False, dtype: torch.dtype
             if recorded:
                 recording.batch(ids)
             optimizer.zero_grad()
-            F.cross_entropy(net(x[ids]), y[ids]).backward()
+            cross_entropy(net(x[ids]), y[ids]).backward()
             optimizer.step()
     kept.append({name: p.detach().clone() for name, p in net.state_dict().items()})
     return net, recording, kept
@@ -121,7 +123,7 @@ def retrain(activation: str, seed: int, weights: Tensor) -> Tensor:
     for ids in batches(seed, len(x)):
         out = forward(x[ids])
         target = y[ids].expand(m, -1)
-        losses = F.cross_entropy(out.flatten(0, 1), target.flatten(), reduction="none")
+        losses = cross_entropy(out.flatten(0, 1), target.flatten(), reduction="none")
         total = (losses.reshape(m, -1) * weights[:, ids]).sum() / len(ids)
         grads = torch.autograd.grad(total, held)
         with torch.no_grad():
@@ -176,7 +178,7 @@ def ours(how: str, activation: str, seed: int) -> dict:
         found = from_checkpoints(
             network(activation, seed),
             [(state, RATE / (1 - MOMENTUM)) for state in kept],  # left end points
-            F.cross_entropy,
+            cross_entropy,
             (x, y),
             xq,
             of="margin",
@@ -233,6 +235,7 @@ def trak(activation: str, seed: int) -> dict:
             projector=projector,
             proj_dim=TRAK_DIMENSIONS,
             use_half_precision=False,
+            lambda_reg=TRAK_RIDGE,
             logging_level=50,
         )
         rows = DataLoader(TensorDataset(x, y), batch_size=500)
@@ -268,8 +271,8 @@ def ekfac(activation: str, seed: int) -> dict:
             if sample:
                 with torch.no_grad():
                     label = torch.multinomial(out.softmax(-1), 1).flatten()
-                return F.cross_entropy(out, label, reduction="sum")
-            return F.cross_entropy(out, batch[1], reduction="sum")
+                return cross_entropy(out, label, reduction="sum")
+            return cross_entropy(out, batch[1], reduction="sum")
 
         def compute_measurement(self, batch: Any, model: nn.Module) -> Tensor:
             return margin(model(batch[0]), batch[1]).sum()
@@ -304,11 +307,12 @@ def ekfac(activation: str, seed: int) -> dict:
             per_device_train_batch_size=512,
             score_args=ScoreArguments(damping_factor=None),
         )
-        found = analyzer.load_pairwise_scores("s")["all_modules"]
+        found = -analyzer.load_pairwise_scores("s")[
+            "all_modules"
+        ]  # its loss falls where ours rises
     os.chdir(here)
     seconds = time.process_time() - begun
     keep, margins, _ = truth(activation, seed)
-    # The package's sign: a row that lowers the loss by raising the margin scores positive.
     return {"score": score(found, keep, margins), "cpu": seconds}
 
 
@@ -317,7 +321,7 @@ def left_out(activation: str, seed: int) -> dict:
     double = torch.float64
     _, recording, _ = train(activation, seed, recorded=True, dtype=double)
     _, _, xq, yq = digits(double)
-    found = recording.without(xq, "margin", yq).contributions
+    found = recording.without(xq[:ASKED], "margin", yq[:ASKED]).contributions
     n = len(recording.ids)
     rows = torch.randperm(n, generator=torch.Generator().manual_seed(seed))[:LEFT_OUT]
     weights = torch.ones(3 * LEFT_OUT + 1, n, dtype=double)
@@ -326,14 +330,16 @@ def left_out(activation: str, seed: int) -> dict:
     weights[numbers, rows] = 0
     weights[LEFT_OUT + numbers, rows] += step
     weights[2 * LEFT_OUT + numbers, rows] -= step
-    margins = retrain(activation, seed, weights)
+    margins = retrain(activation, seed, weights)[:, :ASKED]
     whole = margins[-1]
     place = {one: number for number, one in enumerate(recording.ids)}
     ours = found[:, torch.tensor([place[int(one)] for one in rows])].T
     real = whole - margins[:LEFT_OUT]
     slopes = (margins[LEFT_OUT : 2 * LEFT_OUT] - margins[2 * LEFT_OUT : -1]) / (2 * step)
     both = torch.stack([ours.flatten(), real.flatten()])
-    by_row = [float(torch.corrcoef(torch.stack(pair))[0, 1]) for pair in zip(ours, real, strict=True)]
+    by_row = [
+        float(torch.corrcoef(torch.stack(pair))[0, 1]) for pair in zip(ours, real, strict=True)
+    ]
     return {
         "correlation": float(torch.corrcoef(both)[0, 1]),
         "median_by_row": float(torch.tensor(by_row).median()),
@@ -368,7 +374,7 @@ def measure_all(board: Board, arguments: argparse.Namespace) -> None:
                     functools.partial(maker, activation, seed),
                     own,
                 )
-            if not arguments.only or "left_out" in arguments.only:
+            if seed == 0 and (not arguments.only or "left_out" in arguments.only):
                 board.cell(
                     f"left_out/{activation}/{seed}",
                     functools.partial(left_out, activation, seed),
@@ -412,7 +418,7 @@ def table(board: Board) -> str:
                     f"{max(values[2]):.1e}",
                 ]
             )
-    text += "\nReal leave-one-out and finite differences, float64, the worst of the seeds.\n\n"
+    text += "\nReal leave-one-out and finite differences, float64, the first seed.\n\n"
     head = ["", "correlation, all", "correlation, median row", "finite differences, relative"]
     text += markdown(head, lines)
     return text + "\n" + provenance(board.path)

@@ -13,6 +13,7 @@ from trivium.pathkernel.index import Index
 from trivium.pathkernel.index_curvature import curvatures
 from trivium.pathkernel.index_member import Member, State
 from trivium.pathkernel.index_reduced import reduce_run
+from trivium.pathkernel.index_stability import stable
 from trivium.pathkernel.index_stretch import stretches
 from trivium.pathkernel.index_subspace import SPARE, find_subspace
 from trivium.pathkernel.products import couples_rows
@@ -104,6 +105,8 @@ def build_index(
     subspace = find_subspace(replay, run, n_rows, directions, generator)
     curved = kind == "counterfactual"
     curvature = curvatures(replay, run, subspace.basis) if curved else None
+    if curvature is not None:
+        curvature = [stable(one, held) for one, held in zip(curvature, run, strict=True)]
     reduced = reduce_run(run, subspace, curvature, n_rows)
     first, last = recording.checkpoints.held[0], recording.checkpoints.held[-1]
     kept = _kept(recording, rows)

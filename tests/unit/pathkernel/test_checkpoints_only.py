@@ -1,10 +1,10 @@
 """Checkpoints alone: the left end point by plain autograd, and an honest error."""
 
+import pytest
 import torch
-from pytest import approx, mark, raises
 from torch import nn
 from torch.func import functional_call, jacrev
-from torch.nn import functional as F
+from torch.nn.functional import cross_entropy
 from torch.optim import SGD
 
 from trivium._core.errors import ArgumentError, DataError, ShapeError
@@ -26,12 +26,12 @@ def trained(rate=0.1, steps=6):
     net = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3)).double()
     optimizer = SGD(net.parameters(), lr=rate)
     kept = []
-    with record(net, optimizer, F.cross_entropy) as recording:
+    with record(net, optimizer, cross_entropy) as recording:
         for _ in range(steps):
             kept.append(({k: v.clone() for k, v in net.state_dict().items()}, rate))
             recording.batch(range(N))
             optimizer.zero_grad()
-            F.cross_entropy(net(x), y).backward()
+            cross_entropy(net(x), y).backward()
             optimizer.step()
     kept.append(({k: v.clone() for k, v in net.state_dict().items()}, 0.0))
     return net, kept, recording, x, y
@@ -48,7 +48,7 @@ def by_hand(net, kept, x, y, asked, steps):
 
     for state, rate in kept[:-1]:
         own = flat(
-            lambda s: F.cross_entropy(functional_call(net, s, (x,)), y, reduction="none"), state
+            lambda s: cross_entropy(functional_call(net, s, (x,)), y, reduction="none"), state
         )
         query = flat(
             lambda s: functional_call(net, s, (asked,)).gather(1, chosen[:, None])[:, 0], state
@@ -59,14 +59,16 @@ def by_hand(net, kept, x, y, asked, steps):
 
 def test_it_is_the_left_end_point_and_says_what_it_misses():
     net, kept, recording, x, y = trained()
-    found = from_checkpoints(net, kept, F.cross_entropy, (x, y), x[:3])
+    found = from_checkpoints(net, kept, cross_entropy, (x, y), x[:3])
     wanted = by_hand(net, kept, x, y, x[:3], 1)
     assert torch.allclose(found.contributions, wanted, rtol=0, atol=1e-13)
     made = recording.made(x[:3])
     assert torch.allclose(found.before, made.before)
     assert torch.allclose(found.after, made.after)
     error = float((wanted.sum(1) - (made.after - made.before)).norm())
-    assert found.completeness_error == approx(error / float((made.after - made.before).norm()))
+    assert found.completeness_error == pytest.approx(
+        error / float((made.after - made.before).norm())
+    )
     assert found.completeness_error > 1e-4 > made.completeness_error
     assert torch.allclose(found.steps.sum(0), found.contributions.sum(1), atol=1e-13)
     assert torch.allclose(found.layer_totals.sum(0), found.contributions.sum(1), atol=1e-13)
@@ -76,7 +78,7 @@ def test_it_is_the_left_end_point_and_says_what_it_misses():
 
 def test_it_never_raises_for_what_it_misses_but_is_marked():
     net, kept, _, x, y = trained(rate=3.0)
-    found = from_checkpoints(net, [kept[0], kept[-1]], F.cross_entropy, (x, y), x[:3], steps=6)
+    found = from_checkpoints(net, [kept[0], kept[-1]], cross_entropy, (x, y), x[:3], steps=6)
     assert found.completeness_error > 0.05
     assert isinstance(found, IncompleteAccounting)
     assert not isinstance(found, Accounting)
@@ -96,7 +98,7 @@ def test_vectors_of_weights_ids_and_steps():
     assert torch.allclose(found.contributions, wanted, rtol=0, atol=1e-13)
 
 
-@mark.parametrize(
+@pytest.mark.parametrize(
     ("change", "kind", "message"),
     [
         ({"checkpoints": []}, ArgumentError, "must be at least two"),
@@ -108,26 +110,28 @@ def test_vectors_of_weights_ids_and_steps():
 )
 def test_bad_input_is_named(change, kind, message):
     net, kept, _, x, y = trained()
-    given = {"model": net, "checkpoints": [kept[0], kept[-1]], "loss": F.cross_entropy}
+    given = {"model": net, "checkpoints": [kept[0], kept[-1]], "loss": cross_entropy}
     given |= {"rows": (x, y), "x": x[:2]} | change
-    with raises(kind, match=message):
+    with pytest.raises(kind, match=message):
         from_checkpoints(**given)
 
 
 def test_bad_checkpoints_are_named():
     net, kept, _, x, y = trained()
-    rest = (F.cross_entropy, (x, y), x[:2])
-    with raises(ArgumentError, match="checkpoint 0 must have the model's 43 trainable weights"):
+    rest = (cross_entropy, (x, y), x[:2])
+    with pytest.raises(
+        ArgumentError, match="checkpoint 0 must have the model's 43 trainable weights"
+    ):
         from_checkpoints(net, [(torch.ones(3).double(), 0.1), kept[-1]], *rest)
-    with raises(ArgumentError, match="checkpoint 0 must be a state of the model"):
+    with pytest.raises(ArgumentError, match="checkpoint 0 must be a state of the model"):
         from_checkpoints(net, [({}, 0.1), kept[-1]], *rest)
-    with raises(ArgumentError, match="the learning rate must be"):
+    with pytest.raises(ArgumentError, match="the learning rate must be"):
         from_checkpoints(net, [(kept[0][0], -1.0), kept[-1]], *rest)
-    with raises(DataError, match="weights must be finite"):
+    with pytest.raises(DataError, match="weights must be finite"):
         from_checkpoints(net, [(torch.full((43,), torch.nan).double(), 0.1), kept[-1]], *rest)
-    with raises(ShapeError, match="targets must be one for each of 12 rows; got 3"):
-        from_checkpoints(net, kept, F.cross_entropy, (x, y[:3]), x[:2])
+    with pytest.raises(ShapeError, match="targets must be one for each of 12 rows; got 3"):
+        from_checkpoints(net, kept, cross_entropy, (x, y[:3]), x[:2])
     coupled = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3))
     state = (coupled.state_dict(), 0.1)
-    with raises(ArgumentError, match="got batch normalisation"):
-        from_checkpoints(coupled, [state, state], F.cross_entropy, (x.float(), y), x[:2].float())
+    with pytest.raises(ArgumentError, match="got batch normalisation"):
+        from_checkpoints(coupled, [state, state], cross_entropy, (x.float(), y), x[:2].float())

@@ -1,13 +1,14 @@
 """The index against a forward unrolling by hand in float64, and its door."""
 
+import pytest
 import torch
-from pytest import approx, mark, raises
 from torch import Tensor, nn
 from torch.func import functional_call, jacrev
-from torch.nn import functional as F
+from torch.nn.functional import cross_entropy
 from torch.optim import SGD, Adam, AdamW
 
 from trivium._core.errors import ArgumentError, ModelError, ResourceError
+from trivium._core.tensor_file import write_tensors
 from trivium.pathkernel import Index, record
 
 N, STEPS, BATCH = 20, 23, 8
@@ -34,12 +35,12 @@ def trained(optimizer, options, clip=None, every=1, dtype=torch.float64, seed=0)
     x, y = rows(dtype)
     net = nn.Sequential(nn.Linear(5, 6), nn.GELU(), nn.Linear(6, 3)).to(dtype)
     steps = optimizer(net.parameters(), **options)
-    with record(net, steps, F.cross_entropy, every=every, stride=5) as recording:
+    with record(net, steps, cross_entropy, every=every, stride=5) as recording:
         for _ in range(STEPS):
             ids = torch.randperm(N)[:BATCH]
             recording.batch(ids)
             steps.zero_grad()
-            F.cross_entropy(net(x[ids]), y[ids]).backward()
+            cross_entropy(net(x[ids]), y[ids]).backward()
             if clip:
                 nn.utils.clip_grad_norm_(net.parameters(), clip)
             steps.step()
@@ -71,13 +72,13 @@ class ByHand:
     def batch(self, flat, x, y):
         """Return the rows' gradients and the Gauss-Newton matrix of a mean loss."""
         b = len(x)
-        gradients = jacrev(
-            lambda v: F.cross_entropy(self.forward(v, x), y, reduction="none") / b
-        )(flat)
+        gradients = jacrev(lambda v: cross_entropy(self.forward(v, x), y, reduction="none") / b)(
+            flat
+        )
         outer = jacrev(lambda v: self.forward(v, x))(flat)
         inner = torch.stack(
             [
-                jacrev(jacrev(lambda o, c=c: F.cross_entropy(o[None], c[None]) / b))(out)
+                jacrev(jacrev(lambda o, c=c: cross_entropy(o[None], c[None]) / b))(out)
                 for out, c in zip(self.forward(flat, x), y, strict=True)
             ]
         )
@@ -128,8 +129,8 @@ class ByHand:
         return flat, moved
 
 
-@mark.parametrize("clip", [None, 0.5])
-@mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("clip", [None, 0.5])
+@pytest.mark.parametrize("name", RUNS)
 def test_all_directions_at_every_step_are_the_unrolled_gauss_newton(name, clip):
     optimizer, options = RUNS[name]
     recording, x, y = trained(optimizer, options, clip)
@@ -143,10 +144,10 @@ def test_all_directions_at_every_step_are_the_unrolled_gauss_newton(name, clip):
     assert float((held - wanted).norm() / wanted.norm()) > 1e-3  # the check can fail
 
 
-@mark.parametrize("clip", [None, 0.5])
-@mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("clip", [None, 0.5])
+@pytest.mark.parametrize("name", RUNS)
 def test_made_in_all_directions_is_the_accounting_of_one_chord(name, clip):
-    recording, x, y = trained(*RUNS[name], clip, every=f"chord:{STEPS}")
+    recording, x, _ = trained(*RUNS[name], clip, every=f"chord:{STEPS}")
     made = recording.made(x[:3], "margin")
     index = recording.index(ALL, "made", stride=1)
     found = index.contributions(x[:3], "margin")
@@ -159,12 +160,12 @@ def test_made_in_all_directions_is_the_accounting_of_one_chord(name, clip):
 def test_directions_are_the_principal_ones_of_what_rows_moved():
     recording, *_ = trained(*RUNS["sgd"])
     moved = recording.index(ALL, "made", stride=1).members[0].rows  # all of p: displacements
-    left, sizes, right = torch.linalg.svd(moved, full_matrices=False)
+    _, sizes, right = torch.linalg.svd(moved, full_matrices=False)
     member = recording.index(4, "made", stride=1).members[0]
     share = float(sizes[:4].square().sum() / sizes.square().sum())
-    assert member.captured == approx(share, rel=1e-6)
+    assert member.captured == pytest.approx(share, rel=1e-6)
     inside = (right[:4] @ member.basis.T).square().sum()
-    assert float(inside) == approx(4, rel=1e-6)
+    assert float(inside) == pytest.approx(4, rel=1e-6)
     eye = torch.eye(4, dtype=torch.float64)
     assert torch.allclose(member.basis @ member.basis.T, eye, atol=1e-12)
 
@@ -175,11 +176,11 @@ def test_gathering_keeps_each_batch_form():
     torch.manual_seed(5)
     net = nn.Sequential(nn.Linear(5, 4), nn.Dropout(0.3), nn.Linear(4, 3)).double()
     steps = SGD(net.parameters(), lr=0.1)
-    with record(net, steps, F.cross_entropy, every="chord:6") as recording:
+    with record(net, steps, cross_entropy, every="chord:6") as recording:
         for ids in ([0, 1, 2], [3, 4, 5], [1, 1, 2], [0, 6], [7, 8], [2, 4, 6]):
             recording.batch(ids)
             steps.zero_grad()
-            F.cross_entropy(net(x[ids]), y[ids]).backward()
+            cross_entropy(net(x[ids]), y[ids]).backward()
             steps.step()
     made = recording.made(x[:3]).contributions
     found = recording.index(ALL, "made", stride=1).contributions(x[:3])
@@ -188,7 +189,7 @@ def test_gathering_keeps_each_batch_form():
 
 def test_a_stretch_takes_gradients_in_its_middle():
     """With weights that hardly move, one evaluation a stretch is that of every step."""
-    recording, x, y = trained(SGD, {"lr": 1e-7})
+    recording, x, _ = trained(SGD, {"lr": 1e-7})
     every = recording.index(ALL, stride=1).contributions(x[:3])
     once = recording.index(ALL, stride=10).contributions(x[:3])
     assert float((once - every).norm() / every.norm()) < 1e-5
@@ -203,19 +204,17 @@ def test_same_seed_same_bits_and_saved_and_loaded_the_same(tmp_path):
         index = recording.index(6, kind, stride=5)
         index.save(tmp_path / kind)
         fresh = nn.Sequential(nn.Linear(5, 6), nn.GELU(), nn.Linear(6, 3))
-        again = Index.load(tmp_path / kind, fresh, F.cross_entropy)
+        again = Index.load(tmp_path / kind, fresh, cross_entropy)
         assert again.ids == index.ids
         for of in ("logit", "loss"):
             wanted = index.contributions(x[:3], of, y[:3])
             assert torch.equal(again.contributions(x[:3], of, y[:3]), wanted)
-    with raises(ModelError, match="must hold trivium.index"):
-        from trivium._core.tensor_file import write_tensors
-
-        write_tensors("t", tmp_path / "other", "other/1", {"a": torch.ones(1)}, {})
+    write_tensors("t", tmp_path / "other", "other/1", {"a": torch.ones(1)}, {})
+    with pytest.raises(ModelError, match=r"must hold trivium\.index"):
         Index.load(tmp_path / "other", fresh)
-    with raises(ArgumentError, match="load: model must have the 57 trainable weights"):
+    with pytest.raises(ArgumentError, match="load: model must have the 57 trainable weights"):
         Index.load(tmp_path / "made", nn.Linear(5, 3))
-    with raises(ArgumentError, match="needs the training loss"):
+    with pytest.raises(ArgumentError, match="needs the training loss"):
         Index.load(tmp_path / "made", fresh).contributions(x[:3], "loss", y[:3])
 
 
@@ -228,28 +227,29 @@ def test_parts_merge_into_the_whole_and_runs_average():
     assert len(merged.members) == 1
     order = [merged.ids.index(one) for one in ids]
     assert torch.equal(merged.contributions(x[:3])[:, order], whole.contributions(x[:3]))
-    with raises(ArgumentError, match="parts of one run must hold different rows"):
+    with pytest.raises(ArgumentError, match="parts of one run must hold different rows"):
         parts[0].merge(whole)
     other = trained(*RUNS["sgd"], seed=9)[0].index(6, stride=5)
     both = whole.merge(other)
     columns = [other.ids.index(one) for one in both.ids]
-    mean = (whole.contributions(x[:3], y=y[:3]) + other.contributions(x[:3], y=y[:3])[:, columns]) / 2
+    parts = [one.contributions(x[:3], y=y[:3]) for one in (whole, other)]
+    mean = (parts[0] + parts[1][:, columns]) / 2
     assert torch.allclose(both.contributions(x[:3], y=y[:3]), mean, rtol=0, atol=1e-14)
-    with raises(ArgumentError, match="of one kind"):
+    with pytest.raises(ArgumentError, match="of one kind"):
         whole.merge(recording.index(6, "made"))
-    with raises(ArgumentError, match="of one architecture"):
-        torch.manual_seed(0)
-        net = nn.Linear(5, 3).double()
-        steps = SGD(net.parameters(), lr=0.1)
-        with record(net, steps, F.cross_entropy) as small:
-            small.batch(range(N))
-            F.cross_entropy(net(x), y).backward()
-            steps.step()
-        whole.merge(small.index(4))
+    net = nn.Linear(5, 3).double()
+    steps = SGD(net.parameters(), lr=0.1)
+    with record(net, steps, cross_entropy) as small:
+        small.batch(range(N))
+        cross_entropy(net(x), y).backward()
+        steps.step()
+    less = small.index(4)
+    with pytest.raises(ArgumentError, match="of one architecture"):
+        whole.merge(less)
 
 
 def test_a_query_names_rows_and_says_what_it_is():
-    recording, x, y = trained(*RUNS["sgd"])
+    recording, x, _ = trained(*RUNS["sgd"])
     index = recording.index(6, stride=5)
     all_rows = index.contributions(x[:2])
     found = index.query(x[:2], top=3)
@@ -278,15 +278,15 @@ def test_bad_input_is_named():
         ({"stride": 0}, "index: stride must be"),
         ({"rows": [-1]}, "index: rows must be ids that were recorded; got -1"),
     ):
-        with raises(ArgumentError, match=message):
+        with pytest.raises(ArgumentError, match=message):
             recording.index(**arguments)
-    with raises(ResourceError, match="got a budget of 0.0 MB"):
+    with pytest.raises(ResourceError, match=r"got a budget of 0\.0 MB"):
         recording.index(4, budget=100)
     index = recording.index(4)
-    with raises(ArgumentError, match="query: top must be"):
+    with pytest.raises(ArgumentError, match="query: top must be"):
         index.query(x, top=0)
     recording.rows.ids[0] = (1, 2)
-    with raises(ArgumentError, match="ids must be integers or strings"):
+    with pytest.raises(ArgumentError, match="ids must be integers or strings"):
         recording.index(4).save("nowhere")
 
 
@@ -294,9 +294,9 @@ def test_rows_coupled_by_batch_normalisation_are_refused():
     x, y = rows()
     net = nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4), nn.Linear(4, 3)).double()
     steps = SGD(net.parameters(), lr=0.1)
-    with record(net, steps, F.cross_entropy) as recording:
+    with record(net, steps, cross_entropy) as recording:
         recording.batch(range(N))
-        F.cross_entropy(net(x), y).backward()
+        cross_entropy(net(x), y).backward()
         steps.step()
-    with raises(ArgumentError, match="got batch normalisation"):
+    with pytest.raises(ArgumentError, match="got batch normalisation"):
         recording.index(4)
