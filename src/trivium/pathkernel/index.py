@@ -237,7 +237,12 @@ class Index:
     def _replay(self) -> Replay:
         parameters = [p for p in self.model.parameters() if p.requires_grad]
         optimizer = torch.optim.SGD(parameters, lr=0.0)
-        return Replay(self.model, optimizer, self.loss, SGDRecurrence(), RowStore())
+        loss = self.loss if self.loss is not None else _no_loss
+        return Replay(self.model, optimizer, loss, SGDRecurrence(), RowStore())
+
+
+def _no_loss(*_: object) -> Tensor:
+    raise ArgumentError('query: of="loss" needs the training loss; pass it to Index.load')
 
 
 def _unit(rows: Tensor) -> Tensor:

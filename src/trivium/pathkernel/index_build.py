@@ -8,10 +8,12 @@ from torch import Tensor
 
 from trivium._core.checks import check_choice, check_number
 from trivium._core.errors import ArgumentError, ResourceError
+from trivium.pathkernel.asked import BUDGET
 from trivium.pathkernel.index import Index
 from trivium.pathkernel.index_curvature import curvatures
 from trivium.pathkernel.index_member import Member, State
 from trivium.pathkernel.index_reduced import reduce_run
+from trivium.pathkernel.index_stability import stable
 from trivium.pathkernel.index_stretch import stretches
 from trivium.pathkernel.index_subspace import SPARE, find_subspace
 from trivium.pathkernel.products import couples_rows
@@ -27,14 +29,66 @@ _COPIES = 3
 
 def build_index(
     recording: "Recording",
-    k: int,
-    kind: str,
-    stride: int,
-    seed: int,
-    rows: Sequence[Hashable] | None,
-    budget: int,
+    k: int = 128,
+    kind: str = "counterfactual",
+    *,
+    stride: int = 50,
+    seed: int = 0,
+    rows: Sequence[Hashable] | None = None,
+    budget: int = BUDGET,
 ) -> Index:
-    """Build an index; see `Recording.index`."""
+    r"""Build a compact index of a recorded run; `Recording.index` calls this.
+
+    $C_i(x) = \langle z_i, V \nabla f(x) \rangle$ with the k principal directions V of what the
+    rows moved. `"counterfactual"`: $z_i$ from the unrolled dynamics within V, with Gauss-Newton
+    curvature and the optimizer's own map (Adam's preconditioner as given); `"made"`: $z_i$ is the
+    row's displacement, and the query's gradient that of the straight chord from the first weights
+    to the last, with the value's exact change imposed; `"similar"`: cosines of displacement and
+    gradient, for retrieval.
+
+    Args:
+        recording: The training.
+        k: Directions; with all p and `stride=1` the index is exact: the unrolled Gauss-Newton
+            derivative, or the accounting of one chord.
+        kind: Which question.
+        stride: Steps that share one evaluation of the rows' gradients and of the curvature, in
+            their middle.
+        seed: Of the random range finder.
+        rows: Ids to keep; all by default. Indexes of parts merge into that of the whole.
+        budget: Bytes for the directions.
+
+    Returns:
+        The index: `query`, `contributions`, `merge`, `save`.
+
+    Raises:
+        ArgumentError: An unknown kind, a number out of range, an id that was not recorded, batch
+            normalisation, or a recording that is still open.
+        DataError: The recording has no step, or replaying it does not meet its checkpoints.
+        ResourceError: The directions do not fit the budget.
+
+    Cost:
+        One replay; for each stride two backwards of its rows and O(n k p), and for the
+        counterfactual four forwards of its rows a direction; O(k³ + b k²) a step. Memory O(k p),
+        and O(p + n k) for each stride; clipped steps keep their gradient, O(p) each.
+
+    Example:
+        >>> import torch
+        >>> from torch.nn import functional as F
+        >>> from trivium.pathkernel import record
+        >>> _ = torch.manual_seed(0)
+        >>> x, y = torch.randn(32, 5), torch.randint(3, (32,))
+        >>> net = torch.nn.Linear(5, 3)
+        >>> optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+        >>> with record(net, optimizer, F.cross_entropy) as recording:
+        ...     for ids in torch.arange(32).reshape(4, 8):
+        ...         recording.batch(ids)
+        ...         optimizer.zero_grad()
+        ...         F.cross_entropy(net(x[ids]), y[ids]).backward()
+        ...         optimizer.step()
+        >>> index = recording.index(k=8)
+        >>> index.query(x[:2], top=3).values.shape
+        torch.Size([2, 3])
+    """
     directions = int(check_number("index", "k", k, "positive", integer=True))
     apart = int(check_number("index", "stride", stride, "positive", integer=True))
     check_choice("index", "kind", kind, KINDS)
@@ -51,6 +105,8 @@ def build_index(
     subspace = find_subspace(replay, run, n_rows, directions, generator)
     curved = kind == "counterfactual"
     curvature = curvatures(replay, run, subspace.basis) if curved else None
+    if curvature is not None:
+        curvature = [stable(one, held) for one, held in zip(curvature, run, strict=True)]
     reduced = reduce_run(run, subspace, curvature, n_rows)
     first, last = recording.checkpoints.held[0], recording.checkpoints.held[-1]
     kept = _kept(recording, rows)

@@ -54,9 +54,8 @@ class Found:
             )
             whole = float(self.absolute[row])
             share = float(self.values[row].abs().sum()) / whole if whole else 0.0
-            lines.append(
-                f"{row}: {shown} ({share:.0%} of all absolute values; net {float(self.net[row]):+.3g})"
-            )
+            net = float(self.net[row])
+            lines.append(f"{row}: {shown} ({share:.0%} of all absolute values; net {net:+.3g})")
         if len(self.ids) > _SHOWN:
             lines.append(f"and {len(self.ids) - _SHOWN} more")
         return "\n".join(lines)

@@ -17,7 +17,7 @@ __all__ = ["Form", "Gathered", "form_of", "gathered", "losses", "tangents"]
 
 Form = tuple[object, ...]
 
-_ROWS = 512  # in one forward
+_ROWS = 256  # in one forward
 
 
 @dataclass(frozen=True)

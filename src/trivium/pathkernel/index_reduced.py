@@ -13,12 +13,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trivium.pathkernel.index_gathered import form_of
+from trivium.pathkernel.index_gathered import Form, form_of
 from trivium.pathkernel.index_stretch import HeldStep, Profile, Stretch
-from trivium.pathkernel.index_subspace import Subspace
+from trivium.pathkernel.index_subspace import Coordinates, Subspace
 
 __all__ = ["Reduced", "reduce_run"]
 
+_INPUTS = ("weight", "gradient", "pull")
 _CLIP_GUARD = 1e-6  # what clip_grad_norm_ adds to the norm
 
 
@@ -44,7 +45,7 @@ class _Maps:
         self.decay = self.matrix(profile.decay)
 
     def matrix(self, ratio: float | Tensor) -> float | Tensor:
-        """Return a number, or $(V \\circ \\rho) V^\\top$."""
+        r"""Return a number, or $(V \circ \rho) V^\top$."""
         if isinstance(ratio, float):
             return ratio
         return ((self.basis * ratio) @ self.basis.T).double().cpu()
@@ -62,61 +63,81 @@ class _Maps:
         return (self.basis @ (vector if shape is None else shape * vector)).double().cpu()
 
 
+class _Sweep:
+    """The recurrence, backwards over the run.
+
+    Args:
+        k: Directions.
+        n_rows: Training rows n.
+        accounted: The path is what it was: no curvature, and decay is a named remainder.
+    """
+
+    def __init__(self, k: int, n_rows: int, accounted: bool) -> None:
+        self.weight = torch.eye(k, dtype=torch.float64)
+        self.states: dict[str, Tensor] = {}
+        self.rows = torch.zeros((k, n_rows), dtype=torch.float64)
+        self.remainders: dict[str, Tensor] = {}
+        self.maps: _Maps | None = None
+        self.accounted = accounted
+
+    def stretch(
+        self, one: Stretch, maps: _Maps, found: dict[Form, Coordinates], curvature: Tensor | None
+    ) -> None:
+        """Go back through one stretch."""
+        if self.maps is not None:
+            self.states = {n: _rewritten(c, n, self.maps, maps) for n, c in self.states.items()}
+        self.maps = maps
+        pull = maps.products(one.weights * one.strength, "pull")
+        for step in reversed(one.steps):
+            parts = _pull_back(maps, step, self.weight, self.states)
+            self.states = {n: c for n, c in parts.items() if n not in _INPUTS}
+            u = parts.get("gradient", torch.zeros_like(self.weight))
+            u = u * step.factor if self.accounted else _unclipped(maps, step, u)
+            for piece in step.pieces:
+                values = found[form_of(piece)].of(piece).double().cpu()
+                self.rows.index_add_(1, piece.places, u @ values)
+            if self.accounted:
+                if "pull" in parts and bool(pull.any()):
+                    _add(self.remainders, "weight decay", parts["pull"] @ pull)
+                continue
+            self.weight = parts.get("weight", torch.zeros_like(self.weight))
+            if curvature is not None:
+                self.weight = self.weight + u @ curvature
+            if "pull" in parts:
+                self.weight = self.weight + _times(parts["pull"], maps.decay)
+
+    def close(self, first: Stretch) -> None:
+        """Name what an optimizer that had a state before the first step still did."""
+        for name, c in self.states.items():
+            held = first.state.get(name)
+            if held is not None and self.maps is not None and bool(held.any()):
+                _add(self.remainders, "earlier state", c @ self.maps.products(held, name))
+
+
 def reduce_run(
     run: Sequence[Stretch],
     subspace: Subspace,
     curvatures: Sequence[Tensor] | None,
     n_rows: int,
 ) -> Reduced:
-    """Go back through the run in the subspace.
+    r"""Go back through the run in the subspace.
 
     Args:
         run: The stretches, the last one first.
         subspace: The basis and the rows' gradients in it.
-        curvatures: $(V \\circ \\pi)\\, G\\, V^\\top$ of each stretch; none for the accounting, where
-            the path is what it was.
+        curvatures: $(V \circ \pi)\, G\, V^\top$ of each stretch; none for the accounting.
         n_rows: Training rows n.
 
     Cost:
         O(k³ + b k²) a step.
     """
-    k = len(subspace.basis)
-    eye = torch.eye(k, dtype=torch.float64)
-    weight, states = eye, dict[str, Tensor]()
-    rows = torch.zeros((k, n_rows), dtype=torch.float64)
-    remainders: dict[str, Tensor] = {}
-    maps: _Maps | None = None
+    sweep = _Sweep(len(subspace.basis), n_rows, curvatures is None)
     for number, one in enumerate(run):
-        before, maps = maps, _Maps(subspace.basis, one.profile)
-        if before is not None:
-            states = {name: _rewritten(c, name, before, maps) for name, c in states.items()}
-        found = subspace.gradients[number]
-        pull = maps.products(one.weights * one.strength, "pull") if curvatures is None else None
-        for step in reversed(one.steps):
-            parts = _pull_back(maps, step, weight, states)
-            states = {n: c for n, c in parts.items() if n not in ("weight", "gradient", "pull")}
-            u = parts.get("gradient")
-            if u is not None:
-                accounted = curvatures is None
-                u = u * step.factor if accounted else _unclipped(maps, step, u)
-                for piece in step.pieces:
-                    values = found[form_of(piece)].of(piece).double().cpu()
-                    rows.index_add_(1, piece.places, u @ values)
-            if curvatures is None:
-                if "pull" in parts and pull is not None and bool(pull.any()):
-                    _add(remainders, "weight decay", parts["pull"] @ pull)
-                continue
-            weight = parts.get("weight", torch.zeros_like(weight))
-            if u is not None:
-                weight = weight + u @ curvatures[number]
-            if "pull" in parts:
-                weight = weight + _times(parts["pull"], maps.decay)
-    if maps is not None:
-        for name, c in states.items():
-            held = run[-1].state.get(name)
-            if held is not None and bool(held.any()):
-                _add(remainders, "earlier state", c @ maps.products(held, name))
-    return Reduced(rows.T.contiguous(), remainders)
+        maps = _Maps(subspace.basis, one.profile)
+        curvature = None if curvatures is None else curvatures[number]
+        sweep.stretch(one, maps, subspace.gradients[number], curvature)
+    sweep.close(run[-1])
+    return Reduced(sweep.rows.T.contiguous(), sweep.remainders)
 
 
 def _pull_back(

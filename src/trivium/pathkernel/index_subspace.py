@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from trivium.kernel.tangents import Tangents
 from trivium.pathkernel.index_gathered import Form, form_of, gathered, tangents
 from trivium.pathkernel.index_stretch import Stretch
 from trivium.pathkernel.notes import Piece
@@ -20,6 +21,7 @@ __all__ = ["Coordinates", "Subspace", "find_subspace"]
 
 _RATE = ("weight", "gradient")
 SPARE = 16
+_WRITTEN, _MANY = 100_000_000, 32  # bytes, directions
 _NOTHING = 100  # roundings: below, a direction moved no row
 
 
@@ -120,10 +122,26 @@ def _range(
             if some.alone:  # a row twice in one batch counts twice already
                 seen = amounts[form_of(some.form)][some.places] / _counts(some.places)
             weights = draws[:, some.places] * seen.to(like.dtype).to(like.device)
-            found = tangents(replay, some).combine(weights)
+            found = _combine(tangents(replay, some), weights)
             sketch += found if shape is None else found * shape
     basis: Tensor = torch.linalg.qr(sketch.T)[0].T
     return basis.contiguous()
+
+
+def _combine(found: Tangents, weights: Tensor) -> Tensor:
+    return weights @ found.dense() if _small(found, weights) else found.combine(weights)
+
+
+def _products(found: Tangents, directions: Tensor) -> Tensor:
+    if _small(found, directions):
+        return directions @ found.dense().T
+    return found.products(directions)
+
+
+def _small(found: Tangents, directions: Tensor) -> bool:
+    """Return whether many directions are cheaper by one product with written-out gradients."""
+    size = found.n_rows * found.layout.n_parameters * found.like.element_size()
+    return size <= _WRITTEN and len(directions) >= _MANY
 
 
 def _amounts(one: Stretch, n_rows: int) -> dict[Form, Tensor]:
@@ -153,17 +171,17 @@ def _project(replay: Replay, one: Stretch, basis: Tensor, n_rows: int) -> dict[F
     alone: set[Form] = set()
     for some in gathered(one):
         form = form_of(some.form)
-        values = tangents(replay, some).products(directions)
+        values = _products(tangents(replay, some), directions)
         parts.setdefault(form, []).append(values[:, some.fresh])
         rows.setdefault(form, []).append(some.places[some.fresh])
         if some.alone:
             alone.add(form)
     found = {}
-    for form, values in parts.items():
+    for form, blocks in parts.items():
         place = None
         if form not in alone:
             seen = torch.cat(rows[form])
             place = torch.full((n_rows,), -1, dtype=torch.long)
             place[seen] = torch.arange(len(seen))
-        found[form] = Coordinates(place, torch.cat(values, 1))
+        found[form] = Coordinates(place, torch.cat(blocks, 1))
     return found

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from trivium._core.errors import ArgumentError, DataError
 from trivium.pathkernel.asked import BUDGET
 from trivium.pathkernel.checkpoints import Checkpoints
+from trivium.pathkernel.checkpoints_only import from_checkpoints
 from trivium.pathkernel.identity import check_identity, fixed_parts, identity
 from trivium.pathkernel.index import Index
 from trivium.pathkernel.index_build import build_index
@@ -225,8 +226,10 @@ class Recording(Questions):
         rows: Sequence[Hashable] | None = None,
         budget: int = BUDGET,
     ) -> Index:
-        """Return a compact index, whose answers cost one gradient; see `index_build`."""
-        return build_index(self, k, kind, stride, seed, rows, budget)
+        """Return a compact index whose answers cost one gradient; see `build_index`."""
+        return build_index(self, k, kind, stride=stride, seed=seed, rows=rows, budget=budget)
+
+    replay = staticmethod(from_checkpoints)
 
     def run(self, caller: str) -> Run:
         """Return the training, once it is over, to be gone through backwards.
