@@ -1,6 +1,7 @@
 """A call of the model, as it was heard."""
 
-from collections.abc import Hashable
+import contextlib
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 from trivium.pathkernel.notes import Piece
 from trivium.pathkernel.packed import Packed
 
-__all__ = ["Forward"]
+__all__ = ["Forward", "drawing_from", "random_states"]
 
 
 @dataclass
@@ -45,3 +46,15 @@ def random_states(device: torch.device) -> dict[str, Tensor]:
     if device.type == "cuda":
         found["cuda"] = torch.cuda.get_rng_state(device)
     return found
+
+
+@contextlib.contextmanager
+def drawing_from(states: dict[str, Tensor], device: torch.device) -> Iterator[None]:
+    """Draw from the generators as they were, and leave those of the caller untouched."""
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices, enabled=bool(states)):
+        if "cpu" in states:
+            torch.set_rng_state(states["cpu"])
+        if "cuda" in states:
+            torch.cuda.set_rng_state(states["cuda"], device)
+        yield

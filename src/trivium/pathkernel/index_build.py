@@ -16,7 +16,6 @@ from trivium.pathkernel.index_reduced import reduce_run
 from trivium.pathkernel.index_stability import stable
 from trivium.pathkernel.index_stretch import stretches
 from trivium.pathkernel.index_subspace import SPARE, find_subspace
-from trivium.pathkernel.products import couples_rows
 
 if TYPE_CHECKING:
     from trivium.pathkernel.recording import Recording
@@ -93,7 +92,7 @@ def build_index(
     apart = int(check_number("index", "stride", stride, "positive", integer=True))
     check_choice("index", "kind", kind, KINDS)
     replay = recording.run("index").replay
-    if couples_rows(recording.model):
+    if recording.couples_rows:
         raise ArgumentError(
             "index: a row's gradient must not depend on its batch; got batch normalisation",
             remedy="Ask recording.made or recording.without, which go through the batch.",

@@ -56,10 +56,13 @@ class Member:
         buffers = self.start.buffers
         start, end = self.start.weights, self.end.weights
         change = queries.value(end, buffers) - queries.value(start, buffers)
-        chord = queries.chord(start, end, change, buffers)
-        found = chord.middle.products(self.basis).T.double().cpu()
-        along = (self.basis @ chord.displacement).double().cpu()
-        return found + torch.outer(chord.correction.double().cpu(), along), change.cpu()
+        middle = queries.gradient(start.lerp(end, 0.5), buffers)
+        step = end - start
+        length = step.double().square().sum().clamp_min(torch.finfo(torch.float64).tiny)
+        correction = (change - middle.products(step[None])[0].double()) / length
+        found = middle.products(self.basis).T.double().cpu()
+        along = (self.basis @ step).double().cpu()
+        return found + torch.outer(correction.cpu(), along), change.cpu()
 
     def same_run(self, other: "Member") -> bool:
         """Return whether both hold rows of one run in one basis."""

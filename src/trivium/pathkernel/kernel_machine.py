@@ -115,8 +115,7 @@ class KernelMachine:
         """
         base, target = self._begin("fit", x, y)
         products = GramProducts("KernelMachine", self.kernel, self.rows_, self.budget)
-        most = getattr(self.solver, "n_steps", 1)
-        with Ticker("kernel machine", most, progress) as ticker:
+        with Ticker("kernel machine", getattr(self.solver, "n_steps", 1), progress) as ticker:
             found = solve(
                 self.solver,
                 products,

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from torch.utils import _pytree as pytree
 
 from trivium._core.errors import DataError
+from trivium.pathkernel.forward import drawing_from
 from trivium.pathkernel.notes import Checkpoint, Piece, StepNote
 from trivium.pathkernel.recurrence import Recurrence, state_keys
 from trivium.pathkernel.replayed import Bucket, ReplayedStep
@@ -160,7 +161,7 @@ class Replay:
         for module, training in zip(self._modules, piece.modes, strict=True):
             module.training = training
         with contextlib.ExitStack() as stack:
-            stack.enter_context(_random(piece.random, device))
+            stack.enter_context(drawing_from(piece.random, device))
             for kind, dtype in piece.autocast.items():
                 stack.enter_context(torch.autocast(kind, dtype))
             yield
@@ -288,17 +289,6 @@ class Replay:
                 "record(..., stride=1)).",
             )
         done[-1].after = end.weights.clone()  # rounding of a clipped gradient stays in this span
-
-
-@contextlib.contextmanager
-def _random(states: dict[str, Tensor], device: torch.device) -> Iterator[None]:
-    devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices, enabled=bool(states)):
-        if "cpu" in states:
-            torch.set_rng_state(states["cpu"])
-        if "cuda" in states:
-            torch.cuda.set_rng_state(states["cuda"], device)
-        yield
 
 
 def _tidied(ratio: float) -> float:
