@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from trivium._core.errors import ArgumentError
+from trivium._core.errors import ArgumentError, NumericalError
 from trivium.kernel.layer_free import OwnerCall
 from trivium.kernel.tangents import Tangents
 
@@ -42,12 +42,17 @@ def check_first_row(found: Tangents, call: OwnerCall) -> None:
 
     Raises:
         ArgumentError: They differ; the message names the parameter that differs most.
+        NumericalError: One is not finite.
     """
     alone = call.first_row(found.layout.names, found.n_rows)
     if alone is None:
         return
     gap = (found.rows(slice(0, 1)).dense()[0] - alone).abs()
     scale = float(alone.abs().max()) + torch.finfo(alone.dtype).tiny
+    if not bool(torch.isfinite(gap).all()):
+        raise NumericalError(
+            "TangentTape: gradients of the model must be finite; got one that is not"
+        )
     if not float(gap.max()) <= _CLOSE * scale:
         worst = max(
             range(len(found.layout.names)), key=lambda i: float(gap[found.layout.slices[i]].max())

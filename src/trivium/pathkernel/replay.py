@@ -285,10 +285,9 @@ class Replay:
                 remedy="Usual causes: weights changed outside the optimizer (by .data, say), a "
                 "second loss or regulariser beside the noted one, gradients clipped by value or "
                 "with noise, randomness that torch's generators do not hold, or kernels that do "
-                "not repeat their bits (GPU: torch.use_deterministic_algorithms(True), or "
-                "record(..., stride=1)).",
+                "not repeat bits (GPU: use_deterministic_algorithms, or record(..., stride=1)).",
             )
-        done[-1].after = end.weights.clone()  # rounding of a clipped gradient stays in this span
+        done[-1].after = end.weights.clone()  # rounding of clipping stays in this span
 
 
 def _tidied(ratio: float) -> float:

@@ -7,7 +7,9 @@ from torch.nn import functional as F  # noqa: N812 - torch's own habit
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from trivium._core.errors import ArgumentError, DataError, ResourceError, ShapeError
+from trivium.kernel.tangent_tape import TangentTape
 from trivium.pathkernel import record
+from trivium.pathkernel.products import traced
 
 X = torch.randn(24, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 Y = torch.arange(24) % 3
@@ -413,12 +415,10 @@ def test_a_long_span_is_gone_through_in_parts():
         for budget in (10**9, 40 * size):
             recording = run(steps=60, every=f"chord:{chord}", budget=budget)
             recording.checkpoints._memory[1:-1] = []
-            lengths = []
+            lengths: list[int] = []
             run_ = recording.run("test")
-            from trivium.pathkernel.products import traced
-
-            for steps, _ in run_.backwards(traced):
-                lengths.append(len(steps))
+            with TangentTape(run_.replay.model) as tape:
+                lengths += [len(steps) for steps, _ in run_.backwards(traced(tape))]
             assert sum(lengths) == 60
             kept.append((max(lengths), recording.made(X[:2], of="margin").contributions))
         assert kept[0][0] == 60
