@@ -1,5 +1,6 @@
 """Parameters that no kind of layer explains: the module around them is repeated row by row."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,7 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils import _pytree as pytree
 
-from trivium._core.errors import ArgumentError
+from trivium._core.errors import ArgumentError, NumericalError
 from trivium.kernel.layer import blocks
 
 __all__ = ["OwnerCall"]
@@ -214,6 +215,8 @@ class OwnerCall:
             first = self.outputs[place].detach().unflatten(0, (n_rows, -1))[which]
             scale = float(first.abs().max()) + torch.finfo(first.dtype).tiny
             gap = float((again.detach().reshape(first.shape) - first).abs().max())
+            if not math.isfinite(gap):
+                raise NumericalError("TangentTape: the model's output must be finite; got one not")
             if not gap <= _CLOSE * scale:
                 raise ArgumentError(
                     f"TangentTape: {type(self.module).__name__} must give a row the same output "
