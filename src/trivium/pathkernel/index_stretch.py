@@ -159,9 +159,11 @@ def _profile(found: dict[Key, Tensor], step: ReplayedStep) -> Profile:
                 continue
             shape = diagonal * profile.shapes.get(out, 1.0)
             if shape.ndim:
-                size = (shape.double() * step.gradient.double()).norm()
-                size = size / step.gradient.double().norm()
-                profile.shapes[name] = shape / size.to(shape.dtype).clamp_min(1e-30)
+                measure = step.gradient.double().square()
+                size = (measure * shape.double().square()).sum().div(measure.sum()).sqrt()
+                down = (measure * shape.double()).sum() < 0  # the shape itself is positive
+                size = torch.where(down, -size, size).to(shape.dtype)
+                profile.shapes[name] = shape / torch.where(size != 0, size, 1.0)
             break
     for (out, name), diagonal in found.items():
         profile.ratios[out, name] = _ratio(profile, diagonal, out, name)
