@@ -1,31 +1,77 @@
 """Asking a recorded training: block by block of the rows asked about, within a budget."""
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Hashable
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from trivium._core.checks import check_number
 from trivium._core.errors import ResourceError
+from trivium.pathkernel.checkpoints import Checkpoints
 from trivium.pathkernel.progress import Progress, Ticker
 from trivium.pathkernel.quantity import Quantity
 from trivium.pathkernel.queries import Queries
-from trivium.pathkernel.recurrence import state_keys
+from trivium.pathkernel.recurrence import Recurrence, state_keys
+from trivium.pathkernel.row_store import RowStore
+from trivium.pathkernel.run import Run
 from trivium.pathkernel.sums import Sums
+from trivium.pathkernel.weights import Weights
 
-if TYPE_CHECKING:
-    from trivium.pathkernel.questions import Questions
-
-__all__ = ["BUDGET", "answer"]
+__all__ = ["BUDGET", "Recorded", "answer"]
 
 BUDGET = 1_000_000_000
 _COPIES = 3  # of the directions, beside one for each state of the optimizer
 
 
+class Recorded(ABC):
+    """A finished training that can be gone through again.
+
+    Attributes:
+        model: The model that was trained.
+        recurrence: How its optimizer steps.
+        weights: Its trainable weights.
+        rows: The training rows seen.
+        checkpoints: States to replay from.
+        chord: Steps in one straight piece of the path.
+    """
+
+    model: nn.Module
+    recurrence: Recurrence
+    weights: Weights
+    rows: RowStore
+    checkpoints: Checkpoints
+    chord: int
+
+    @property
+    @abstractmethod
+    def n_steps(self) -> int:
+        """Steps recorded."""
+
+    @property
+    @abstractmethod
+    def precision(self) -> torch.dtype:
+        """The coarsest dtype that the training computed in."""
+
+    @property
+    @abstractmethod
+    def couples_rows(self) -> bool:
+        """Whether rows shared their batch's moments."""
+
+    @property
+    @abstractmethod
+    def ids(self) -> list[Hashable]:
+        """The training rows' ids, in the order of contributions."""
+
+    @abstractmethod
+    def run(self, caller: str) -> Run:
+        """Return the training to be gone through backwards."""
+
+
 def answer(
     caller: str,
-    recording: "Questions",
+    recording: Recorded,
     asked: tuple[Any, str | Quantity, Tensor | None],
     budget: int,
     progress: Progress | None,
@@ -83,7 +129,7 @@ def answer(
     }
 
 
-def _block(caller: str, recording: "Questions", budget: int) -> int:
+def _block(caller: str, recording: Recorded, budget: int) -> int:
     """Return how many queries fit the budget at once."""
     size = int(check_number(caller, "budget", budget, "positive", integer=True))
     item = recording.weights.tensors[0].element_size()

@@ -58,6 +58,7 @@ class Ledger:
         size = max(1, _CACHED // (p * replay.weights.tensors[0].element_size()))
         self.blocks = batched(queries.n_rows, size)
         self.heavies = [Heavy() for _ in self.blocks]
+        self._rounding = torch.zeros(queries.n_rows, dtype=torch.float64)
         self._later: Tensor | None = None  # the value where the chord before this one began
 
     def chord(self, steps: Sequence[ReplayedStep], after: dict[str, Tensor]) -> None:
@@ -204,13 +205,25 @@ class Ledger:
         self.state = pulled.state
         self._decay(step, pulled, dense)
         directions = pulled.gradient if step.factor == 1 else pulled.gradient * step.factor
-        for piece, trace in zip(step.note.pieces, step.traces, strict=True):
-            self.sums.add_rows(
-                step.number, piece.places, self._products(step, piece, trace, directions)
-            )
         by_layer = self.sums.per_layer_dot(directions, step.gradient)
+        gap = by_layer.sum(0).cpu()
+        for piece, trace in zip(step.note.pieces, step.traces, strict=True):
+            found = self._products(step, piece, trace, directions)
+            self.sums.add_rows(step.number, piece.places, found)
+            gap = gap - found.double().sum(1).cpu()
+        self._round(gap, directions, step.gradient)
         self.sums.add_layers(by_layer)
         self.sums.add_step(step.number, by_layer.sum(0))
+
+    def _round(self, gap: Tensor, directions: Tensor, gradient: Tensor) -> None:
+        """Note by how much the rows' sum misses the batch's, where that can be rounding.
+
+        A preconditioner divides a gradient that is nothing but rounding (of a bias before batch
+        normalisation, of an attention's keys) by its own size: no row made that move.
+        """
+        unit = torch.finfo(gradient.dtype).eps * len(self.replay.weights.tensors) ** 0.5
+        allowed = 8 * unit * float(gradient.norm()) * directions.norm(dim=1).double().cpu()
+        self._rounding += torch.where(gap.abs() <= allowed, gap, 0.0)
 
     def _products(
         self, step: ReplayedStep, piece: Piece, trace: Tangents | None, u: Tensor
@@ -230,10 +243,17 @@ class Ledger:
             weight = pulled.weight - dense
             self.weight = weight if pulled.pull is None else weight + pulled.pull * strength
 
-    def close(self, start: ReplayedStep | None) -> None:
-        """Say what was there before the first step: the weights' own decay, an old momentum."""
+    def close(self, start: ReplayedStep | None, precision: float) -> None:
+        """Say what was there before the first step: the weights' own decay, an old momentum.
+
+        Args:
+            start: The first step.
+            precision: Rounding that is smaller than this part of what the rows made is not named.
+        """
         if start is None:
             return
+        if float(self._rounding.norm()) > precision * float(self.sums.rows.sum(1).norm()):
+            self.sums.remain("rounding", self._rounding)
         self._settle()
         if self.weight is not None:
             self.sums.remain("initial weights", self.weight.double() @ start.before.double())

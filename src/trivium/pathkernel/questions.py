@@ -1,72 +1,25 @@
 """The two questions to a recorded training: which rows made this value, and what without them."""
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from trivium._core.checks import check_choice
-from trivium.pathkernel.asked import BUDGET, answer
-from trivium.pathkernel.checkpoints import Checkpoints
+from trivium.pathkernel.asked import BUDGET, Recorded, answer
 from trivium.pathkernel.made import account
 from trivium.pathkernel.progress import Progress
 from trivium.pathkernel.quantity import Quantity
 from trivium.pathkernel.queries import Queries
-from trivium.pathkernel.recurrence import Recurrence
 from trivium.pathkernel.result import Accounting, Counterfactual
-from trivium.pathkernel.row_store import RowStore
-from trivium.pathkernel.run import Run
 from trivium.pathkernel.sums import Sums
-from trivium.pathkernel.weights import Weights
 from trivium.pathkernel.without import differentiate
 
 __all__ = ["Questions"]
 
 
-class Questions(ABC):
-    """What every recording can be asked.
-
-    Attributes:
-        model: The model that was trained.
-        recurrence: How its optimizer steps.
-        weights: Its trainable weights.
-        rows: The training rows seen.
-        checkpoints: States to replay from.
-        chord: Steps in one straight piece of the path.
-    """
-
-    model: nn.Module
-    recurrence: Recurrence
-    weights: Weights
-    rows: RowStore
-    checkpoints: Checkpoints
-    chord: int
-
-    @property
-    @abstractmethod
-    def n_steps(self) -> int:
-        """Steps recorded."""
-
-    @property
-    @abstractmethod
-    def precision(self) -> torch.dtype:
-        """The coarsest dtype that the training computed in."""
-
-    @property
-    @abstractmethod
-    def couples_rows(self) -> bool:
-        """Whether rows shared their batch's moments."""
-
-    @property
-    @abstractmethod
-    def ids(self) -> list[Hashable]:
-        """The training rows' ids, in the order of contributions."""
-
-    @abstractmethod
-    def run(self, caller: str) -> Run:
-        """Return the training to be gone through backwards."""
+class Questions(Recorded):
+    """What every recording can be asked."""
 
     def made(
         self,

@@ -2,25 +2,22 @@
 
 import os
 from collections.abc import Hashable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import torch
 
 from trivium._core.errors import ArgumentError, ModelError
 from trivium._core.tensor_file import read_tensors, write_tensors
 
-if TYPE_CHECKING:
-    from trivium.pathkernel.result import Attribution
-
 __all__ = ["load_attribution", "save_attribution", "saved_ids"]
 
 _KIND = "trivium.pathkernel.attribution/1"
 _TENSORS = ("contributions", "steps", "layer_totals", "before", "after")
 _REMAINDER = "remainder/"
-_Kind = TypeVar("_Kind", bound="Attribution")
+_Kind = TypeVar("_Kind")
 
 
-def save_attribution(path: str | os.PathLike[str], result: "Attribution") -> None:
+def save_attribution(path: str | os.PathLike[str], result: Any) -> None:
     """Write an attribution.
 
     Raises:

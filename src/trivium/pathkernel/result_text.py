@@ -1,9 +1,6 @@
 """An attribution in words and figures: what it is, what it is not, whether it adds up."""
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from trivium.pathkernel.result import Attribution
+from typing import Any
 
 __all__ = ["describe"]
 
@@ -11,7 +8,7 @@ _SHOWN = 5
 _HEAD = ("row", "before", "after", "rows", "remainder", "sum |rows|")
 
 
-def describe(result: "Attribution") -> str:
+def describe(result: Any) -> str:
     """Return a few lines: the question, the caution, the completeness and a table."""
     q, n = result.contributions.shape
     lines = [

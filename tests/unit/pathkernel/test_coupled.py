@@ -10,6 +10,7 @@ from torch.nn import functional
 from torch.optim import SGD, Adam
 
 from trivium._core.errors import ArgumentError
+from trivium.pathkernel import record
 
 
 def batch_norm_net():
@@ -152,3 +153,29 @@ def test_rows_asked_about_must_not_depend_on_each_other(lab):
     for ask in (recording.made, recording.without):
         with pytest.raises(ArgumentError, match="running statistics in evaluation"):
             ask(x[:2])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("credit", ["loss", "activation"])
+def test_what_a_preconditioner_makes_of_rounding_is_named(credit: str, dtype: torch.dtype) -> None:
+    # A bias before batch normalisation has no gradient but rounding; AdamW divides it by itself.
+    torch.manual_seed(0)
+    x, y = torch.randn(40, 1, 8, 8, dtype=dtype), torch.randint(3, (40,))
+    net = nn.Sequential(
+        nn.Conv2d(1, 4, 3, padding=1),
+        nn.BatchNorm2d(4),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(256, 3),
+    ).to(dtype)
+    optimizer = torch.optim.AdamW(net.parameters(), 0.01)
+    with record(net, optimizer, functional.cross_entropy) as recording:
+        for _ in range(25):
+            ids = torch.randperm(40)[:8]
+            recording.batch(ids)
+            optimizer.zero_grad()
+            functional.cross_entropy(net(x[ids]), y[ids]).backward()
+            optimizer.step()
+    made = recording.made(x[:3], of="margin", credit=credit)
+    assert made.completeness_error < (1e-12 if dtype == torch.float64 else 1e-5)
+    assert "rounding" in made.remainders
