@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         kernel,
         moment,
         objective,
+        pathkernel,
         table,
     )
     from trivium._core.errors import (
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
     )
     from trivium.moment import CrossMoments, Moments
     from trivium.objective import expected_metric
+    from trivium.pathkernel import KernelMachine, label_issues, record
     from trivium.table import read_table
 
 _ERRORS = (
@@ -107,6 +109,9 @@ _HOME = dict.fromkeys(_ERRORS, "_core.errors") | {
     "compare": "expectation",
     "expect": "expectation",
     "expected_metric": "objective",
+    "KernelMachine": "pathkernel",
+    "label_issues": "pathkernel",
+    "record": "pathkernel",
 }
 
 _ROOMS = (
@@ -117,6 +122,7 @@ _ROOMS = (
     "kernel",
     "moment",
     "objective",
+    "pathkernel",
     "table",
 )
 
@@ -130,6 +136,7 @@ __all__ = [
     "Exact",
     "Exponential",
     "HSICBottleneck",
+    "KernelMachine",
     "Linear",
     "MeasureValued",
     "ModelError",
@@ -162,9 +169,12 @@ __all__ = [
     "joint_test",
     "kernel",
     "label_flags",
+    "label_issues",
     "moment",
     "objective",
+    "pathkernel",
     "read_table",
+    "record",
     "screen",
     "table",
 ]
