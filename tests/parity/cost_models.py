@@ -268,5 +268,7 @@ def expected(shape, work, attention="eager"):
         inside = lengths
         if component.mask is not None:
             inside = work.under(component.mask, component.stream, lengths)
-        found[canonical(*component.dims(inside))] += part.layers
+        dims = component.dims(inside)
+        if all(dims):
+            found[canonical(*dims)] += part.layers
     return found

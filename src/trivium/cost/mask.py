@@ -21,6 +21,7 @@ class Mask:
         window: w; `None` for no window.
         kernel: "dense" works on every pair; "banded" on the needed ones; "chunked" on the square
             blocks of w×w on the diagonal.
+        rolling: Whether a cache drops the keys that the window has passed.
 
     Raises:
         ArgumentError: The window is not positive.
@@ -34,6 +35,7 @@ class Mask:
     kind: Literal["full", "causal"] = "full"
     window: int | None = None
     kernel: Literal["dense", "banded", "chunked"] = "dense"
+    rolling: bool = True
 
     def __post_init__(self) -> None:
         if self.window is not None and self.window < 1:
@@ -43,7 +45,7 @@ class Mask:
         """Return how many keys of a context a cache of this layer hands to the next token."""
         if self.kernel == "chunked":
             return 0
-        if self.kind == "full" or self.window is None:
+        if self.kind == "full" or self.window is None or not self.rolling:
             return context
         return min(context, self.window - 1)
 

@@ -45,7 +45,8 @@ class Rotary:
 
     Args:
         width: Numbers of each vector.
-        tables: How many pairs of tables: two where windowed layers have a base of their own.
+        tables: How many pairs of tables: two where windowed layers have a base of their own, one
+            for each layer where a layer spreads them itself.
     """
 
     width: int

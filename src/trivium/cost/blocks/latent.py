@@ -15,7 +15,7 @@ __all__ = ["LatentAttention"]
 
 @dataclass(frozen=True, slots=True)
 class LatentAttention:
-    """Attention whose keys and values are unfolded from a latent vector.
+    """Attention whose keys and values are unfolded from a latent vector, which is what is cached.
 
     Args:
         width: D.
@@ -39,6 +39,8 @@ class LatentAttention:
         Raises:
             ArgumentError: A linear design changes the heads, which the latent vector fixes.
         """
+        unfolded = self.heads.count * (self.heads.key - self.rotary + self.heads.value)
+        unfold = linear("key, value up", "projections", ("b", "n"), self.latent, unfolded)
         if isinstance(design, Linear):
             if (design.heads, design.head_dim) != (1, 1):
                 raise ArgumentError(
@@ -50,15 +52,27 @@ class LatentAttention:
             mask = self.mask
             if isinstance(design, Window):
                 mask = replace(mask, window=design.window, kernel="banded")
-            core = softmax_pairs(self.heads, mask, ("n", "s"), design)
+            # The cache holds latent vectors, so each pass unfolds those of all keys.
+            unfold = replace(
+                unfold,
+                mask=mask,
+                m=("b", "s"),
+                macs=("b", "s", self.latent, unfolded),
+                reads=(("b", "s", self.latent),),
+                writes=(("b", "s", unfolded),),
+                cache=self.latent + self.rotary,
+            )
+            core = tuple(
+                replace(part, cache=0)
+                for part in softmax_pairs(self.heads, mask, ("n", "s"), design)
+            )
         inner = self.heads.count * self.heads.value
         out = linear("output", "projections", ("b", "n"), inner, self.width)
-        return (*self._entry(design), *core, out)
+        return (*self._entry(design), unfold, *core, out)
 
     def _entry(self, design: Design) -> tuple[Component, ...]:
         heads, tokens = self.heads, ("b", "n")
         query = heads.count * heads.key
-        unfolded = heads.count * (heads.key - self.rotary + heads.value)
         parts: list[Component] = []
         if self.query_latent is None:
             parts.append(linear("query", "projections", tokens, self.width, query))
@@ -72,5 +86,4 @@ class LatentAttention:
             linear("key, value down", "projections", tokens, self.width, small, kept=False)
         )
         parts += Norm("rms", self.latent, name="latent norm").components(design)
-        parts.append(linear("key, value up", "projections", tokens, self.latent, unfolded))
         return tuple(parts)

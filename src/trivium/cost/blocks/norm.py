@@ -16,7 +16,7 @@ class Norm:
     """LayerNorm in one kernel, or RMSNorm operator by operator in float32, as transformers has it.
 
     Args:
-        kind: "layer", "rms", or "gemma": RMSNorm whose weight is one plus a parameter.
+        kind: "layer", "rms", or with a weight that is one plus a parameter "layer1p" or "gemma".
         width: Numbers of a vector.
         tokens: Which tokens.
         per: Vectors of a token: the heads, where queries and keys are normalized.
@@ -24,7 +24,7 @@ class Norm:
         name: Its name.
     """
 
-    kind: Literal["layer", "rms", "gemma"]
+    kind: Literal["layer", "layer1p", "rms", "gemma"]
     width: int
     tokens: Tokens = "n"
     per: int = 1
@@ -35,9 +35,10 @@ class Norm:
         """Return the one pass of the norm."""
         vectors = ("b", self.tokens, self.per)
         whole = (*vectors, self.width)
-        if self.kind == "layer":
+        if self.kind in ("layer", "layer1p"):
             kept = [Kept(whole)] if self.fresh else []
             kept += [Kept(vectors, "float32")] * 2
+            kept += [Kept((self.width,))] * (self.kind == "layer1p")
             return (elementwise(self.name, "norm", whole, kept=tuple(kept)),)
         kept = [Kept(whole, "float32")] if self.fresh else []
         kept += [Kept(vectors, "float32"), Kept(whole)]

@@ -40,10 +40,13 @@ class Traits:
         groups: Whether heads of keys default to those of the queries.
         sliding: Which layers have a window where the configuration has no list: "all",
             "even", "none", or the number of layers after which one is full.
+        rotary: Share of a head that is rotated, where the configuration has none.
+        tables: Tables of cosines and sines: "one", "two" where windowed layers have their own,
+            or one for each of the "layers".
         slides: Whether windows are used where `use_sliding_window` is missing.
     """
 
-    norm: Literal["layer", "rms", "gemma"] = "rms"
+    norm: Literal["layer", "layer1p", "rms", "gemma"] = "rms"
     gated: bool = True
     activation: str = "silu"
     fused: bool = False
@@ -55,6 +58,8 @@ class Traits:
     groups: bool = True
     sliding: str | int = "none"
     slides: bool = True
+    rotary: float = 1.0
+    tables: Literal["one", "two", "layers"] = "one"
 
 
 def heads_of(fields: Fields, traits: Traits) -> Heads:
@@ -148,6 +153,17 @@ def sublayers(
     )
 
 
+def _rotary(fields: Fields, traits: Traits, each: int, layers: int) -> Rotary:
+    """Return the tables of the rotary positions: of a share of each head, in pairs."""
+    rope = fields.get("rope_parameters", default={})
+    nested = rope.get("partial_rotary_factor") if isinstance(rope, dict) else None
+    share = fields.get("partial_rotary_factor", default=nested or traits.rotary)
+    if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share <= 1:
+        raise fields.fail("partial_rotary_factor", "be a number above 0, at most 1", share)
+    rotated = int(each * share)
+    return Rotary(rotated + rotated % 2, {"one": 1, "two": 2, "layers": layers}[traits.tables])
+
+
 def decoder(
     fields: Fields, traits: Traits, feeds: Callable[[int], Block] | None = None
 ) -> TransformerShape:
@@ -186,7 +202,7 @@ def decoder(
         capped = int(fields.get("final_logit_softcapping") is not None)
         vocabulary = fields.count("vocab_size")
         after.append(Dense("head", "head", ("b", "r"), width, vocabulary, after=capped))
-    before = (Embedding(width), Rotary(heads.key))
+    before = (Embedding(width), _rotary(fields, traits, heads.key, layers))
     return TransformerShape(
         fields.name,
         fields.text("model_type", default="llama"),
@@ -228,24 +244,32 @@ _TRAITS = {
         sandwich="both",
         head_norm="head",
         sliding=6,
+        tables="two",
     ),
-    "phi": Traits("layer", gated=False, activation="gelu_new", parallel=True),
+    "phi": Traits("layer", gated=False, activation="gelu_new", parallel=True, rotary=0.5),
     "phi3": Traits(fused=True, sliding="all"),
     "olmo": Traits("layer"),
     "olmo2": Traits(sandwich="after", head_norm="once"),
-    "olmo3": Traits(sandwich="after", head_norm="once", sliding=4),
+    "olmo3": Traits(sandwich="after", head_norm="once", sliding=4, tables="two"),
     "cohere": Traits("layer", parallel=True),
     "cohere2": Traits("layer", parallel=True, sliding=4),
     "granite": Traits(),
-    "helium": Traits(groups=False, head_dim=128),
+    "helium": Traits(groups=False, head_dim=128, tables="layers"),
     "starcoder2": Traits("layer", gated=False, activation="gelu_pytorch_tanh", groups=False),
-    "stablelm": Traits("layer"),
+    "stablelm": Traits("layer", rotary=0.25),
     "smollm3": Traits(groups=False),
-    "glm": Traits(fused_gate=True, groups=False, head_dim=128),
-    "glm4": Traits(fused_gate=True, groups=False, sandwich="both", head_dim=128),
-    "nemotron": Traits("layer", gated=False, activation="relu2"),
+    "glm": Traits(fused_gate=True, groups=False, head_dim=128, rotary=0.5, tables="layers"),
+    "glm4": Traits(
+        fused_gate=True,
+        groups=False,
+        sandwich="both",
+        head_dim=128,
+        rotary=0.5,
+        tables="layers",
+    ),
+    "nemotron": Traits("layer1p", gated=False, activation="relu2", rotary=0.5),
     "seed_oss": Traits(groups=False, head_dim=128),
-    "ernie4_5": Traits(groups=False, head_dim=128),
+    "ernie4_5": Traits(groups=False, head_dim=128, tables="layers"),
     "exaone4": Traits(groups=False, sandwich="after", head_norm="head"),
     "hunyuan_v1_dense": Traits(head_norm="head"),
     "arcee": Traits(gated=False, activation="relu2"),

@@ -17,6 +17,7 @@ from trivium.cost.blocks.pairs import Heads
 from trivium.cost.fields import Fields
 from trivium.cost.mask import Mask
 from trivium.cost.shape import Layer, Stack, TransformerShape
+from trivium.cost.size import Size
 
 __all__ = ["MODEL_TYPES"]
 
@@ -40,7 +41,8 @@ def _encoder(fields: Fields, *, pooled: bool, narrow: bool = False) -> Transform
     layer = Layer(
         (
             SoftmaxAttention(width, attention, Mask("full")),
-            Residual(width, dropout),
+            # DistilBERT drops nothing behind its attention.
+            Residual(width, dropout and "dim" not in fields.values),
             Norm("layer", width),
             FeedForward(width, inner, activation),
             Residual(width, dropout),
@@ -70,17 +72,24 @@ def _embedding(
 ) -> tuple[list[Block], int | None]:
     size = fields.count("embedding_size", default=width) if narrow else width
     kinds = fields.count("type_vocab_size", default=0, least=0) > 0
-    # Ids of kinds and of positions are the same for every row.
-    ids = (("n",),) if kinds else ()
+    model_type = fields.text("model_type", default="bert")
+    ids: tuple[Size, ...] = (("n",),) if kinds else ()
+    if model_type in _PADDED:
+        ids = (("b", "n"), ("b", "n")) if kinds else (("b", "n"),)
+    if model_type == "mpnet":
+        ids = (("b", "n"), ("n", "n"))
+        kinds = False
     before: list[Block] = [
         Embedding(size, 2 + kinds, dropout, kept_ids=ids),
         Norm("layer", size),
     ]
-    model_type = fields.text("model_type", default="bert")
     if model_type == "albert" or size != width:
         before.append(Dense("embedding projection", "embedding", ("b", "n"), size, width))
     return before, size if narrow else None
 
+
+# Positions are counted around padding here, so each row has its own; elsewhere all share them.
+_PADDED = ("roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "data2vec-text")
 
 _WITH_POOLER = (
     "bert",

@@ -20,6 +20,7 @@ from trivium.cost.blocks.pairs import Heads
 from trivium.cost.fields import Fields
 from trivium.cost.mask import Mask
 from trivium.cost.shape import Layer, Stack, TransformerShape
+from trivium.cost.size import Size
 
 __all__ = ["MODEL_TYPES", "BartTraits", "bart_layer", "bart_stacks"]
 
@@ -36,6 +37,7 @@ def _t5(fields: Fields) -> TransformerShape:
     activation = kind.removeprefix("gated-")
     activation = "gelu_new" if kind == "gated-gelu" else activation
     inner = fields.count("d_ff")
+    every = fields.text("model_type", default="t5") == "umt5"
 
     def layer(tokens: Tokens) -> Layer:
         norm, add = Norm("rms", width, tokens), Residual(width, dropout, tokens)
@@ -51,7 +53,11 @@ def _t5(fields: Fields) -> TransformerShape:
     def ends(tokens: Tokens) -> tuple[tuple[Block, ...], tuple[Block, ...]]:
         after: tuple[Block, ...] = (Norm("rms", width, tokens, name="final norm"),)
         after += (Dropout(width, tokens),) if dropout else ()
-        return (Embedding(width, dropout=dropout, tokens=tokens),), after
+        # The ids of the distances: of the first layer, which shares its biases, or of every one.
+        layers = (encoder if tokens == "e" else decoder) if every else 1
+        distances: tuple[Size, ...] = ((tokens, tokens),) * layers
+        table = Embedding(width, 1, dropout, tokens, kept_ids=distances)
+        return (table,), after
 
     heads_after: tuple[Block, ...] = ()
     if fields.with_head("lm"):
@@ -84,12 +90,14 @@ class BartTraits:
         before: Whether the norms stand before the sublayers, and one behind the last layer.
         embedding_norm: Whether the embeddings are normalized.
         learned: Whether positions are learned.
+        shared: Whether all rows share the ids of their positions, in encoder and decoder.
         activation: The activation, where the configuration has none.
     """
 
     before: bool = False
     embedding_norm: bool = True
     learned: bool = True
+    shared: bool = False
     activation: str = "gelu"
 
 
@@ -143,7 +151,9 @@ def bart_stacks(
     dropout = fields.rate("dropout", default=0.1)
 
     def front(tokens: Tokens) -> tuple[Block, ...]:
-        ids = ((tokens,),) if traits.learned else ()
+        # An encoder of text, and a decoder of sound, has positions of its own for each row.
+        own = (tokens == "e") == (entry is None) and not traits.shared
+        ids: tuple[Size, ...] = ((("b", tokens) if own else (tokens,)),) if traits.learned else ()
         table = Embedding(width, 2, dropout, tokens, kept_ids=ids)
         return (table, Norm("layer", width, tokens)) if traits.embedding_norm else (table,)
 
@@ -193,7 +203,7 @@ _BART = {
     "marian": BartTraits(embedding_norm=False, learned=False),
     "pegasus": _PRE,
     "m2m_100": _PRE,
-    "blenderbot": BartTraits(before=True, embedding_norm=False),
+    "blenderbot": BartTraits(before=True, embedding_norm=False, shared=True),
 }
 
 MODEL_TYPES: dict[str, Callable[[Fields], TransformerShape]] = {

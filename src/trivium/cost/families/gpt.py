@@ -17,6 +17,7 @@ from trivium.cost.blocks import (
 from trivium.cost.blocks.pairs import Heads
 from trivium.cost.fields import Fields
 from trivium.cost.mask import Mask
+from trivium.cost.size import Size
 from trivium.cost.shape import Layer, Stack, TransformerShape
 
 __all__ = ["MODEL_TYPES"]
@@ -40,6 +41,7 @@ class Traits:
         dropout: The rate of dropout, where the configuration has none.
         upcast: Whether the softmax is computed in float32.
         multi_query: Whether keys and values have one head where the configuration says so.
+        rotary: Share of a head that is rotated, where the configuration has none.
         inner: The field with the size of the feed-forward layer; 4D without it.
     """
 
@@ -51,6 +53,7 @@ class Traits:
     upcast: bool = False
     multi_query: bool = False
     inner: str = "n_inner"
+    rotary: float = 1.0
 
 
 def _gpt(fields: Fields, traits: Traits) -> TransformerShape:
@@ -116,7 +119,9 @@ def _masks(fields: Fields, layers: int) -> tuple[Mask, ...]:
                 "attention_types", f"give global or local for each of {layers} layers", listed
             )
     window = fields.count("window_size", default=256)
-    return tuple(Mask("causal", window if kind == "local" else None) for kind in kinds)
+    # The masks of GPT-Neo have windows; its cache keeps everything.
+    masks = {"global": Mask("causal"), "local": Mask("causal", window, rolling=False)}
+    return tuple(masks[kind] for kind in kinds)
 
 
 def _layer(
@@ -137,20 +142,34 @@ def _layer(
     return (norm, attention, add, norm, feed, add)
 
 
+def _rotary(fields: Fields, traits: Traits, each: int) -> Rotary:
+    """Return the tables; GPT-J spreads them in every layer, for queries and for keys."""
+    rotated = fields.optional("rotary_dim")
+    if rotated is not None:
+        return Rotary(rotated, 2 * fields.count(*_LAYERS))
+    rope = fields.get("rope_parameters", default={})
+    nested = rope.get("partial_rotary_factor") if isinstance(rope, dict) else None
+    share = fields.get("rotary_pct", "partial_rotary_factor", default=nested or traits.rotary)
+    if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share <= 1:
+        raise fields.fail("rotary_pct", "be a number above 0, at most 1", share)
+    return Rotary(int(each * share))
+
+
 def _ends(
     fields: Fields, traits: Traits, width: int, each: int
 ) -> tuple[list[Block], list[Block]]:
     """Return what stands in front of the layers and behind them."""
     narrow = fields.count("word_embed_proj_dim", default=width)
     learned = traits.positions == "learned"
-    dropout = fields.rate("embd_pdrop", "embed_dropout", default=traits.dropout)
-    ids = (("n",),) if learned else ()
+    # OPT has no dropout on its embeddings, and positions of its own for each row.
+    own = traits.inner == "ffn_dim"
+    dropout = not own and fields.rate("embd_pdrop", "embed_dropout", default=traits.dropout)
+    ids: tuple[Size, ...] = ((("b", "n") if own else ("n",)),) if learned else ()
     before: list[Block] = [Embedding(narrow, 1 + learned, dropout, kept_ids=ids)]
     if narrow != width:
         before.append(Dense("embedding in", "embedding", ("b", "n"), narrow, width))
     if traits.positions == "rotary":
-        share = fields.get("rotary_pct", "partial_rotary_factor", default=1.0)
-        before.append(Rotary(fields.optional("rotary_dim") or int(each * share)))
+        before.append(_rotary(fields, traits, each))
     if fields.text("model_type", default="") == "bloom":
         before.append(Norm("layer", width, name="embedding norm"))
     after: list[Block] = []
@@ -169,7 +188,11 @@ _TRAITS = {
     "gptj": Traits(fused=False, parallel="same", positions="rotary", upcast=True),
     "codegen": Traits(parallel="same", positions="rotary", upcast=True),
     "gpt_neox": Traits(
-        parallel="own", positions="rotary", activation="gelu", inner="intermediate_size"
+        parallel="own",
+        positions="rotary",
+        activation="gelu",
+        inner="intermediate_size",
+        rotary=0.25,
     ),
     "gpt_bigcode": Traits(activation="gelu_pytorch_tanh", dropout=0.1, multi_query=True),
     "opt": Traits(fused=False, activation="relu", dropout=0.1, upcast=True, inner="ffn_dim"),

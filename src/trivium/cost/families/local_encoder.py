@@ -40,10 +40,11 @@ def _modernbert(fields: Fields) -> TransformerShape:
     activation = fields.text("hidden_activation", default="gelu")
     dropout = fields.rate("mlp_dropout")
 
-    def layer(mask: Mask) -> Layer:
+    def layer(mask: Mask, *, first: bool = False) -> Layer:
+        norm = () if first else (Norm("layer", width),)
         return Layer(
             (
-                Norm("layer", width),
+                *norm,
                 SoftmaxAttention(width, heads, mask, fused=True),
                 Residual(width, fields.rate("attention_dropout")),
                 Norm("layer", width),
@@ -56,6 +57,8 @@ def _modernbert(fields: Fields) -> TransformerShape:
     for kind in kinds:
         if kind not in made:
             raise fields.fail("layer_types", f"be among {', '.join(made)}", kind)
+    # The embeddings are normalized already where the first layer begins.
+    stack = [layer(masks[kinds[0]], first=True), *(made[kind] for kind in kinds[1:])]
     after: list[Block] = [Norm("layer", width, name="final norm")]
     if fields.with_head("base"):
         after.append(Dense("head transform", "head", ("b", "r"), width, width, after=1))
@@ -65,7 +68,7 @@ def _modernbert(fields: Fields) -> TransformerShape:
     return TransformerShape(
         fields.name,
         "modernbert",
-        (Stack("layers", tuple(made[kind] for kind in kinds), before, tuple(after)),),
+        (Stack("layers", tuple(stack), before, tuple(after)),),
         causal=False,
         longest=fields.optional("max_position_embeddings"),
         facts=(("layers", layers), ("width", width), ("heads", count), ("head", each)),
