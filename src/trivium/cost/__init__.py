@@ -3,21 +3,40 @@
 Counts import no torch.
 """
 
+from trivium.cost.compare import Comparison, Entry, compare
 from trivium.cost.component import Component
+from trivium.cost.crossover import Crossing, Crossover, crossover
 from trivium.cost.design import Eager, Fused, Hybrid, Linear, Window
+from trivium.cost.lengths import Lengths, read_lengths
+from trivium.cost.measure import Clock
+from trivium.cost.report import CostReport, cost_report
 from trivium.cost.shape import TransformerShape
 from trivium.cost.table import CostTable, Row
+from trivium.cost.verify import Verified, verify
 from trivium.cost.workload import Workload
 
 __all__ = [
+    "Clock",
+    "Comparison",
     "Component",
+    "CostReport",
     "CostTable",
+    "Crossing",
+    "Crossover",
     "Eager",
+    "Entry",
     "Fused",
     "Hybrid",
+    "Lengths",
     "Linear",
     "Row",
     "TransformerShape",
+    "Verified",
     "Window",
     "Workload",
+    "compare",
+    "cost_report",
+    "crossover",
+    "read_lengths",
+    "verify",
 ]

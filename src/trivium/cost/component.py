@@ -10,13 +10,13 @@ from trivium.cost.size import Kept, Size, evaluate, spell
 __all__ = ["GROUPS", "Component", "Group", "elementwise", "linear", "product"]
 
 Group = Literal[
-    "embedding", "projections", "quadratic", "linear", "ffn", "router", "norm", "pooler", "head"
+    "embedding", "projections", "quadratic", "state", "ffn", "router", "norm", "pooler", "head"
 ]
 GROUPS = {
     "embedding": "from ids, patches or frames to vectors",
     "projections": "queries, keys, values and output of attention",
     "quadratic": "scores, softmax and weighted values",
-    "linear": "state and read-out of linear attention",
+    "state": "features, state and read-out of linear attention",
     "ffn": "feed-forward layers and experts",
     "router": "the choice of experts",
     "norm": "normalization and residual sums",

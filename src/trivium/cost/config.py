@@ -14,7 +14,7 @@ from trivium.cost.families import FAMILIES
 from trivium.cost.fields import Fields
 from trivium.cost.shape import TransformerShape
 
-__all__ = ["known", "shape_of"]
+__all__ = ["config_values", "known", "shape_of"]
 
 _CALLER = "TransformerShape.from_config"
 # What a model of many parts calls the configuration of the part that writes.
@@ -38,13 +38,27 @@ def shape_of(config: Any, head: str | None) -> TransformerShape:
     if head not in (None, "lm", "base"):
         raise ArgumentError(f"{_CALLER}: head must be lm or base; got {head!r}")
     values, name = _values(config)
+    values = _writing(values)
     model_type = values.get("model_type")
-    if model_type not in FAMILIES and any(isinstance(values.get(key), Mapping) for key in _TEXT):
-        values = next(values[key] for key in _TEXT if isinstance(values.get(key), Mapping))
-        model_type = values.get("model_type")
-    if model_type not in FAMILIES:
+    if not isinstance(model_type, str) or model_type not in FAMILIES:
         raise _unknown_type(model_type, name)
     return FAMILIES[model_type](Fields(values, name, head))
+
+
+def config_values(config: Any) -> Mapping[str, Any]:
+    """Return the fields of a configuration, of the part that writes where there are several.
+
+    Raises:
+        ArgumentError: It is no configuration, or its name is unknown.
+        DataError: The file cannot be read, or is no JSON object.
+    """
+    return _writing(_values(config)[0])
+
+
+def _writing(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the part that writes, of a model of several parts whose type is not known."""
+    parts = [values[key] for key in _TEXT if isinstance(values.get(key), Mapping)]
+    return parts[0] if parts and values.get("model_type") not in [*FAMILIES] else values
 
 
 def _values(config: Any) -> tuple[Mapping[str, Any], str]:

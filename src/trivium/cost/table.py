@@ -16,7 +16,7 @@ __all__ = ["QUANTITIES", "SUMS", "CostTable", "Row", "tabulate"]
 QUANTITIES = ("macs", "flops", "bytes_read", "bytes_written", "activations", "saved", "cache")
 # Names for several groups: "attention" is the whole sublayer, "rest" all that is not quadratic.
 SUMS = {
-    "attention": ("projections", "quadratic", "linear"),
+    "attention": ("projections", "quadratic", "state"),
     "rest": tuple(group for group in GROUPS if group != "quadratic"),
     "all": tuple(GROUPS),
 }
@@ -93,8 +93,7 @@ class CostTable:
 
         Args:
             quantity: One of `QUANTITIES`, or "bytes" for those read and written.
-            part: A group ("ffn", "quadratic", ...), one of `SUMS` ("attention", "rest", "all"), or
-                the name of a component.
+            part: What to sum over, as in `select`.
 
         Raises:
             ArgumentError: The quantity or the part is unknown.
@@ -108,18 +107,23 @@ class CostTable:
         return sum(getattr(row, name) for row in rows for name in names)
 
     def select(self, part: str) -> "CostTable":
-        """Return the table of a group, of several or of the components of a name.
+        """Return the table of a part.
+
+        Args:
+            part: A group ("ffn", "quadratic", ...), one of `SUMS` ("attention", "rest", "all"),
+                the name of a component, or several of these joined by "+".
 
         Raises:
             ArgumentError: There is none of this name.
         """
-        if part == "all":
-            return self
-        groups = SUMS.get(part, (part,))
-        rows = tuple(row for row in self.rows if row.group in groups or row.name == part)
-        if not rows and part not in SUMS and part not in GROUPS:
-            names = ", ".join(dict.fromkeys([*SUMS, *GROUPS, *(row.name for row in self.rows)]))
-            raise ArgumentError(f"total: part must be one of {names}; got {part!r}")
+        names: set[str] = set()
+        here = {row.name for row in self.rows}
+        for name in part.split("+"):
+            if name not in SUMS and name not in GROUPS and name not in here:
+                listed = ", ".join([*SUMS, *GROUPS, *dict.fromkeys(row.name for row in self.rows)])
+                raise ArgumentError(f"select: part must be one of {listed}; got {name!r}")
+            names |= {name, *SUMS.get(name, ())}
+        rows = tuple(row for row in self.rows if row.group in names or row.name in names)
         return CostTable(self.model, self.work, self.design, rows)
 
     def share(self, part: str, quantity: str = "flops") -> Fraction:

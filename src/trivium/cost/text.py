@@ -1,8 +1,10 @@
 """Numbers and tables as text."""
 
+from collections.abc import Sequence
+
 from trivium.cost.table import CostTable
 
-__all__ = ["count_text", "table_text"]
+__all__ = ["columns", "count_text", "table_text"]
 
 _UNITS = ("", "k", "M", "G", "T", "P", "E", "Z", "Y")
 
@@ -55,13 +57,21 @@ def table_text(table: CostTable) -> str:
             count_text(table.total(last)),
         )
     )
+    return columns(rows, left=(0, 2))
+
+
+def columns(rows: Sequence[Sequence[str]], *, left: Sequence[int]) -> str:
+    """Return cells in columns, two spaces apart.
+
+    Args:
+        rows: The cells.
+        left: Columns that begin at the left; the others end at the right.
+    """
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    left = (0, 2)
-    lines = [
+    return "\n".join(
         "  ".join(
             cell.ljust(width) if i in left else cell.rjust(width)
             for i, (cell, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
         for row in rows
-    ]
-    return "\n".join(lines)
+    )

@@ -27,20 +27,20 @@ def state_products(
     one, many = ("b", heads.groups), ("b", heads.count)
     size = heads.groups * r * heads.value
     mapped: Size = ("b", tokens, (heads.count + heads.groups) * r)
-    features = elementwise("features", "linear", mapped, passes=2, kept=(Kept(mapped),))
+    features = elementwise("features", "state", mapped, passes=2, kept=(Kept(mapped),))
     values: Size = (*one, tokens, heads.value)
     build = replace(
-        product("state", "linear", one, (r,), (tokens,), (heads.value,), (Kept(values),)),
+        product("state update", "state", one, (r,), (tokens,), (heads.value,), (Kept(values),)),
         state=size + heads.groups * r if tokens == "n" else 0,
     )
-    read = product("read-out", "linear", many, (tokens,), (r,), (heads.value,))
+    read = product("read-out", "state", many, (tokens,), (r,), (heads.value,))
     parts = [features, build, read]
     if causal and design.chunk is not None:
         mask = Mask("causal", design.chunk, "chunked")
         stream = (tokens, "e" if tokens == "e" else "s")
         pairs: Size = (*many, "a")
-        inner = product("scores in chunks", "linear", many, (tokens,), (r,), (stream[1],))
-        outer = product("values in chunks", "linear", many, (tokens,), (stream[1],), (heads.value,))
+        inner = product("scores in chunks", "state", many, (tokens,), (r,), (stream[1],))
+        outer = product("values in chunks", "state", many, (tokens,), (stream[1],), (heads.value,))
         parts += [
             replace(inner, macs=(*pairs, r), writes=(pairs,), mask=mask, stream=stream),
             replace(
