@@ -227,9 +227,9 @@ def inputs(model_type, config, n, batch, source=None):
 def canonical(batch, m, k, n):
     """A GEMM without the freedom that a side of 1, or a batch of 1, leaves."""
     if n == 1 and batch > 1:
-        m, k, n, batch = batch, k, m, 1
+        batch, m, n = 1, batch, m
     elif m == 1 and batch > 1:
-        m, batch = batch, 1
+        batch, m = 1, batch
     return (batch, m, k, n)
 
 

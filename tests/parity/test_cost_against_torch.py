@@ -165,9 +165,10 @@ def test_a_window_is_reached(built):
     """The decoding test sees windows: the same step costs less in a window than without."""
     _, _, shape = built("mistral")
     full = TransformerShape.from_config({**models.MODELS["mistral"], "model_type": "llama"})
-    assert shape.table(1, mode="decode", context=5).flops == full.table(
-        1, mode="decode", context=5
-    ).flops
+    assert (
+        shape.table(1, mode="decode", context=5).flops
+        == full.table(1, mode="decode", context=5).flops
+    )
     assert (
         shape.table(1, mode="decode", context=21).flops
         < full.table(1, mode="decode", context=21).flops
@@ -195,9 +196,7 @@ def test_configurations_of_every_kind_agree(built, tmp_path):
 def test_fused_attention_is_counted_where_torch_counts_nothing(model_type):
     """On a CPU the counter misses both products of fused attention; its formula has them."""
     config = transformers.AutoConfig.for_model(model_type, **models.MODELS[model_type])
-    kind = (
-        transformers.AutoModel if model_type == "bert" else transformers.AutoModelForCausalLM
-    )
+    kind = transformers.AutoModel if model_type == "bert" else transformers.AutoModelForCausalLM
     model = kind.from_config(config, attn_implementation="sdpa").eval()
     shape = TransformerShape.from_config(config)
     ids = torch.zeros(2, 11, dtype=torch.long)

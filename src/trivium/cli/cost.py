@@ -36,7 +36,7 @@ def cost(name: str, plot: Path | None, force: bool, as_json: bool, **given: Any)
     NAME is a bundled model such as bert-base-uncased or Llama-3.1-8B, or the path of a
     config.json. A is eager, sdpa, window:512, linear, linear:4d, linear:h/4 or hybrid:LLLF.
     """
-    from trivium.cost import TransformerShape, cost_report, read_lengths
+    from trivium.cost import Asked, TransformerShape, cost_report, read_lengths
 
     verified, head = given.pop("verify"), given.pop("head")
     shape = TransformerShape.from_config(name, head=head)
@@ -50,10 +50,8 @@ def cost(name: str, plot: Path | None, force: bool, as_json: bool, **given: Any)
     if not lengths and rows is not None:
         lengths = _quantiles(rows.rows)
     attention = [] if designs is None else designs.split(",")
-    report = cost_report(
-        shape, lengths or ([] if shape.tokens else [128, 512, 2048]), attention=attention,
-        rows=rows, **given,
-    )
+    lengths = lengths or ([] if shape.tokens is not None else [128, 512, 2048])
+    report = cost_report(shape, lengths, attention, rows, Asked(**given))
     checks = _verified(name, report, head) if verified else []
     if plot is not None:
         from trivium.audit import write_figure
@@ -106,7 +104,7 @@ def _verified(name: str, report: Any, head: str | None) -> list[dict[str, Any]]:
 
 def _print(report: Any, checks: list[dict[str, Any]], plot: Path | None) -> None:
     echo(str(report))
-    if len(report.comparison.entries) > 1 if report.comparison is not None else False:
+    if report.comparison is not None and len(report.comparison.entries) > 1:
         echo()
         echo(str(report.comparison))
     if report.verdict:

@@ -9,13 +9,14 @@ from trivium.cost.crossover import Crossing, Crossover, crossover
 from trivium.cost.design import Eager, Fused, Hybrid, Linear, Window
 from trivium.cost.lengths import Lengths, read_lengths
 from trivium.cost.measure import Clock
-from trivium.cost.report import CostReport, cost_report
+from trivium.cost.report import Asked, CostReport, cost_report
 from trivium.cost.shape import TransformerShape
 from trivium.cost.table import CostTable, Row
 from trivium.cost.verify import Verified, verify
 from trivium.cost.workload import Workload
 
 __all__ = [
+    "Asked",
     "Clock",
     "Comparison",
     "Component",

@@ -94,7 +94,9 @@ class Comparison:
 
     def __str__(self) -> str:
         first = self.entries[0]
-        lines = [f"{'design':<24} {'FLOPs':>10} {'relative':>9} {'wasted':>7} {'bytes':>10}  quality"]
+        lines = [
+            f"{'design':<24} {'FLOPs':>10} {'relative':>9} {'wasted':>7} {'bytes':>10}  quality"
+        ]
         for entry in self.entries:
             quality = "" if entry.quality is None else f"{entry.quality:g}"
             mark = " *" if entry.best else ""
@@ -171,11 +173,11 @@ def compare(
                 seconds = [s + times * t for s, t in zip(seconds, measure(table), strict=True)]
         for (n, _), times in alone.items():
             needed += times * shape.table(n, 1, mode, None, "needed", attention).flops
-        time = None if measure is None else (float(seconds[0]), float(seconds[1]), float(seconds[2]))
-        score = scores.get(name)
-        entries.append(
-            Entry(name, str(attention), flops, needed, moved, saved, time, score, None)
+        time = (
+            None if measure is None else (float(seconds[0]), float(seconds[1]), float(seconds[2]))
         )
+        score = scores.get(name)
+        entries.append(Entry(name, str(attention), flops, needed, moved, saved, time, score, None))
     if scores:
         entries = [_graded(entry, entries) for entry in entries]
     padded = sum(n * rows * times for (n, rows), times in batches.items())

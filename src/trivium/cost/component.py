@@ -160,6 +160,4 @@ def elementwise(
 ) -> Component:
     """Return an operator that reads and writes `size` elements `passes` times."""
     moved = ((*size, passes),)
-    return Component(
-        name, group, "elementwise", reads=moved, writes=moved, kept=kept, once=once
-    )
+    return Component(name, group, "elementwise", reads=moved, writes=moved, kept=kept, once=once)

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
+from itertools import pairwise
 from math import isqrt
 from typing import Any
 
@@ -130,7 +132,8 @@ def crossover(
     check_length("crossover", "farthest", farthest, 2)
     if shape.tokens is not None:
         raise ArgumentError(
-            f"crossover: shape must have rows of any length; {shape.name} has {shape.tokens} patches"
+            f"crossover: shape must have rows of any length; {shape.name} has "
+            f"{shape.tokens} patches"
         )
     measure = measure_of("crossover", by, clock)
     first, second = _costs(shape, a, b, mode, batch)
@@ -140,7 +143,7 @@ def crossover(
         return one[place] - other[2 - place]
 
     names = (str(a), str(b))
-    crossings, before = _crossings(lambda n: gap(1, n), farthest, names, _bends(shape, a, b))
+    crossings, before = _crossings(partial(gap, 1), farthest, names, _bends(shape, a, b))
     if by == "time" and crossings:
         crossings = [_widened(gap, crossings[0], farthest, names)]
     return Crossover(*names, by, tuple(crossings), before)
@@ -207,7 +210,7 @@ def _crossings(
         sign = _sign(gap(n))
         if sign and sign != held:
             if held or n > 1:
-                point = _first(lambda m, s=sign: _sign(gap(m)) == s, last, n)
+                point = _first(partial(_has_sign, gap, sign), last, n)
                 low, high = _root(gap, point)
                 if held or low >= 1:
                     found.append(Crossing(low, high, names[0] if sign > 0 else names[1]))
@@ -223,6 +226,10 @@ def _first(holds: Callable[[int], bool], low: int, high: int) -> int:
         middle = (low + high) // 2
         low, high = (low, middle) if holds(middle) else (middle, high)
     return high
+
+
+def _has_sign(gap: Callable[[int], Fraction], sign: int, n: int) -> bool:
+    return _sign(gap(n)) == sign
 
 
 def _sign(value: Fraction) -> int:
@@ -241,8 +248,8 @@ def _root(gap: Callable[[int], Fraction], n: int) -> tuple[Fraction, Fraction]:
         return Fraction(n - 1), Fraction(n - 1)
     start = max(n - 2, 1)
     values = [gap(start + i) for i in range(5)]
-    once = [b - a for a, b in zip(values, values[1:], strict=False)]
-    twice = [b - a for a, b in zip(once, once[1:], strict=False)]
+    once = [b - a for a, b in pairwise(values)]
+    twice = [b - a for a, b in pairwise(once)]
     if len(set(twice)) > 1:
         return Fraction(n - 1), Fraction(n)
     # gap(start + t) = c + b·t + a·t²
@@ -283,7 +290,7 @@ def _widened(
     """Return a crossing in time as the interval in which neither cost is surely the smaller."""
     sides = []
     for place in (0, 2):
-        found, _ = _crossings(lambda n, p=place: gap(p, n), farthest, names, [])
+        found, _ = _crossings(partial(gap, place), farthest, names, [])
         sides.append(found[0] if found else None)
     lows = [side.low if side else Fraction(1) for side in sides]
     highs = [side.high if side else Fraction(farthest) for side in sides]

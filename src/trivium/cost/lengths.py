@@ -36,9 +36,7 @@ class Lengths:
 
     def __post_init__(self) -> None:
         if isinstance(self.rows, str | bytes) or not isinstance(self.rows, Iterable):
-            raise ArgumentError(
-                f"Lengths: rows must be a sequence of integers; got {self.rows!r}"
-            )
+            raise ArgumentError(f"Lengths: rows must be a sequence of integers; got {self.rows!r}")
         checked = tuple(check_length("Lengths", "rows", row) for row in self.rows)
         if not checked:
             raise ArgumentError("Lengths: rows must hold at least one length; got none")

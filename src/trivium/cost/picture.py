@@ -44,7 +44,7 @@ def draw(report: CostReport) -> Any:
             f"{report.shape.name} has {report.shape.tokens} patches"
         )
     pyplot = require("matplotlib.pyplot", "plot", "trivium.cost")
-    figure, (above, below) = pyplot.subplots(
+    _, (above, below) = pyplot.subplots(
         2, 1, figsize=(8.0, 5.6), sharex=True, height_ratios=[3, 1], layout="constrained"
     )
     lengths = _grid(report)
@@ -70,7 +70,12 @@ def _draw_shares(axes: Any, report: CostReport, lengths: list[int]) -> None:
     decode = work.mode == "decode"
     tables = [
         report.shape.table(
-            1 if decode else n, work.batch, work.mode, n if decode else None, work.count, first.design
+            1 if decode else n,
+            work.batch,
+            work.mode,
+            n if decode else None,
+            work.count,
+            first.design,
         )
         for n in lengths
     ]

@@ -211,8 +211,7 @@ class TransformerShape:
             )
         if self.source is not None and work.source not in (None, self.source):
             raise ArgumentError(
-                f"table: source must be the {self.source} tokens of {self.name}; "
-                f"got {work.source}"
+                f"table: source must be the {self.source} tokens of {self.name}; got {work.source}"
             )
 
 
@@ -221,6 +220,7 @@ def _gather(stacks: tuple[Stack, ...], design: Design) -> tuple[Part, ...]:
     found: list[Part] = []
     for stack in stacks:
         runs: dict[tuple[int, Design], list[Any]] = {}
+        chosen: Design
         for i, layer in enumerate(stack.layers):
             chosen = design.at(i) if isinstance(design, Hybrid) else design
             runs.setdefault((id(layer), chosen), [layer, chosen, 0])[2] += 1

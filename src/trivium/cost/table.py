@@ -182,11 +182,9 @@ def tabulate(
         source: Tokens of the encoder, where the model fixes them.
     """
     lengths = work.lengths(prefix, source)
-    rows = []
-    for part in parts:
-        if work.mode != "decode" or not part.once:
-            rows.append(_row(part, work, lengths))
-    return CostTable(model, work, design, tuple(rows))
+    runs = [part for part in parts if work.mode != "decode" or not part.once]
+    rows = tuple(_row(part, work, lengths) for part in runs)
+    return CostTable(model, work, design, rows)
 
 
 def _row(part: Any, work: Workload, lengths: dict[str, int]) -> Row:

@@ -57,19 +57,21 @@ def verdict(
     batch, mode = comparison.batch, comparison.mode
     padding: Padding = comparison.padding  # type: ignore[assignment]
     share = quadratic_share(shape, lengths, batch, padding, mode, attention)  # type: ignore[arg-type]
-    said = [f"{_tokens_below(shape, lengths, whose)}; replacing attention can save at most "
-            f"{_percent(share)} of the FLOPs."]
+    said = [
+        f"{_tokens_below(shape, lengths, whose)}; replacing attention can save at most "
+        f"{_percent(share)} of the FLOPs."
+    ]
     base = comparison.entries[0]
-    for entry in comparison.entries[1:]:
-        said.append(_against(entry.name, entry.flops, base.name, base.flops, entry.bytes, base.bytes))
+    said += [
+        _against(entry.name, entry.flops, base.name, base.flops, entry.bytes, base.bytes)
+        for entry in comparison.entries[1:]
+    ]
     if padding != "none" and comparison.padded > comparison.tokens:
         said.append(_padding(lengths, comparison))
     if shape.longest is not None and max(lengths.rows) > shape.longest:
         over = sum(row > shape.longest for row in lengths.rows)
         are = "row is" if over == 1 else "rows are"
-        said.append(
-            f"{over:,} {are} longer than the {shape.longest:,} positions of {shape.name}."
-        )
+        said.append(f"{over:,} {are} longer than the {shape.longest:,} positions of {shape.name}.")
     said.append(
         "These are counts. In seconds the crossings come earlier: the passes of the softmax and "
         "the memory of the scores cost time but no FLOPs."
@@ -91,13 +93,13 @@ def _tokens_below(shape: TransformerShape, lengths: Lengths, whose: str) -> str:
     )
 
 
-def _against(
-    name: str, flops: int, base: str, base_flops: int, moved: int, base_moved: int
-) -> str:
+def _against(name: str, flops: int, base: str, base_flops: int, moved: int, base_moved: int) -> str:
     if flops == base_flops:
         less = 1 - Fraction(moved, base_moved)
         change = "fewer" if less >= 0 else "more"
-        return f"{name} does the same FLOPs as {base} and moves {_percent(abs(less))} {change} bytes."
+        return (
+            f"{name} does the same FLOPs as {base} and moves {_percent(abs(less))} {change} bytes."
+        )
     if flops < base_flops:
         less = 1 - Fraction(flops, base_flops)
         return f"{name} saves {_percent(less)} of the FLOPs of {base}, if its quality is enough."
@@ -110,7 +112,9 @@ def _padding(lengths: Lengths, comparison: Comparison) -> str:
     if comparison.padding == "sorted":
         return text + "."
     places = sum(n * r * t for (n, r), t in lengths.batches(comparison.batch, "sorted").items())
-    return f"{text}; with rows sorted by length {_percent(1 - Fraction(comparison.tokens, places))}."
+    return (
+        f"{text}; with rows sorted by length {_percent(1 - Fraction(comparison.tokens, places))}."
+    )
 
 
 def _percent(share: Fraction) -> str:

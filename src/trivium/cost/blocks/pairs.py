@@ -78,7 +78,9 @@ def softmax_pairs(
     )
     if fused:
         return scores, context
-    kept = (Kept(pairs, "float32"), Kept(pairs, "cast")) if heads.upcast else (Kept(pairs),)
+    kept: tuple[Kept, ...] = (Kept(pairs),)
+    if heads.upcast:
+        kept = (Kept(pairs, "float32"), Kept(pairs, "cast"))
     if heads.dropout:
         kept += (Kept(pairs), Kept(pairs))
     if heads.capped:

@@ -7,7 +7,7 @@ from trivium._core.errors import ArgumentError
 from trivium.cost.blocks.base import Tokens
 from trivium.cost.blocks.pairs import Heads, softmax_pairs
 from trivium.cost.blocks.state import state_products
-from trivium.cost.component import Component, linear
+from trivium.cost.component import Component, Group, linear
 from trivium.cost.design import Design, Linear, Window
 from trivium.cost.mask import Mask
 
@@ -61,12 +61,10 @@ class SoftmaxAttention:
         source = ("b", "e") if self.cross else tokens
         query = heads.count * heads.key * (2 if self.gated else 1)
         key, value = heads.groups * heads.key, heads.groups * heads.value
-        make = "projections"
+        make: Group = "projections"
         if self.fused:
             total = query + key + value
-            return (
-                linear("query, key, value", make, tokens, self.width, total, kept=self.fresh),
-            )
+            return (linear("query, key, value", make, tokens, self.width, total, kept=self.fresh),)
         return (
             linear("query", make, tokens, self.width, query, kept=self.fresh),
             linear("key", make, source, self.width, key, kept=False, once=self.cross),

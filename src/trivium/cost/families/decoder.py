@@ -102,13 +102,13 @@ def masks_of(fields: Fields, traits: Traits, layers: int) -> tuple[Mask, ...]:
             "sliding_window_pattern",
             default=traits.sliding if isinstance(traits.sliding, int) else 2,
         )
-        windowed = {
-            "none": lambda i: False,
-            "all": lambda i: i >= first,
-            "even": lambda i: i % 2 == 0,
-        }.get(str(traits.sliding), lambda i: (i + 1) % every != 0)
+        slid = {
+            "none": (),
+            "all": range(first, layers),
+            "even": range(0, layers, 2),
+        }.get(str(traits.sliding), [i for i in range(layers) if (i + 1) % every])
         kinds = tuple(
-            "sliding_attention" if window and windowed(i) else "full_attention" for i in range(layers)
+            "sliding_attention" if window and i in slid else "full_attention" for i in range(layers)
         )
     masks = {"full_attention": full}
     if window is not None:
@@ -224,9 +224,7 @@ _TRAITS = {
     "mistral": Traits(groups=False, sliding="all"),
     "ministral": Traits(groups=False, sliding="all"),
     "qwen2": Traits(groups=False, sliding="all", slides=False),
-    "qwen3": Traits(
-        groups=False, head_norm="head", head_dim=128, sliding="all", slides=False
-    ),
+    "qwen3": Traits(groups=False, head_norm="head", head_dim=128, sliding="all", slides=False),
     "gemma": Traits("gemma", groups=False, activation="gelu_pytorch_tanh", head_dim=256),
     "gemma2": Traits(
         "gemma",

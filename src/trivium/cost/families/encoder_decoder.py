@@ -45,9 +45,7 @@ def _t5(fields: Fields) -> TransformerShape:
         blocks: list[Block] = [norm, SoftmaxAttention(width, heads, own, tokens=tokens), add]
         if tokens == "n":
             blocks += [norm, SoftmaxAttention(width, heads, Mask("full"), cross=True), add]
-        feed = FeedForward(
-            width, inner, activation, gated=gated, dropout=dropout, tokens=tokens
-        )
+        feed = FeedForward(width, inner, activation, gated=gated, dropout=dropout, tokens=tokens)
         return Layer((*blocks, norm, feed, add))
 
     def ends(tokens: Tokens) -> tuple[tuple[Block, ...], tuple[Block, ...]]:
@@ -161,9 +159,7 @@ def bart_stacks(
         return (Norm("layer", width, tokens, name="final norm"),) if traits.before else ()
 
     def layers(side: str, tokens: Tokens) -> tuple[Layer, ...]:
-        made = bart_layer(
-            fields, side, tokens, before=traits.before, default=traits.activation
-        )
+        made = bart_layer(fields, side, tokens, before=traits.before, default=traits.activation)
         return (made,) * fields.count(f"{side}_layers")
 
     head: tuple[Block, ...] = ()

@@ -17,8 +17,8 @@ from trivium.cost.blocks import (
 from trivium.cost.blocks.pairs import Heads
 from trivium.cost.fields import Fields
 from trivium.cost.mask import Mask
-from trivium.cost.size import Size
 from trivium.cost.shape import Layer, Stack, TransformerShape
+from trivium.cost.size import Size
 
 __all__ = ["MODEL_TYPES"]
 
@@ -155,9 +155,7 @@ def _rotary(fields: Fields, traits: Traits, each: int) -> Rotary:
     return Rotary(int(each * share))
 
 
-def _ends(
-    fields: Fields, traits: Traits, width: int, each: int
-) -> tuple[list[Block], list[Block]]:
+def _ends(fields: Fields, traits: Traits, width: int, each: int) -> tuple[list[Block], list[Block]]:
     """Return what stands in front of the layers and behind them."""
     narrow = fields.count("word_embed_proj_dim", default=width)
     learned = traits.positions == "learned"
