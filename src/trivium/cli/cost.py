@@ -85,7 +85,7 @@ def _quantiles(rows: tuple[int, ...]) -> list[int]:
 def _verified(name: str, report: Any, head: str | None) -> list[dict[str, Any]]:
     """Hold the forward count against torch's counter, and fail where they differ."""
     from trivium._core.errors import TriviumError
-    from trivium.cost.verify import verify
+    from trivium.cost.torch_counter import verify
 
     work = report.tables[0].work
     decode = work.mode == "decode"

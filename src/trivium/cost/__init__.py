@@ -12,7 +12,7 @@ from trivium.cost.measure import Clock
 from trivium.cost.report import Asked, CostReport, cost_report
 from trivium.cost.shape import TransformerShape
 from trivium.cost.table import CostTable, Row
-from trivium.cost.verify import Verified, verify
+from trivium.cost.torch_counter import Verified, verify
 from trivium.cost.workload import Workload
 
 __all__ = [

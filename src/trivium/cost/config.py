@@ -1,8 +1,8 @@
 """From a name, a path, a dict or a configuration object to a shape."""
 
 import json
-from collections.abc import Mapping
-from difflib import get_close_matches
+from collections.abc import Iterable, Mapping
+from difflib import SequenceMatcher
 from functools import lru_cache
 from importlib.resources import files
 from os import PathLike
@@ -81,11 +81,11 @@ def _values(config: Any) -> tuple[Mapping[str, Any], str]:
     path = path / "config.json" if path.is_dir() else path
     if path.is_file():
         return _read(path), name
-    near = get_close_matches(name.rsplit("/", 1)[-1].lower(), models, n=3, cutoff=0.5)
+    near = _nearest(name.rsplit("/", 1)[-1], models, 3)
     raise ArgumentError(
         f"{_CALLER}: config must be a bundled name or an existing file; got {name!r}",
-        remedy=(f"Near names: {', '.join(near)}. " if near else "")
-        + "Give the path of a config.json for any other model.",
+        remedy=f"Near names: {', '.join(near)}. "
+        "Give the path of a config.json for any other model.",
     )
 
 
@@ -109,10 +109,25 @@ def _unknown_type(model_type: Any, name: str) -> ArgumentError:
     rule = f"{_CALLER}: model_type must be one of the {len(FAMILIES)} known"
     if not isinstance(model_type, str):
         return ArgumentError(f"{rule}; got {model_type!r}", where=name)
-    near = get_close_matches(model_type, FAMILIES, n=1, cutoff=0.0)[0]
+    near = _nearest(model_type, FAMILIES, 1)[0]
     return ArgumentError(
         f"{rule}; got {model_type!r}",
         where=name,
         remedy=f"The nearest known family is {near}: where the layers are the same, set "
         f'model_type to "{near}" in a copy of the configuration.',
     )
+
+
+def _nearest(name: str, choices: Iterable[str], n: int) -> list[str]:
+    """Return the choices nearest to a name, the nearest first.
+
+    A family shares the beginning of its name; the ends are sizes, versions and parts.
+    """
+
+    def near(choice: str) -> tuple[int, float]:
+        one, other = choice.lower(), name.lower()
+        same = next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), None)
+        shared = min(len(one), len(other)) if same is None else same
+        return shared, SequenceMatcher(None, one, other).ratio()
+
+    return sorted(choices, key=near, reverse=True)[:n]

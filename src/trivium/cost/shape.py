@@ -74,7 +74,7 @@ class TransformerShape:
     Example:
         >>> shape = TransformerShape.from_config("bert-base-uncased")
         >>> shape.table(512).share("quadratic")
-        Fraction(1024, 10241)
+        Fraction(8192, 81921)
     """
 
     name: str
