@@ -11,7 +11,9 @@ from torch.utils.flop_counter import (
     sdpa_flop_count,
 )
 
-from trivium.cost import TransformerShape, Workload
+from trivium._core.errors import ArgumentError
+from trivium.cost import TransformerShape, Workload, verify
+from trivium.cost.families import FAMILIES
 
 transformers = pytest.importorskip(
     "transformers", minversion="5.0", reason="counts are held against transformers 5"
@@ -28,11 +30,17 @@ BATCHES = (1, 3)
 # Its loop over blocks is counted as one product over all of them, and the state that no later
 # block reads has no gradient.
 IN_BLOCKS = {"minimax"}
-# What these keep has a form of its own: the norm of Cohere, the activation of ESM, a mask of MPT,
-# and the weights of the experts, which `batched_mm` copies for each token.
-KEPT_OTHERWISE = {"cohere", "cohere2", "esm", "mpt", *IN_BLOCKS} | {
-    name for name, sizes in models.MODELS.items() if "num_experts_per_tok" in sizes
-}
+# What these keep has a form of its own: the norms of Cohere, the activations of ESM and Apertus, a
+# mask of MPT, the order of norms in two kin of RoBERTa, and the weights of the experts, which
+# `batched_mm` copies for each token.
+KEPT_OTHERWISE = {
+    *("apertus", "cohere", "cohere2", "esm", "mpt", "roberta-prelayernorm", "xlm-roberta-xl"),
+    *IN_BLOCKS,
+} | {name for name, sizes in models.MODELS.items() if "num_experts_per_tok" in sizes}
+HALF = [
+    *("bert", "gpt2", "gpt_neox", "llama", "mistral", "qwen3", "phi", "phi3", "bart", "opt"),
+    "modernbert",
+]
 WRITING = [*models.DECODERS, *models.PAIRS, *models.SPEECH]
 
 
@@ -62,6 +70,11 @@ def loss(out):
         return out.logits.sum()
     pooled = getattr(out, "pooler_output", None)
     return out.last_hidden_state.sum() + (0 if pooled is None else pooled.sum())
+
+
+def test_every_known_type_is_held_against_torch():
+    assert {*models.MODELS} == {*FAMILIES}
+    assert len(models.MODELS) >= 20
 
 
 @pytest.mark.parametrize("model_type", models.MODELS)
@@ -117,6 +130,17 @@ def test_training(built, model_type):
     finally:
         model.eval()
         model.zero_grad(set_to_none=True)
+
+
+@pytest.mark.parametrize("model_type", HALF)
+def test_training_in_bfloat16(model_type):
+    """What is kept in float32 whatever the dtype, and what is kept once more for the cast."""
+    config, model = models.build(transformers, model_type)
+    model = model.to(torch.bfloat16).train()
+    n, source = asked(model_type, config, 13)
+    _, kept = kept_bytes(model, models.inputs(model_type, config, n, 2, source))
+    table = TransformerShape.from_config(config).table(n, 2, "train", source=source, itemsize=2)
+    assert table.total("saved") == kept
 
 
 def step(model, model_type, config, context, batch, source):
@@ -212,3 +236,23 @@ def test_fused_attention_is_counted_where_torch_counts_nothing(model_type):
     train = shape.table(11, 2, "train", attention="sdpa")
     backward = 2 * sdpa_backward_flop_count(side, side, side, side)
     assert train.total("flops", "quadratic") == forward + backward
+
+
+@pytest.mark.parametrize("name", ["gpt2", "t5-small", "whisper-tiny", "vit-base-patch16-224"])
+def test_bundled_models_verify(name):
+    fixed = TransformerShape.from_config(name).tokens
+    (found,) = verify(name, [fixed or 33], 2)
+    assert found.equal
+    assert found.theirs > 0
+
+
+def test_masked_heads_verify():
+    for name in ("bert-base-uncased", "ModernBERT-base"):
+        assert verify(name, [9], head="lm")[0].equal
+    assert verify("gpt2", [9], head="base")[0].equal
+
+
+def test_what_transformers_does_not_know():
+    config = {**models.MODELS["llama"], "model_type": "vit"}
+    with pytest.raises(ArgumentError, match="transformers must know"):
+        verify({**config, **models.IMAGE}, [16], head="lm")

@@ -99,11 +99,9 @@ _WITH_POOLER = (
     "mpnet",
     "ernie",
     "data2vec-text",
-    "megatron-bert",
     "roberta-prelayernorm",
     "xlm-roberta-xl",
     "esm",
-    "layoutlm",
 )
 
 MODEL_TYPES: dict[str, Callable[[Fields], TransformerShape]] = {

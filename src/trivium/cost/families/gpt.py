@@ -191,6 +191,7 @@ _TRAITS = {
         activation="gelu",
         inner="intermediate_size",
         rotary=0.25,
+        upcast=True,
     ),
     "gpt_bigcode": Traits(activation="gelu_pytorch_tanh", dropout=0.1, multi_query=True),
     "opt": Traits(fused=False, activation="relu", dropout=0.1, upcast=True, inner="ffn_dim"),
