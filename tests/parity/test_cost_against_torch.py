@@ -143,6 +143,16 @@ def test_training_in_bfloat16(model_type):
     assert table.total("saved") == kept
 
 
+@pytest.mark.parametrize("model_type", ["gpt2", "llama", "qwen3", "mixtral", "deepseek_v3"])
+def test_prefill(built, model_type):
+    """The head on the last token of each row, as generation begins."""
+    config, model, shape = built(model_type)
+    given = models.inputs(model_type, config, 19, 3)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model(**given, logits_to_keep=1)
+    assert shape.table(19, 3, "prefill").flops == counter.get_total_flops()
+
+
 def step(model, model_type, config, context, batch, source):
     """One token on top of a context in the cache: the counter, the recorder and the cache."""
     given = models.inputs(model_type, config, context, batch, source)

@@ -51,6 +51,7 @@ def draw(report: CostReport) -> Any:
     _draw_shares(above, report, lengths)
     _draw_rows(below, report)
     above.set_xscale("log", base=2)
+    below.xaxis.set_major_formatter(lambda value, place: f"{value:,.0f}")
     above.set_xlim(lengths[0], lengths[-1])
     return above
 

@@ -109,9 +109,9 @@ def _against(name: str, flops: int, base: str, base_flops: int, moved: int, base
 def _padding(lengths: Lengths, comparison: Comparison) -> str:
     waste = 1 - Fraction(comparison.tokens, comparison.padded)
     text = f"{_percent(waste)} of the places in the batches are padding"
-    if comparison.padding == "sorted":
-        return text + "."
     places = sum(n * r * t for (n, r), t in lengths.batches(comparison.batch, "sorted").items())
+    if places == comparison.padded:
+        return text + "."
     return (
         f"{text}; with rows sorted by length {_percent(1 - Fraction(comparison.tokens, places))}."
     )

@@ -114,7 +114,7 @@ def test_the_figure(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     file = tmp_path / "cost.svg"
     arguments = ("bert-base-uncased", "--lengths", "64,900", "--attention", "linear:4d")
     assert call(*arguments, "--plot", file) == 0
-    assert b"share of FLOPs" in file.read_bytes() or b"<svg" in file.read_bytes()
+    assert file.read_bytes().startswith(b"<?xml")
     capsys.readouterr()
     assert call(*arguments, "--plot", file) == 3
     assert "E-EXISTS" in capsys.readouterr().err

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from trivium._core.errors import ArgumentError
 from trivium.cost import TransformerShape, Workload
 from trivium.cost.blocks import Block
 from trivium.cost.component import GROUPS
@@ -56,6 +57,11 @@ def test_needed_pairs_by_brute_force(kind, window):
         assert not any(
             seen(mask, i, j) for i in range(context, every) for j in range(context - held)
         )
+
+
+def test_a_window_is_positive():
+    with pytest.raises(ArgumentError, match="window must be at least 1"):
+        Mask("causal", 0)
 
 
 def test_chunks_by_brute_force():

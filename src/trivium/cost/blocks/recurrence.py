@@ -15,6 +15,9 @@ __all__ = ["GatedLinearAttention"]
 class GatedLinearAttention:
     """Linear attention over chunks, its output normalized and gated; no design replaces it.
 
+    In mode "train" the state of the last chunk counts with its backward products, which autograd
+    leaves out where no later chunk reads it.
+
     Args:
         width: D.
         heads: Heads.
