@@ -9,18 +9,18 @@ __all__ = ["columns", "count_text", "table_text"]
 _UNITS = ("", "k", "M", "G", "T", "P", "E", "Z", "Y")
 
 
-def count_text(value: float) -> str:
+def count_text(value: int) -> str:
     """Return a count in three or four digits with its unit.
 
     Example:
         >>> count_text(96_636_764_160), count_text(512)
         ('96.64 G', '512')
     """
-    place = 0
-    while abs(value) >= 1000 and place < len(_UNITS) - 1:
-        value /= 1000
+    scaled, place = float(value), 0
+    while abs(scaled) >= 1000 and place < len(_UNITS) - 1:
+        scaled /= 1000
         place += 1
-    return f"{value:.2f} {_UNITS[place]}" if place else f"{value:g}"
+    return f"{scaled:.2f} {_UNITS[place]}" if place else str(value)
 
 
 def table_text(table: CostTable) -> str:
