@@ -18,6 +18,7 @@ PROBE = f"import sys; print([m for m in {HEAVY!r} if m in sys.modules])"
         "import trivium; dir(trivium)",
         "from trivium.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass",
         "from trivium.cli import main\ntry: main(['--version'])\nexcept SystemExit: pass",
+        "import trivium.cost; trivium.cost.TransformerShape.from_config('gpt2').table(9)",
     ],
 )
 def test_nothing_heavy_is_imported(before: str) -> None:

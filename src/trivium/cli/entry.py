@@ -23,6 +23,7 @@ __all__ = ["main", "trivium"]
 
 _VERBS = {
     "audit": "Give a second opinion on a labelled table.",
+    "cost": "Count what a Transformer computes, from its configuration.",
     "demo": "Audit a generated table with planted truth, and grade the audit.",
     "depend": "Test which columns depend on the target.",
     "explain": "Show the training rows that made a row's score.",

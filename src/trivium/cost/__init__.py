@@ -1,0 +1,43 @@
+"""Where a Transformer's compute goes: exact counts of shapes, crossovers, designs compared.
+
+Counts import no torch.
+"""
+
+from trivium.cost.compare import Comparison, Entry, compare
+from trivium.cost.component import Component
+from trivium.cost.crossover import Crossing, Crossover, crossover
+from trivium.cost.design import Eager, Fused, Hybrid, Linear, Window
+from trivium.cost.lengths import Lengths, read_lengths
+from trivium.cost.measure import Clock
+from trivium.cost.report import Asked, CostReport, cost_report
+from trivium.cost.shape import TransformerShape
+from trivium.cost.table import CostTable, Row
+from trivium.cost.torch_counter import Verified, verify
+from trivium.cost.workload import Workload
+
+__all__ = [
+    "Asked",
+    "Clock",
+    "Comparison",
+    "Component",
+    "CostReport",
+    "CostTable",
+    "Crossing",
+    "Crossover",
+    "Eager",
+    "Entry",
+    "Fused",
+    "Hybrid",
+    "Lengths",
+    "Linear",
+    "Row",
+    "TransformerShape",
+    "Verified",
+    "Window",
+    "Workload",
+    "compare",
+    "cost_report",
+    "crossover",
+    "read_lengths",
+    "verify",
+]

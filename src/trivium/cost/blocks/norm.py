@@ -1,0 +1,102 @@
+"""Normalization, and the sum with what went around a sublayer."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from trivium.cost.blocks.base import Tokens
+from trivium.cost.component import Component, elementwise
+from trivium.cost.design import Design
+from trivium.cost.size import Kept
+
+__all__ = ["Dropout", "Memory", "Norm", "Residual"]
+
+
+@dataclass(frozen=True, slots=True)
+class Norm:
+    """LayerNorm in one kernel, or RMSNorm operator by operator in float32, as transformers has it.
+
+    Args:
+        kind: "layer", "rms", or with a weight that is one plus a parameter "layer1p" or "gemma".
+        width: Numbers of a vector.
+        tokens: Which tokens.
+        per: Vectors of a token: the heads, where queries and keys are normalized.
+        fresh: Whether its input is a tensor that nothing else keeps.
+        name: Its name.
+    """
+
+    kind: Literal["layer", "layer1p", "rms", "gemma"]
+    width: int
+    tokens: Tokens = "n"
+    per: int = 1
+    fresh: bool = True
+    name: str = "norm"
+
+    def components(self, design: Design) -> tuple[Component, ...]:
+        """Return the one pass of the norm."""
+        vectors = ("b", self.tokens, self.per)
+        whole = (*vectors, self.width)
+        if self.kind in ("layer", "layer1p"):
+            kept = [Kept(whole)] if self.fresh else []
+            kept += [Kept(vectors, "float32")] * 2
+            kept += [Kept((self.width,))] * (self.kind == "layer1p")
+            return (elementwise(self.name, "norm", whole, kept=tuple(kept)),)
+        kept = [Kept(whole, "float32")] if self.fresh else []
+        kept += [Kept(vectors, "float32"), Kept(whole)]
+        if self.kind == "gemma":
+            kept.append(Kept((self.width,), "float32"))
+        return (elementwise(self.name, "norm", whole, passes=4, kept=tuple(kept)),)
+
+
+@dataclass(frozen=True, slots=True)
+class Residual:
+    """The sum of a sublayer's result with its input, after dropout where there is one.
+
+    Args:
+        width: Numbers of a vector.
+        dropout: Whether the result passes a dropout, which keeps its factors.
+        tokens: Which tokens.
+    """
+
+    width: int
+    dropout: bool = False
+    tokens: Tokens = "n"
+
+    def components(self, design: Design) -> tuple[Component, ...]:
+        """Return the pass of the sum."""
+        whole = ("b", self.tokens, self.width)
+        kept = (Kept(whole),) if self.dropout else ()
+        return (elementwise("residual", "norm", whole, passes=1 + self.dropout, kept=kept),)
+
+
+@dataclass(frozen=True, slots=True)
+class Dropout:
+    """A dropout of its own.
+
+    Args:
+        width: Numbers of a vector.
+        tokens: Which tokens.
+    """
+
+    width: int
+    tokens: Tokens = "n"
+
+    def components(self, design: Design) -> tuple[Component, ...]:
+        """Return the pass, which keeps its factors."""
+        whole = ("b", self.tokens, self.width)
+        return (elementwise("dropout", "norm", whole, kept=(Kept(whole),)),)
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """The encoder's output, kept once for all layers that attend to it.
+
+    Args:
+        width: Numbers of a vector.
+    """
+
+    width: int
+
+    def components(self, design: Design) -> tuple[Component, ...]:
+        """Return the tensor, for which nothing is computed."""
+        kept = (Kept(("b", "e", self.width)),)
+        return (elementwise("encoder output", "norm", (0,), kept=kept),)
