@@ -40,6 +40,10 @@ PACKAGES = (
     "pyHSICLasso",
     "skrub",
     "transformers",
+    "pytorch-fast-transformers",
+    "flash-linear-attention",
+    "performer-pytorch",
+    "linear-attention-transformer",
 )
 
 
