@@ -41,16 +41,16 @@ def scores(queries: Tensor, keys: Tensor, G: Tensor | None) -> Tensor:
     if G is not None and G.ndim == 3:
         return _scores_by_halves(queries, keys, G)
     products = torch.bmm(queries, keys.mT)
-    return products.tril() if G is None else products * _between(G, products)
+    return products.tril_() if G is None else products * _between(G, products)
 
 
 def scores_pull(
     slope: Tensor, queries: Tensor, keys: Tensor, G: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Return the gradients of `scores` with respect to queries and keys."""
+    """Return the gradients of `scores` with respect to queries and keys; `slope` is used up."""
     if G is not None and G.ndim == 3:
         return _pull_by_halves(slope, queries, keys, G)
-    inner = slope.tril() if G is None else slope * _between(G, slope)
+    inner = slope.tril_() if G is None else slope * _between(G, slope)
     return torch.bmm(inner, keys), torch.bmm(inner.mT, queries)
 
 

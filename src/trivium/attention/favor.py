@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from trivium._core.checks import check_number
+from trivium._core.errors import ShapeError
 from trivium._core.random import RandomState, check_seed
 from trivium.attention.features import AttentionFeatures
 from trivium.kernel.gaussian import Gaussian
@@ -41,6 +42,7 @@ class Favor(AttentionFeatures):
 
     Raises:
         ArgumentError: A size that is not positive, or a seed that is none.
+        ShapeError: In `forward`: another dimension.
 
     Cost:
         O(s d r) time, O(s r) memory.
@@ -84,6 +86,10 @@ class Favor(AttentionFeatures):
         return self.n_features
 
     def _exponents(self, x: Tensor) -> Tensor:
+        if x.shape[-1] != self.head_dim:
+            raise ShapeError(
+                f"Favor: x must have heads of dimension {self.head_dim}; got shape {tuple(x.shape)}"
+            )
         scaled = x * self.head_dim**-0.25
         half = scaled.square().sum(-1, keepdim=True) / 2 + math.log(self.n_features) / 2
         return scaled @ self.directions.to(x).mT - half
