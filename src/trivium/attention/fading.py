@@ -9,6 +9,8 @@ strong factor would otherwise cost the weak ones after it their digits.
 import torch
 from torch import Tensor
 
+from trivium.attention.eager import eager
+
 # Tensors are (rows, steps, ...), a row for each head of each batch entry. `log` is None without
 # decay, (rows, steps) for one factor a step, (rows, steps, r) for one for each feature.
 
@@ -41,7 +43,7 @@ def scores(queries: Tensor, keys: Tensor, G: Tensor | None) -> Tensor:
     if G is not None and G.ndim == 3:
         return _scores_by_halves(queries, keys, G)
     products = torch.bmm(queries, keys.mT)
-    return products.tril_() if G is None else products * _between(G, products)
+    return _lower(products) if G is None else products * _between(G, products)
 
 
 def scores_pull(
@@ -50,8 +52,13 @@ def scores_pull(
     """Return the gradients of `scores` with respect to queries and keys; `slope` is used up."""
     if G is not None and G.ndim == 3:
         return _pull_by_halves(slope, queries, keys, G)
-    inner = slope.tril_() if G is None else slope * _between(G, slope)
+    inner = _lower(slope) if G is None else slope * _between(G, slope)
     return torch.bmm(inner, keys), torch.bmm(inner.mT, queries)
+
+
+def _lower(square: Tensor) -> Tensor:
+    """Return a square that nobody else needs without what is above its diagonal."""
+    return square.tril_() if eager() else square.tril()
 
 
 def _wide(G: Tensor, like: Tensor) -> Tensor:

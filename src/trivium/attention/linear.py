@@ -170,8 +170,9 @@ def _check_sums(caller: str, sums: Tensor, features: AttentionFeatures) -> None:
     bad = (~torch.isfinite(sums)).nonzero()
     if len(bad) == 0:
         return
-    b, h, r, column = bad[0].tolist()
-    what = "features of keys" if column == sums.shape[3] - 1 else "products of keys and values"
+    mass = bad[bad[:, 3] == sums.shape[3] - 1]  # where features overflow, products do as well
+    what = "features of keys" if len(mass) else "products of keys and values"
+    b, h, r, column = (mass if len(mass) else bad)[0].tolist()
     raise NumericalError(
         f"{caller}: {what} must stay finite; got {float(sums[b, h, r, column])} with "
         f"{features.key()}",

@@ -21,4 +21,4 @@ def quadratic(queries, keys, v, log=None, start=None, *, causal=True, normalize=
         before = queries * G.exp()
         sums = sums + before @ start[..., :-1]
         mass = mass + before @ start[..., -1:]
-    return sums / mass if normalize else sums
+    return sums / mass.masked_fill(mass == 0, torch.inf) if normalize else sums

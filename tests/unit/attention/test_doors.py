@@ -19,27 +19,27 @@ from trivium.kernel import Gaussian, Nystroem
 Q = torch.randn(2, 2, 6, 4, generator=torch.Generator().manual_seed(0))
 LOG = torch.full((2, 2, 6), -0.1)
 CASES = {
-    "q must be a floating tensor; got int64": dict(q=Q.long()),
-    "q must be a floating tensor; got list": dict(q=[1.0]),
-    "k must have the dtype and device of q": dict(k=Q.double()),
-    "v must have the dtype and device of q": dict(v=Q.to("meta")),
-    "chunk must be 'auto' or a whole number from 1 to the row's 6 steps; got 7": dict(chunk=7),
-    "to the row's 6 steps; got 0": dict(chunk=0),
-    "to the row's 6 steps; got 'big'": dict(chunk="big"),
-    "to the row's 6 steps; got True": dict(chunk=True),
-    "lengths must be from 1 to the 6 steps of a row; got 0 ": dict(lengths=[6, 0]),
-    "lengths must be from 1 to the 6 steps of a row; got -2 ": dict(lengths=[-2, 3]),
-    "lengths must be from 1 to the 6 steps of a row; got 7 .row 1": dict(lengths=[6, 7]),
-    "lengths must be whole numbers; got torch.float32": dict(lengths=[1.5, 2.0]),
-    "lengths must be whole numbers; got 'ab'": dict(lengths="ab"),
-    "'elu1', 'exp', 'favor', 'hedgehog', 'identity', 'relu', 'taylor2'": dict(feature_map="elu"),
-    "normalize must be False with Identity": dict(feature_map="identity", normalize=True),
-    "normalize must be True, False or None; got 'yes'": dict(normalize="yes"),
-    "log_decay must be at most 0; got 0.9": dict(log_decay=-9 * LOG),
-    "log_decay must be None where causal is False": dict(log_decay=LOG, causal=False),
-    "log_decay must be a floating tensor; got 0.9": dict(log_decay=0.9),
-    "log_decay must be on the device of q": dict(log_decay=LOG.to("meta")),
-    "state must be a LinearState; got Tensor": dict(state=Q),
+    "q must be a floating tensor; got torch.int64": {"q": Q.long()},
+    "q must be a floating tensor; got list": {"q": [1.0]},
+    "k must have the dtype and device of q": {"k": Q.double()},
+    "v must have the dtype and device of q": {"v": Q.to("meta")},
+    "chunk must be 'auto' or a whole number from 1 to the row's 6 steps; got 7": {"chunk": 7},
+    "to the row's 6 steps; got 0": {"chunk": 0},
+    "to the row's 6 steps; got 'big'": {"chunk": "big"},
+    "to the row's 6 steps; got True": {"chunk": True},
+    "lengths must be from 1 to the 6 steps of a row; got 0 ": {"lengths": [6, 0]},
+    "lengths must be from 1 to the 6 steps of a row; got -2 ": {"lengths": [-2, 3]},
+    "lengths must be from 1 to the 6 steps of a row; got 7 .row 1": {"lengths": [6, 7]},
+    "lengths must be whole numbers; got torch.float32": {"lengths": [1.5, 2.0]},
+    "lengths must be whole numbers; got 'ab'": {"lengths": "ab"},
+    "'elu1', 'exp', 'favor', 'hedgehog', 'identity', 'relu', 'taylor2'": {"feature_map": "elu"},
+    "normalize must be False with Identity": {"feature_map": "identity", "normalize": True},
+    "normalize must be True, False or None; got 'yes'": {"normalize": "yes"},
+    "log_decay must be at most 0; got 0.9": {"log_decay": -9 * LOG},
+    "log_decay must be None where causal is False": {"log_decay": LOG, "causal": False},
+    "log_decay must be a floating tensor; got 0.9": {"log_decay": 0.9},
+    "log_decay must be on the device of q": {"log_decay": LOG.to("meta")},
+    "state must be a LinearState; got Tensor": {"state": Q},
 }
 
 
@@ -54,14 +54,14 @@ def test_argument(message):
 @pytest.mark.parametrize(
     ("message", "given"),
     [
-        ("axis d is 4 in q but 3 in k", dict(k=Q[..., :3])),
-        ("axis s is 6 in q but 5 in k", dict(k=Q[:, :, :5])),
-        ("axis t is 5 in k but 6 in v", dict(k=Q[:, :, :5], causal=False)),
-        ("axis h is 2 in q but 1 in k", dict(k=Q[:, :1])),
-        ("v must have the axes", dict(v=Q[0])),
-        ("axis s must be positive; got 0", dict(q=Q[:, :, :0], k=Q[:, :, :0], v=Q[:, :, :0])),
-        ("lengths must be one for each of the 2 rows", dict(lengths=[3])),
-        ("log_decay must have the shape", dict(log_decay=LOG[..., :5])),
+        ("axis d is 4 in q but 3 in k", {"k": Q[..., :3]}),
+        ("axis s is 6 in q but 5 in k", {"k": Q[:, :, :5]}),
+        ("axis t is 5 in k but 6 in v", {"k": Q[:, :, :5], "causal": False}),
+        ("axis h is 2 in q but 1 in k", {"k": Q[:, :1]}),
+        ("v must have the axes", {"v": Q[0]}),
+        ("axis s must be positive; got 0", {"q": Q[:, :, :0], "k": Q[:, :, :0], "v": Q[:, :, :0]}),
+        ("lengths must be one for each of the 2 rows", {"lengths": [3]}),
+        ("log_decay must have the shape", {"log_decay": LOG[..., :5]}),
     ],
 )
 def test_shape(message, given):
@@ -113,18 +113,18 @@ def test_a_state_of_another_layer_of_the_same_sizes():
 @pytest.mark.parametrize(
     ("message", "given"),
     [
-        ("n_heads must divide d_model, 8; got 3", dict(n_heads=3)),
-        ("n_heads must be an integer, positive; got 0", dict(n_heads=0)),
-        ("d_model must be an integer, positive; got -8", dict(d_model=-8)),
-        ("head_dim must be an integer, positive; got 2.5", dict(head_dim=2.5)),
-        ("value_dim must be an integer, positive; got 0", dict(value_dim=0)),
-        ("chunk must be an integer, positive; got 0", dict(chunk=0)),
-        ("chunk must be an integer, positive; got 'all'", dict(chunk="all")),
-        ("decay must be one of 'scalar', 'channel'; got 'fast'", dict(decay="fast")),
-        ("decay must be None where causal is False", dict(decay="scalar", causal=False)),
-        ("feature_map must be one of 'elu1'", dict(feature_map=3)),
-        ("normalize must be False", dict(feature_map="identity", normalize=True)),
-        ("position must be callable; got 'rotary'", dict(position="rotary")),
+        ("n_heads must divide d_model, 8; got 3", {"n_heads": 3}),
+        ("n_heads must be an integer, positive; got 0", {"n_heads": 0}),
+        ("d_model must be an integer, positive; got -8", {"d_model": -8}),
+        ("head_dim must be an integer, positive; got 2.5", {"head_dim": 2.5}),
+        ("value_dim must be an integer, positive; got 0", {"value_dim": 0}),
+        ("chunk must be an integer, positive; got 0", {"chunk": 0}),
+        ("chunk must be an integer, positive; got 'all'", {"chunk": "all"}),
+        ("decay must be one of 'scalar', 'channel'; got 'fast'", {"decay": "fast"}),
+        ("decay must be None where causal is False", {"decay": "scalar", "causal": False}),
+        ("feature_map must be one of 'elu1'", {"feature_map": 3}),
+        ("normalize must be False", {"feature_map": "identity", "normalize": True}),
+        ("position must be callable; got 'rotary'", {"position": "rotary"}),
     ],
 )
 def test_layer(message, given):
@@ -136,7 +136,7 @@ def test_layer_inputs():
     layer = LinearAttention(8, 2)
     with pytest.raises(ArgumentError, match="x must be a floating tensor; got list"):
         layer([1.0])
-    with pytest.raises(ArgumentError, match="x must be a floating tensor; got torch.int64"):
+    with pytest.raises(ArgumentError, match=r"x must be a floating tensor; got torch\.int64"):
         layer.step(torch.zeros(1, 8, dtype=torch.int64), layer.start(1))
     with pytest.raises(ArgumentError, match=r"step: the layer must be causal"):
         LinearAttention(8, 2, causal=False).step(torch.zeros(1, 8))

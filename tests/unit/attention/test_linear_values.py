@@ -51,7 +51,7 @@ def test_is_the_quadratic_form(name, kind):
         phi.key(),
     )
     for grad in (False, True):
-        with torch.set_grad_enabled(grad), torch.no_grad() if not grad else torch.enable_grad():
+        with torch.set_grad_enabled(grad):
             for state in (None, first):
                 found = linear_attention(
                     q, k, v, feature_map=phi, log_decay=log, chunk=8, state=state
@@ -186,7 +186,7 @@ def test_memory_is_linear_in_the_row_and_holds_no_states_of_steps():
 def test_transforms_of_torch_func_agree():
     q, k, v = rows(3, 2, 9, 4)
     plain = linear_attention(q, k, v)
-    mapped = torch.vmap(lambda *x: linear_attention(*x))(q[:, None], k[:, None], v[:, None])
+    mapped = torch.vmap(linear_attention)(q[:, None], k[:, None], v[:, None])
     assert (mapped[:, 0] - plain).abs().max() <= 1e-12
     slope = torch.func.grad(lambda x: linear_attention(x, k, v).sin().sum())(q)
     leaf = q.clone().requires_grad_()
