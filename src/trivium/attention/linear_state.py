@@ -209,8 +209,8 @@ class LinearState:
                     where=str(path),
                 )
         features = about.get("features")
-        if not isinstance(features, str) or tensors["origin"].shape != tensors["count"].shape:
-            raise ModelError("LinearState.load: the file is damaged", where=str(path))
+        if not isinstance(features, str):
+            raise ModelError(f"LinearState.load: features must be a text; got {features!r}")
         try:
             state = cls(
                 tensors["sums"],
@@ -221,6 +221,9 @@ class LinearState:
             )
         except ShapeError as error:
             raise ModelError(f"LinearState.load: {error}", where=str(path)) from error
+        whole = (state.count, state.origin)
+        if any(value.shape != state.sums.shape[:1] or bool((value < 0).any()) for value in whole):
+            raise ModelError("LinearState.load: count and origin must be ≥ 0, one for each row")
         return state
 
 

@@ -91,7 +91,7 @@ def test_states_of_something_else():
         linear_attention(Q, Q, Q, feature_map="relu", state=state)
     with pytest.raises(ArgumentError, match="decay scalar; got none"):
         linear_attention(Q, Q, Q, log_decay=LOG, state=state)
-    with pytest.raises(ArgumentError, match="dtype torch.float64; got torch.float32"):
+    with pytest.raises(ArgumentError, match=r"dtype torch.float64; got torch.float32"):
         linear_attention(Q.double(), Q.double(), Q.double(), state=state)
     with pytest.raises(ArgumentError, match="device cpu; got meta"):
         linear_attention(Q, Q, Q, state=state.to("meta"))
