@@ -142,10 +142,10 @@ class MergesWrong(Wrong):
 
 
 class Ordered(Wrong):
-    def forward(self, x, state=None, **options):
-        found = super().forward(x, state, **options)
-        weight = 1 + 1e-9 * torch.arange(x.shape[1], dtype=x.dtype)[:, None]
-        return found if isinstance(found, tuple) else found * weight
+    def forward(self, x, state=None, *, lengths=None, return_state=False):
+        out, end = super().forward(x, state, lengths=lengths, return_state=True)
+        out = out * (1 + 1e-9 * torch.arange(x.shape[1], dtype=x.dtype)[:, None])
+        return (out, end) if return_state else out
 
 
 class NoSlope(Wrong):

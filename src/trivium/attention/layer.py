@@ -64,7 +64,7 @@ class AttentionLayer(nn.Module, ABC):
     @abstractmethod
     def forward(
         self,
-        x: Float[Tensor, "b s m"],
+        x: Float[Tensor, "*b s m"],
         state: Any = None,
         *,
         lengths: Any = None,
@@ -81,5 +81,5 @@ class AttentionLayer(nn.Module, ABC):
         """
 
     @abstractmethod
-    def step(self, x: Float[Tensor, "b m"], state: Any) -> tuple[Float[Tensor, "b m"], Any]:
+    def step(self, x: Float[Tensor, "*b m"], state: Any) -> tuple[Float[Tensor, "b m"], Any]:
         """Return the output for one more token, and the state after it; causal layers only."""

@@ -173,8 +173,8 @@ class LinearAttention(AttentionLayer):
 
     def forward(
         self,
-        x: Float[Tensor, "b s m"],
-        state: LinearState | None = None,
+        x: Float[Tensor, "*b s m"],
+        state: Any = None,
         *,
         lengths: Any = None,
         return_state: bool = False,
@@ -220,7 +220,7 @@ class LinearAttention(AttentionLayer):
         return (out, end) if return_state else out
 
     def step(
-        self, x: Float[Tensor, "b m"], state: LinearState | None = None
+        self, x: Float[Tensor, "*b m"], state: Any = None
     ) -> tuple[Float[Tensor, "b m"], LinearState]:
         """Return the output for one more token, and the state after it, in time O(b h r v).
 

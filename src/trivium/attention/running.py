@@ -182,7 +182,7 @@ def _output_slopes(made: tuple[Tensor, Tensor], slope: Tensor, part: slice, widt
 
 
 def _pull(
-    inputs: list[Tensor],
+    inputs: list[Any],
     made: tuple[Tensor, Tensor],
     slopes: tuple[Tensor, Tensor],
     sweep: Sweep,
