@@ -160,26 +160,38 @@ CONTESTANTS: dict[str, Callable[[int], tuple[Callable, Inputs]]] = {
 }
 
 
+def loops(n: int) -> int:
+    """Return how many calls make one measurement: a call of milliseconds alone is noise."""
+    return max(2, 8192 // n)
+
+
 def forward_cell(who: str, n: int) -> dict:
-    """Time one forward pass without gradients, after one to warm up."""
+    """Time a forward pass without gradients: the least of three means, after one to warm up."""
     call, rows = CONTESTANTS[who](n)
+
+    def several() -> None:
+        for _ in range(loops(n)):
+            call(*rows)
+
     with torch.no_grad():
         call(*rows)
-        return measure(lambda: call(*rows), 3)[1]
+        spent = measure(several, 3)[1]
+    return {name: spent[name] / loops(n) for name in ("cpu", "wall")}
 
 
 def backward_cell(who: str, n: int) -> dict:
-    """Time a forward pass with its graph, and backward alone."""
+    """Time backward alone, and the forward pass that builds its graph."""
     call, rows = CONTESTANTS[who](n)
     rows = tuple(x.requires_grad_() for x in rows)
+    slope = torch.ones_like(call(*rows))
     ahead, back = [], []
-    for _ in range(4):
-        out, spent = measure(lambda: call(*rows))
-        slope = torch.ones_like(out)
-        back.append(measure(lambda out=out, s=slope: torch.autograd.grad(out, rows, s))[1]["cpu"])
-        ahead.append(spent["cpu"])
-        del out
-    return {"cpu": min(back[1:]), "forward": min(ahead[1:])}
+    for _ in range(3):
+        outs, spent = measure(lambda: [call(*rows) for _ in range(loops(n))])
+        ahead.append(spent["cpu"] / loops(n))
+        spent = measure(lambda outs=outs: [torch.autograd.grad(out, rows, slope) for out in outs])
+        back.append(spent[1]["cpu"] / loops(n))
+        del outs, spent
+    return {"cpu": min(back), "forward": min(ahead)}
 
 
 def train(data: tuple[Callable, Inputs]) -> None:

@@ -17,6 +17,8 @@ __all__ = ["Elu1", "Exp", "Identity", "Relu"]
 class _Elementwise(AttentionFeatures):
     """Base of the maps with r = d."""
 
+    pointwise: ClassVar[bool] = True
+
     def width(self, head_dim: int) -> int:
         """Return d."""
         return head_dim
@@ -36,7 +38,7 @@ class _Elu1(torch.autograd.Function):
     def backward(ctx: Any, slope: Tensor) -> Tensor:
         """Return the slope times min(φ(x), 1), the derivative on both sides of zero."""
         (found,) = ctx.saved_tensors
-        return slope * found.clamp_max(1)
+        return found.clamp_max(1).mul_(slope)
 
 
 class Elu1(_Elementwise):
@@ -66,6 +68,10 @@ class Elu1(_Elementwise):
         if not eager():
             return functional.elu(x) + 1
         return _Elu1.apply(x)  # type: ignore[no-untyped-call]
+
+    def derivative(self, found: Float[Tensor, "*b s r"]) -> Float[Tensor, "*b s r"]:
+        """Return φ′(x) from φ(x)."""
+        return found.clamp_max(1)
 
 
 class Relu(_Elementwise):
@@ -97,6 +103,10 @@ class Relu(_Elementwise):
         """Return φ(x)."""
         return functional.relu(x)
 
+    def derivative(self, found: Float[Tensor, "*b s r"]) -> Float[Tensor, "*b s r"]:
+        """Return φ′(x) from φ(x)."""
+        return (found > 0).to(found.dtype)
+
 
 class Exp(_Elementwise):
     r"""$\varphi(x) = \exp(x)$, coordinate by coordinate.
@@ -126,6 +136,10 @@ class Exp(_Elementwise):
     def forward(self, x: Float[Tensor, "*b h s d"]) -> Float[Tensor, "*b h s d"]:
         """Return φ(x)."""
         return x.exp()
+
+    def derivative(self, found: Float[Tensor, "*b s r"]) -> Float[Tensor, "*b s r"]:
+        """Return φ′(x) from φ(x)."""
+        return found
 
     def queries(self, x: Float[Tensor, "*b h s d"]) -> Float[Tensor, "*b h s d"]:
         """Return φ(x) over its largest coordinate."""
@@ -158,3 +172,7 @@ class Identity(_Elementwise):
     def forward(self, x: Float[Tensor, "*b h s d"]) -> Float[Tensor, "*b h s d"]:
         """Return φ(x)."""
         return x
+
+    def derivative(self, found: Float[Tensor, "*b s r"]) -> Float[Tensor, "*b s r"]:
+        """Return ones."""
+        return torch.ones_like(found)

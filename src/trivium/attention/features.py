@@ -27,11 +27,14 @@ class AttentionFeatures(nn.Module, ABC):
         name: Word by which `feature_map=` finds it; empty for a member that needs arguments.
         positive: φ(q)ᵀ φ(k) ≥ 0 for all q and k, so that weights can be normalized.
         exponential: φ(q)ᵀ φ(k) is, or estimates, or expands exp(qᵀk / √d).
+        pointwise: φ acts on each coordinate and `derivative` knows φ′ from φ, so that features
+            need not be kept for backward.
     """
 
     name: ClassVar[str] = ""
     positive: bool = True
     exponential: ClassVar[bool] = False
+    pointwise: ClassVar[bool] = False
 
     @classmethod
     @abstractmethod
@@ -54,6 +57,10 @@ class AttentionFeatures(nn.Module, ABC):
     def queries(self, x: Float[Tensor, "*b h s d"]) -> Float[Tensor, "*b h s r"]:
         """Return φ(x) up to one factor for each row, which normalized weights do not see."""
         return self(x)
+
+    def derivative(self, found: Float[Tensor, "*b s r"]) -> Float[Tensor, "*b s r"]:
+        """Return φ′(x) from φ(x), of a pointwise map."""
+        raise NotImplementedError(f"{type(self).__name__} is not pointwise")
 
     def key(self) -> str:
         """Return what two states must have in common to be of the same features."""

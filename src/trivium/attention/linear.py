@@ -124,8 +124,8 @@ def _causal(
     start = begin.sums.flatten(0, 1)
     features = sweep.features
     rows = None if log is None else log.flatten(0, 1)
-    whole = torch.is_grad_enabled() or keep is not None or not eager()
-    if whole and features is not None:
+    by_chunk = not torch.is_grad_enabled() or (features is not None and features.pointwise)
+    if features is not None and not (by_chunk and keep is None and eager()):
         q, k, v = (value.to(sweep.dtype) for value in (q, k, v))
         q = features.queries(q) if sweep.normalize else features(q)
         k = _masked(features(k), keep)

@@ -23,7 +23,8 @@ class Sweep:
     Args:
         chunk: Steps at a time.
         normalize: Whether sums are divided by their weight.
-        features: Map that is still to be applied, chunk by chunk; `None` where it has been.
+        features: Map that is still to be applied, chunk by chunk; `None` where it has been. With
+            gradients it must be pointwise.
         dtype: Dtype of the sums.
     """
 
@@ -34,10 +35,14 @@ class Sweep:
 
     def queries(self, q: Tensor, part: slice) -> Tensor:
         """Return the features of a chunk of queries `(b, h, s, d)` as `(rows, s, r)`."""
-        piece = q[:, :, part].to(self.dtype)
-        if self.features is not None:
-            piece = self.features.queries(piece) if self.normalize else self.features(piece)
-        return piece.flatten(0, 1)
+        return self.mapped(q[:, :, part]).flatten(0, 1)
+
+    def mapped(self, q: Tensor) -> Tensor:
+        """Return the features of queries."""
+        q = q.to(self.dtype)
+        if self.features is None:
+            return q
+        return self.features.queries(q) if self.normalize else self.features(q)
 
     def keys(self, k: Tensor, part: slice) -> Tensor:
         """Return the features of a chunk of keys."""
@@ -108,7 +113,7 @@ def causal_running(
 
 
 class CausalSweep(torch.autograd.Function):
-    """`causal_running` on features, with its exact gradient.
+    """`causal_running`, with its exact gradient.
 
     Where a gradient of the gradient is asked for, backward goes through `causal_parallel`.
     """
@@ -143,7 +148,9 @@ def _again(
 ) -> list[Tensor | None]:
     """Return the gradients as tensors that can be differentiated again."""
     q, k, v, log, start = inputs
-    found = causal_parallel(q, k, v, log, start, sweep.chunk, sweep.normalize)
+    features = sweep.mapped(q), k if sweep.features is None else sweep.features(k.to(sweep.dtype))
+    values = v.to(sweep.dtype)
+    found = causal_parallel(*features, values, log, start, sweep.chunk, sweep.normalize)
     wanted = [value for value in inputs if value is not None and value.requires_grad]
     slopes = iter(
         torch.autograd.grad(
@@ -171,9 +178,10 @@ def _output_slopes(made: tuple[Tensor, Tensor], slope: Tensor, part: slice, widt
     """Return the slopes of sums and weight, (rows, s, v + 1), from those of their ratio."""
     out, weights = made
     given = slope[:, :, part].flatten(0, 1)
-    found = given.new_zeros(given.shape[0], given.shape[1], width)
+    found = given.new_empty(given.shape[0], given.shape[1], width)
     if weights.shape[1] == 0:
         found[..., :-1] = given
+        found[..., -1] = 0
         return found
     torch.div(given, weights[:, part], out=found[..., :-1])
     ratio = out[:, :, part].flatten(0, 1)
@@ -196,16 +204,20 @@ def _pull(
     moved = None if log is None else torch.empty_like(log, dtype=last.dtype)
     values = last.new_ones(len(last), sweep.chunk, last.shape[2])
     parts = sweep.parts(v.shape[2])
-    for part, held in zip(reversed(parts), before.flip(0), strict=True):
+    for place in range(len(parts) - 1, -1, -1):
+        part, held = parts[place], before[place]
         G = _log(log, part)
         rows = (sweep.queries(q, part), sweep.keys(k, part), _with_ones(values, v, part))
         slope = _output_slopes(made, slopes[0], part, last.shape[2])
         pieces = _pull_chunk(rows, slope, (held, back), G)
-        for target, piece in zip(found, pieces, strict=True):
-            target[:, :, part] = piece.unflatten(0, v.shape[:2])
         if moved is not None:
             step = rows[0] * pieces[0] - rows[1] * pieces[1]
             moved[:, part] = step.sum(-1) if moved.ndim == 2 else step
+        if sweep.features is not None:
+            for piece, features in zip(pieces, rows[:2], strict=False):
+                piece.mul_(sweep.features.derivative(features))
+        for target, piece in zip(found, pieces, strict=True):
+            target[:, :, part] = piece.unflatten(0, v.shape[:2])
         fade = factor(G, back)
         if fade is not None:
             back.mul_(fade)
