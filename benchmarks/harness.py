@@ -46,6 +46,10 @@ PACKAGES = (
     "reinmax",
     "storchastic",
     "torcheggroll",
+    "pytorch-fast-transformers",
+    "flash-linear-attention",
+    "performer-pytorch",
+    "linear-attention-transformer",
 )
 
 
