@@ -1,7 +1,7 @@
 """Products with a Gram matrix that is held where it fits a budget, and made again where not."""
 
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ __all__ = ["GramProducts", "RowKernel", "times"]
 _BUFFERS = 3  # a block, its copy in float64, and what a kernel needs to make it
 
 
+@runtime_checkable
 class RowKernel(Protocol):
     """What a kernel machine needs of a kernel."""
 
