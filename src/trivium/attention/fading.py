@@ -43,7 +43,7 @@ def scores(queries: Tensor, keys: Tensor, G: Tensor | None) -> Tensor:
     if G is not None and G.ndim == 3:
         return _scores_by_halves(queries, keys, G)
     products = torch.bmm(queries, keys.mT)
-    return _lower(products) if G is None else products * _between(G, products)
+    return _lower(products, G)
 
 
 def scores_pull(
@@ -52,13 +52,21 @@ def scores_pull(
     """Return the gradients of `scores` with respect to queries and keys; `slope` is used up."""
     if G is not None and G.ndim == 3:
         return _pull_by_halves(slope, queries, keys, G)
-    inner = _lower(slope) if G is None else slope * _between(G, slope)
+    inner = _lower(slope, G)
     return torch.bmm(inner, keys), torch.bmm(inner.mT, queries)
 
 
-def _lower(square: Tensor) -> Tensor:
-    """Return a square that nobody else needs without what is above its diagonal."""
-    return square.tril_() if eager() else square.tril()
+def _lower(square: Tensor, G: Tensor | None) -> Tensor:
+    """Return a square that nobody else needs, faded, without what is above its diagonal.
+
+    Above it exponents may be large; in place that is overwritten, else it must not arise, since
+    its slope would be zero times infinity.
+    """
+    if eager() and not torch.is_grad_enabled():
+        if G is not None:
+            square *= (G[:, :, None] - G[:, None, :]).to(square.dtype).exp_()
+        return square.tril_()
+    return square.tril() if G is None else square * _between(G, square)
 
 
 def _wide(G: Tensor, like: Tensor) -> Tensor:

@@ -102,14 +102,21 @@ def causal_running(
         found.baddbmm_(entering(queries, G), held)
         target, sums = out[:, :, part], found.unflatten(0, (b, h))
         if sweep.normalize:
-            weight = found[..., e:]
-            weight.masked_fill_(weight == 0, torch.inf)
-            weights[:, part] = weight
+            weights[:, part] = found[..., e:]
             torch.div(sums[..., :e], sums[..., e:], out=target)
         else:
             target.copy_(sums[..., :e])
         _advance(held, keys, values, G)
+    _settle(out, weights)
     return out, weights, held
+
+
+def _settle(out: Tensor, weights: Tensor) -> None:
+    """Make the output zero, and its weight infinite, where a query met no weight."""
+    none = weights == 0
+    if bool(none.any()):
+        weights.masked_fill_(none, torch.inf)
+        out.masked_fill_(none.unflatten(0, out.shape[:2]), 0)
 
 
 class CausalSweep(torch.autograd.Function):
