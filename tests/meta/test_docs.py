@@ -288,6 +288,11 @@ RUNNABLE: dict[str, Callable[[], dict[str, Any]]] = {
     "files-and-models.md": dict,
     "systems/closed-form.md": pets,
     "systems/dependence.md": two_numbers,
+    "systems/objective.md": dict,
+    "systems/path-kernel.md": dict,
+    "systems/linear-attention.md": dict,
+    "systems/cost.md": dict,
+    "how-to/add-an-optimizer.md": dict,
     "primitives/moment.md": streams,
 }
 
