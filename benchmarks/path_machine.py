@@ -27,7 +27,8 @@ from harness import (
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, one_hot
 
-SEEDS, STEPS, NEW_ROWS, RETRAININGS = 5, 400, 10, 3
+SEEDS, STEPS, NEW_ROWS, RETRAININGS = 3, 400, 10, 3
+FIRST_SEED = 100  # splits that were not looked at when `emphasis=2` was chosen (0 to 19 were)
 BUDGET = 50_000_000
 KERNELS = {
     "start": "tangent kernel, initial weights",
@@ -233,7 +234,7 @@ def run(arguments: argparse.Namespace) -> None:
     n, ways = (1000 if arguments.quick else 6000), ("scikit", "held", "blocks", "blocks_plain")
     board.n_planned = 2 * seeds + len(ways)
     for name, task in (("added", added_cell), ("beside", beside_cell)):
-        for seed in range(seeds):
+        for seed in range(FIRST_SEED, FIRST_SEED + seeds):
             board.cell(f"{name}/{seed}", partial(task, seed), code)
     for way in ways:
         board.cell(f"ridge/{way}", partial(ridge_cell, n, way), "" if way == "scikit" else code)
