@@ -2,11 +2,12 @@
 
 Digits, an MLP 64-256-256-64-10 of 99,530 parameters: the loss gradients of 1,437 training rows
 against those of 360 others, all parameters, at one checkpoint, by the tools that attribute
-predictions to training rows; then the tangent kernel of 100 by 50 rows over all ten outputs.
-Quality is the relative error against float64.
+predictions to training rows; the same summed over 20 checkpoints (TracIn); then the tangent kernel
+of 100 by 50 rows over all ten outputs. Quality is the relative error against float64.
 """
 
 import argparse
+import copy
 import json
 import tempfile
 import warnings
@@ -25,11 +26,13 @@ from harness import (
     measure,
     one_thread,
     options,
+    peak_memory,
     provenance,
     publish,
 )
 
 TURNS = 1
+STEPS, APART, RATE = 200, 10, 0.1  # of the training, and from one checkpoint to the next
 PRODUCTS = {
     "ours": "ours, all layers",
     "captum_last": "captum TracInCPFast, the last layer only",
@@ -38,6 +41,11 @@ PRODUCTS = {
     "kronfluence": "kronfluence, identity factors",
     "trak": "traker, 2,048 projections (TRAK scores)",
     "dattri": "dattri TracIn (its numbers differ by 14 %)",
+}
+TRACIN = {
+    "ours": "ours, `from_checkpoints`, all layers",
+    "captum_last": "captum TracInCPFast, the last layer only",
+    "captum": "captum TracInCP",
 }
 KERNELS = {
     "ours": "ours, exact",
@@ -50,7 +58,7 @@ EXACT = ("ours", "flat", "captum", "kronfluence")
 
 @cache
 def setting(dtype: str = "float32") -> dict[str, Any]:
-    """Return the rows and a network trained for a few steps."""
+    """Return the rows, a network trained for a few steps and its states on the way."""
     import torch
     from sklearn.datasets import load_digits
     from torch import nn
@@ -65,16 +73,22 @@ def setting(dtype: str = "float32") -> dict[str, Any]:
     for a, b in pairwise(sizes):
         layers += [nn.Linear(a, b), nn.ReLU()]
     net = nn.Sequential(*layers[:-1])
-    optimizer = torch.optim.SGD(net.parameters(), 0.1)
-    for step in range(200):
+    optimizer = torch.optim.SGD(net.parameters(), RATE)
+    kept = []
+    for step in range(STEPS):
+        if step % APART == 0:
+            kept.append({name: value.clone() for name, value in net.state_dict().items()})
         rows = slice(step % 22 * 64, step % 22 * 64 + 64)
         optimizer.zero_grad()
         nn.functional.cross_entropy(net(x[rows]), y[rows]).backward()
         optimizer.step()
     kind = getattr(torch, dtype)
     x = x.to(kind)
+    kept.append({name: value.clone() for name, value in net.state_dict().items()})
     net = net.to(kind).eval()
-    return {"net": net, "train": (x[:1437], y[:1437]), "test": (x[1437:], y[1437:])}
+    kept = [{name: value.to(kind) for name, value in state.items()} for state in kept]
+    rows = {"train": (x[:1437], y[:1437]), "test": (x[1437:], y[1437:])}
+    return {"net": net, "kept": kept, **rows}
 
 
 def ours(given: dict[str, Any]) -> Any:
@@ -116,7 +130,7 @@ def flat(given: dict[str, Any]) -> Any:
     return side(*given["train"]) @ side(*given["test"]).T
 
 
-def _captum(given: dict[str, Any], kind: str) -> Any:
+def _captum(given: dict[str, Any], kind: str, states: list | None = None) -> Any:
     import torch
     from captum.influence import TracInCP, TracInCPFast
 
@@ -125,8 +139,8 @@ def _captum(given: dict[str, Any], kind: str) -> Any:
     shared = {
         "model": given["net"],
         "train_dataset": rows,
-        "checkpoints": ["here"],
-        "checkpoints_load_func": lambda *_: 1.0,
+        "checkpoints": ["here"] if states is None else states,
+        "checkpoints_load_func": _load,
         "loss_fn": loss,
         "batch_size": 1437,
     }
@@ -137,6 +151,13 @@ def _captum(given: dict[str, Any], kind: str) -> Any:
     return tool.influence(given["test"]).T
 
 
+def _load(net: Any, state: Any) -> float:
+    """Put a state into the network, captum's way; return its weight in the sum."""
+    if state != "here":
+        net.load_state_dict(state)
+    return 1.0
+
+
 def captum(given: dict[str, Any]) -> Any:
     """TracIn over all layers."""
     return _captum(given, "all")
@@ -145,6 +166,45 @@ def captum(given: dict[str, Any]) -> Any:
 def captum_last(given: dict[str, Any]) -> Any:
     """TracIn over the last layer only."""
     return _captum(given, "last")
+
+
+def tracin_ours(given: dict[str, Any]) -> Any:
+    """The left end points of 20 stretches, with what they miss."""
+    from torch.nn import functional
+
+    from trivium.pathkernel import from_checkpoints
+
+    return from_checkpoints(
+        copy.deepcopy(given["net"]),
+        [(state, RATE) for state in given["kept"]],
+        functional.cross_entropy,
+        given["train"],
+        given["test"][0],
+        of="loss",
+        y=given["test"][1],
+        steps=APART,
+    )
+
+
+def tracin_captum(given: dict[str, Any]) -> Any:
+    """The sum over the 20 states, all layers."""
+    return _captum(given | {"net": copy.deepcopy(given["net"])}, "all", given["kept"][:-1])
+
+
+def tracin_captum_last(given: dict[str, Any]) -> Any:
+    """The sum over the 20 states, last layer only."""
+    return _captum(given | {"net": copy.deepcopy(given["net"])}, "last", given["kept"][:-1])
+
+
+def tracin_exact() -> Any:
+    """The sum over the 20 states in float64, every gradient written out."""
+    wide = setting("float64")
+    net = copy.deepcopy(wide["net"])
+    total = 0.0
+    for state in wide["kept"][:-1]:
+        net.load_state_dict(state)
+        total = total + flat(wide | {"net": net})
+    return total
 
 
 def dattri(given: dict[str, Any]) -> Any:
@@ -172,8 +232,6 @@ def dattri(given: dict[str, Any]) -> Any:
 
 def kronfluence(given: dict[str, Any]) -> Any:
     """Pairwise scores with identity factors."""
-    import copy
-
     import torch
     from kronfluence.analyzer import Analyzer, prepare_model
     from kronfluence.arguments import FactorArguments
@@ -281,6 +339,11 @@ def kernel_vector(net: Any, x: Any, y: Any) -> Any:
 TASKS = {
     task.__name__: task for task in (ours, captum_last, flat, captum, kronfluence, trak, dattri)
 }
+SUMMED = {
+    "ours": tracin_ours,
+    "captum_last": tracin_captum_last,
+    "captum": tracin_captum,
+}
 NTK = {
     "ours": kernel_ours,
     "ours_sketch": kernel_ours_sketch,
@@ -308,6 +371,22 @@ def product_cell(who: str) -> dict:
     return times
 
 
+def tracin_cell(who: str) -> dict:
+    """Time one contestant over 20 checkpoints, after one warm run; its memory apart."""
+    given = setting()
+    SUMMED[who](given)
+    found, times = measure(lambda: SUMMED[who](given), 1 if who == "captum" else 5)
+    times["memory"] = peak_memory(setting, SUMMED[who])["bytes"]
+    if who == "captum_last":
+        return times
+    exact = tracin_exact()
+    if who == "ours":
+        exact = -RATE * APART / len(given["train"][0]) * exact.T
+        times["completeness"] = found.completeness_error
+        found = found.contributions
+    return times | {"error": off_by(found, exact)}
+
+
 def kernel_cell(who: str, n: int, m: int) -> dict:
     """Time one way to the tangent kernel."""
     given = setting()
@@ -329,6 +408,15 @@ def run_products(arguments: argparse.Namespace, board: Board) -> None:
         for who in PRODUCTS:
             mine = code if who == "ours" else ""
             board.cell(f"products/{who}/{turn}", partial(product_cell, who), mine)
+
+
+def run_tracin(arguments: argparse.Namespace, board: Board) -> None:
+    """TracIn over 20 checkpoints, all pairs of rows."""
+    code = fingerprint("pathkernel", "kernel")
+    for turn in range(1 if arguments.quick else TURNS):
+        for who in TRACIN:
+            mine = code if who == "ours" else ""
+            board.cell(f"tracin/{who}/{turn}", partial(tracin_cell, who), mine)
 
 
 def run_kernel(arguments: argparse.Namespace, board: Board) -> None:
@@ -353,23 +441,29 @@ def section(known: dict, name: str, labels: dict[str, str]) -> str:
         cell = best.get(who)
         if cell is None:
             failed = [c["failed"] for k, c in known.items() if k.startswith(f"{name}/{who}/")]
-            rows.append([label, failed[0][:60] if failed else "not measured", "", ""])
+            empty = ["", "", ""] if name == "tracin" else ["", ""]
+            rows.append([label, failed[0][:60] if failed else "not measured", *empty])
             continue
         error = f"{cell['error']:.1e}" if "error" in cell else "another quantity"
         ratio = cell["cpu"] / best["ours"]["cpu"]
-        rows.append(
-            [label, f"{cell['cpu']:.4f}", f"{ratio:.2g}×" if ratio < 10 else f"{ratio:.0f}×", error]
-        )
-    return markdown([name, "CPU s", "of ours", "relative error"], rows) + "\n"
+        row = [label, f"{cell['cpu']:.4f}", f"{ratio:.2g}×" if ratio < 10 else f"{ratio:.0f}×"]
+        rows.append([*row, *([f"{cell['memory'] / 1e6:.0f}"] if "memory" in cell else []), error])
+    memory = ["peak memory, MB"] if name == "tracin" else []
+    return markdown([name, "CPU s", "of ours", *memory, "relative error"], rows) + "\n"
 
 
 def table(quick: bool) -> str:
     """Return the benchmark's Markdown."""
     path = Path(RESULTS / f"tangent{'-quick' if quick else ''}.json")
     known = json.loads(path.read_text())["cells"]
+    missed = known.get("tracin/ours/0", {}).get("completeness", float("nan"))
     return (
         "# Gradient products of 1,437 × 360 rows, 99,530 parameters, one checkpoint\n\n"
         + section(known, "products", PRODUCTS)
+        + f"# The same over {STEPS // APART} checkpoints of a training\n\n"
+        + section(known, "tracin", TRACIN)
+        + f"Such a sum misses the change of the loss by {missed:.0%} (completeness error of "
+        "`from_checkpoints`).\n\n"
         + "# The tangent kernel of 100 × 50 rows, ten outputs\n\n"
         + section(known, "kernel", KERNELS)
         + provenance(path)
@@ -381,7 +475,7 @@ def main() -> None:
     arguments = options(__doc__).parse_args()
     one_thread()
     board = Board.open("tangent", quick=arguments.quick, fresh=arguments.fresh)
-    sections = {"products": run_products, "kernel": run_kernel}
+    sections = {"products": run_products, "tracin": run_tracin, "kernel": run_kernel}
     if not arguments.table:
         for name in arguments.only or sections:
             sections[name](arguments, board)
