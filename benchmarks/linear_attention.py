@@ -9,23 +9,19 @@ performer-pytorch, linear-attention-transformer.
 """
 
 import argparse
-import json
 import warnings
 from collections.abc import Callable
 from functools import partial
 
 import torch
 from harness import (
-    RESULTS,
     Board,
     fingerprint,
     markdown,
     measure,
-    one_thread,
-    options,
     peak_memory,
     provenance,
-    publish,
+    run_benchmark,
 )
 from torch import Tensor
 from torch.nn import functional
@@ -287,10 +283,9 @@ def time_table(known: dict, kind: str, who: tuple[str, ...]) -> str:
     return markdown([f"{kind}, CPU ms (of ours)", *(f"n = {n:,}" for n in lengths)], rows)
 
 
-def table(quick: bool) -> str:
+def table(board: Board) -> str:
     """Return the benchmark's Markdown."""
-    path = RESULTS / f"linear_attention{'-quick' if quick else ''}.json"
-    known = json.loads(path.read_text())["cells"]
+    known = board.known()
     text = "# Causal linear attention\n\n"
     text += f"One row, {HEADS} heads, d = {DIM}, float32; least of the turns.\n\n"
     text += time_table(known, "forward", CHEAP) + "\n" + time_table(known, "backward", CHEAP)
@@ -310,21 +305,11 @@ def table(quick: bool) -> str:
         _, n, dtype, feature_map = key.split("/")
         rows.append([f"{dtype}, {feature_map}, n = {int(n):,}", *figures])
     text += markdown(["error against float64 (worst of 3 seeds)", "whole", "worst step"], rows)
-    return text + "\n" + provenance(path)
+    return text + "\n" + provenance(board.path)
 
 
-def main() -> None:
-    """Run what is missing, then print the table."""
-    arguments = options(__doc__).parse_args()
-    one_thread()
-    warnings.simplefilter("ignore")
-    board = Board.open("linear_attention", quick=arguments.quick, fresh=arguments.fresh)
-    sections = {"time": run_time, "memory": run_memory, "error": run_error}
-    if not arguments.table:
-        for name in arguments.only or sections:
-            sections[name](arguments, board)
-    publish("linear_attention", table(arguments.quick), quick=arguments.quick)
-
+SECTIONS = {"time": run_time, "memory": run_memory, "error": run_error}
 
 if __name__ == "__main__":
-    main()
+    warnings.simplefilter("ignore")
+    run_benchmark("linear_attention", __doc__, SECTIONS, table)

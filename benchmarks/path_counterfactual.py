@@ -20,10 +20,8 @@ from harness import (
     Board,
     fingerprint,
     markdown,
-    one_thread,
-    options,
     provenance,
-    publish,
+    run_benchmark,
 )
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -347,18 +345,7 @@ def left_out(activation: str, seed: int) -> dict:
     }
 
 
-def main() -> None:
-    """Measure every cell and print the table."""
-    flags = options(__doc__)
-    arguments = flags.parse_args()
-    one_thread()
-    board = Board.open("path_counterfactual", quick=arguments.quick, fresh=arguments.fresh)
-    if not arguments.table:
-        measure_all(board, arguments)
-    publish("path_counterfactual", table(board), quick=arguments.quick)
-
-
-def measure_all(board: Board, arguments: argparse.Namespace) -> None:
+def measure_all(arguments: argparse.Namespace, board: Board) -> None:
     """Measure what is not known yet."""
     code = fingerprint("pathkernel", "kernel")
     makers: dict[str, Callable[[str, int], dict]] = {"trak": trak, "ekfac": ekfac}
@@ -425,4 +412,4 @@ def table(board: Board) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run_benchmark("path_counterfactual", __doc__, measure_all, table)

@@ -7,20 +7,16 @@ settings.
 """
 
 import argparse
-import json
 from functools import partial
 
 import numpy as np
 from harness import (
-    RESULTS,
     Board,
     fingerprint,
     markdown,
     measure,
-    one_thread,
-    options,
     provenance,
-    publish,
+    run_benchmark,
 )
 
 SEEDS = 3
@@ -139,9 +135,8 @@ def cleanlab_cell(regime: str, seed: int) -> dict:
     return {"auc": auc(wrong, -quality), "cpu": cost["cpu"]}
 
 
-def run(arguments: argparse.Namespace) -> None:
+def run(arguments: argparse.Namespace, board: Board) -> None:
     """Fill the file; contestants interleaved within a seed."""
-    board = Board.open("path_label_issues", quick=arguments.quick, fresh=arguments.fresh)
     code = fingerprint("pathkernel", "kernel")
     seeds = 1 if arguments.quick else SEEDS
     board.n_planned = 2 * 2 * seeds
@@ -151,10 +146,9 @@ def run(arguments: argparse.Namespace) -> None:
             board.cell(f"cleanlab/{regime}/{seed}", partial(cleanlab_cell, regime, seed))
 
 
-def table(quick: bool) -> str:
+def table(board: Board) -> str:
     """Return the benchmark's Markdown."""
-    path = RESULTS / f"path_label_issues{'-quick' if quick else ''}.json"
-    known = json.loads(path.read_text())["cells"]
+    known = board.known()
     rows = []
     for regime in REGIMES:
         mine = [c for k, c in known.items() if k.startswith(f"ours/{regime}/") and "train" in c]
@@ -191,17 +185,8 @@ def table(quick: bool) -> str:
                 f"suggested label is right for {np.mean([c['suggested_right'] for c in mine]):.0%} "
                 "of the flips.\n"
             )
-    return text + "\n" + provenance(path)
-
-
-def main() -> None:
-    """Run what is missing, then print the table."""
-    arguments = options(__doc__).parse_args()
-    one_thread()
-    if not arguments.table:
-        run(arguments)
-    publish("path_label_issues", table(arguments.quick), quick=arguments.quick)
+    return text + "\n" + provenance(board.path)
 
 
 if __name__ == "__main__":
-    main()
+    run_benchmark("path_label_issues", __doc__, run, table)

@@ -7,22 +7,18 @@ on a few rows, their time and memory for all rows extrapolated.
 """
 
 import argparse
-import json
 from collections.abc import Callable
 from functools import partial
 
 import torch
 from harness import (
-    RESULTS,
     Board,
     fingerprint,
     markdown,
     measure,
-    one_thread,
-    options,
     peak_memory,
     provenance,
-    publish,
+    run_benchmark,
 )
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, scaled_dot_product_attention
@@ -161,9 +157,8 @@ def written_out_cell(quick: bool, count: int) -> dict:
     return {"row": each, "all": each * ROWS * STEPS, "bytes": 4 * p * ROWS}
 
 
-def run(arguments: argparse.Namespace) -> None:
+def run(arguments: argparse.Namespace, board: Board) -> None:
     """Fill the file."""
-    board = Board.open("path_large", quick=arguments.quick, fresh=arguments.fresh)
     tasks: dict[str, Callable[[], dict]] = {
         "written_out": partial(written_out_cell, arguments.quick, 4),
         "run": partial(run_cell, arguments.quick),
@@ -175,10 +170,9 @@ def run(arguments: argparse.Namespace) -> None:
         board.cell(key, task, "" if key == "written_out" else code)
 
 
-def table(quick: bool) -> str:
+def table(board: Board) -> str:
     """Return the benchmark's Markdown."""
-    path = RESULTS / f"path_large{'-quick' if quick else ''}.json"
-    cells = json.loads(path.read_text())["cells"]
+    cells = board.known()
     cell, out = cells["run"], cells["written_out"]
     peaks = [
         f"{cells[k]['bytes'] / 1e6:.0f}" if "bytes" in cells.get(k, {}) else "-"
@@ -207,17 +201,8 @@ def table(quick: bool) -> str:
         f"checkpoints of {cell['checkpoints'] / 1e6:.0f} MB, every fourth step; absolute shares "
         f"add up to {cell['over']:.0f} times the net change.\n\n"
     )
-    return text + provenance(path)
-
-
-def main() -> None:
-    """Run what is missing, then print the table."""
-    arguments = options(__doc__).parse_args()
-    one_thread()
-    if not arguments.table:
-        run(arguments)
-    publish("path_large", table(arguments.quick), quick=arguments.quick)
+    return text + provenance(board.path)
 
 
 if __name__ == "__main__":
-    main()
+    run_benchmark("path_large", __doc__, run, table)

@@ -5,7 +5,6 @@ scikit-learn's digits, 1,437 rows to train and 360 to test, an MLP of 99,055 par
 """
 
 import argparse
-import json
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -13,16 +12,13 @@ from functools import partial
 import numpy as np
 import torch
 from harness import (
-    RESULTS,
     Board,
     fingerprint,
     markdown,
     measure,
-    one_thread,
-    options,
     peak_memory,
     provenance,
-    publish,
+    run_benchmark,
 )
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, one_hot
@@ -228,9 +224,8 @@ def ridge_cell(n: int, way: str) -> dict:
     return cost | {"gap": gap, "memory": peak_memory(problem, task, n).get("bytes")}
 
 
-def run(arguments: argparse.Namespace) -> None:
+def run(arguments: argparse.Namespace, board: Board) -> None:
     """Fill the file."""
-    board = Board.open("path_machine", quick=arguments.quick, fresh=arguments.fresh)
     code = fingerprint("pathkernel", "kernel")
     seeds = dict.fromkeys(SEEDS, 1) if arguments.quick else SEEDS
     n, ways = (1000 if arguments.quick else 6000), ("scikit", "held", "blocks", "blocks_plain")
@@ -242,10 +237,9 @@ def run(arguments: argparse.Namespace) -> None:
         board.cell(f"ridge/{way}", partial(ridge_cell, n, way), "" if way == "scikit" else code)
 
 
-def table(quick: bool) -> str:
+def table(board: Board) -> str:
     """Return the benchmark's Markdown."""
-    path = RESULTS / f"path_machine{'-quick' if quick else ''}.json"
-    known = json.loads(path.read_text())["cells"]
+    known = board.known()
     added = [cell for key, cell in known.items() if key.startswith("added/")]
     rows = []
     for way, label in WAYS.items():
@@ -266,7 +260,7 @@ def table(quick: bool) -> str:
     )
     beside = [cell for key, cell in known.items() if key.startswith("beside/")]
     if not beside:  # interrupted; another call goes on
-        return text + provenance(path)
+        return text + provenance(board.path)
     network_share = np.mean([cell["network_accuracy"] for cell in beside])
     rows = [
         [
@@ -283,7 +277,7 @@ def table(quick: bool) -> str:
     )
     text += markdown(["machine on the", "agreement", "correlation", "accuracy", "CPU s"], rows)
     if "ridge/blocks_plain" not in known:
-        return text + "\n" + provenance(path)
+        return text + "\n" + provenance(board.path)
     text += "\nKernel ridge regression, Gaussian kernel, float64.\n\n"
     names = {
         "scikit": "scikit-learn `KernelRidge`",
@@ -301,21 +295,12 @@ def table(quick: bool) -> str:
         for way, label in names.items()
     ]
     text += markdown(["", "CPU s", "peak memory, MB", "largest difference"], rows) + "\n"
-    return text + provenance(path)
+    return text + provenance(board.path)
 
 
 def _spread(values: list[float]) -> str:
     return f"{np.mean(values):.3f} ± {np.std(values, ddof=1):.3f}"
 
 
-def main() -> None:
-    """Run what is missing, then print the table."""
-    arguments = options(__doc__).parse_args()
-    one_thread()
-    if not arguments.table:
-        run(arguments)
-    publish("path_machine", table(arguments.quick), quick=arguments.quick)
-
-
 if __name__ == "__main__":
-    main()
+    run_benchmark("path_machine", __doc__, run, table)

@@ -8,27 +8,22 @@ of 100 by 50 rows over all ten outputs. Quality is the relative error against fl
 
 import argparse
 import copy
-import json
 import tempfile
 import warnings
 from collections.abc import Callable
 from functools import cache, partial
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from harness import (
-    RESULTS,
     Board,
     fingerprint,
     markdown,
     measure,
-    one_thread,
-    options,
     peak_memory,
     provenance,
-    publish,
+    run_benchmark,
 )
 
 TURNS = 1
@@ -452,35 +447,24 @@ def section(known: dict, name: str, labels: dict[str, str]) -> str:
     return markdown([name, "CPU s", "of ours", *memory, "relative error"], rows) + "\n"
 
 
-def table(quick: bool) -> str:
+def table(board: Board) -> str:
     """Return the benchmark's Markdown."""
-    path = Path(RESULTS / f"tangent{'-quick' if quick else ''}.json")
-    known = json.loads(path.read_text())["cells"]
+    known = board.known()
     missed = known.get("tracin/ours/0", {}).get("completeness", float("nan"))
     return (
         "# Gradient products of 1,437 × 360 rows, 99,530 parameters, one checkpoint\n\n"
         + section(known, "products", PRODUCTS)
         + f"# The same over {STEPS // APART} checkpoints of a training\n\n"
         + section(known, "tracin", TRACIN)
-        + f"Such a sum misses the change of the loss by {missed:.0%} (completeness error of "
-        "`from_checkpoints`).\n\n"
+        + f"Such a sum misses the change of the loss by {missed:.2g} times that change\n"
+        "(completeness error of `from_checkpoints`).\n\n"
         + "# The tangent kernel of 100 × 50 rows, ten outputs\n\n"
         + section(known, "kernel", KERNELS)
-        + provenance(path)
+        + provenance(board.path)
     )
 
 
-def main() -> None:
-    """Run what is missing, then print the table."""
-    arguments = options(__doc__).parse_args()
-    one_thread()
-    board = Board.open("tangent", quick=arguments.quick, fresh=arguments.fresh)
-    sections = {"products": run_products, "tracin": run_tracin, "kernel": run_kernel}
-    if not arguments.table:
-        for name in arguments.only or sections:
-            sections[name](arguments, board)
-    publish("tangent", table(arguments.quick), quick=arguments.quick)
-
+SECTIONS = {"products": run_products, "tracin": run_tracin, "kernel": run_kernel}
 
 if __name__ == "__main__":
-    main()
+    run_benchmark("tangent", __doc__, SECTIONS, table)

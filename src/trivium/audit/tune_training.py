@@ -117,21 +117,21 @@ class Added(nn.Module):
         super().__init__()
         (d, c), h = layers.weight.shape, layers.hidden.shape[1]
         self.head = _linear(d, c, layers.weight, layers.bias)
-        if kind == "network":
-            self.hidden = _linear(d, h, layers.hidden, layers.hidden_bias)
-            self.out = _linear(h, c, layers.out)
+        network = kind == "network"
+        self.hidden = _linear(d, h, layers.hidden, layers.hidden_bias) if network else None
+        self.out = _linear(h, c, layers.out) if network else None
 
     def forward(self, z: Tensor, base: Tensor) -> Tensor:
         """Return sharpened scores, `(n, c)`."""
         added = self.head(z)
-        if hasattr(self, "hidden"):
+        if self.hidden is not None and self.out is not None:
             added = added + self.out(self.hidden(z).relu())
         return Training.SHARPNESS * (base + added)
 
     def learnt(self) -> dict[str, np.ndarray]:
         """Return the weights by their names in `Layers`."""
         found = {"weight": self.head.weight.T, "bias": self.head.bias}
-        if hasattr(self, "hidden"):
+        if self.hidden is not None and self.out is not None:
             found |= {"hidden": self.hidden.weight.T, "hidden_bias": self.hidden.bias}
             found |= {"out": self.out.weight.T}
         return {name: value.detach().numpy().copy() for name, value in found.items()}
@@ -206,7 +206,8 @@ class _Run:
 
     def __init__(self, how: Training, start: Tuned, sample: Sample) -> None:
         self.how, self.start = how, start
-        with self.seeded():
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive(how.seed, "train", how.kind))
             self.layers = _begin(how.kind, start, sample)
             self.state = torch.get_rng_state()
             self.net = Added(how.kind, self.layers)  # draws weights that it then replaces
@@ -217,12 +218,9 @@ class _Run:
 
     @contextmanager
     def seeded(self) -> Iterator[None]:
-        """Draw from the run's own stream, where it was left."""
+        """Draw from the run's own stream, behind the hidden units."""
         with torch.random.fork_rng(devices=[]):
-            if hasattr(self, "state"):
-                torch.set_rng_state(self.state)
-            else:
-                torch.manual_seed(derive(self.how.seed, "train", self.how.kind))
+            torch.set_rng_state(self.state)
             yield
 
     def loss(self, logits: Tensor, codes: Tensor) -> Tensor:

@@ -86,15 +86,24 @@ class Layout:
 
     def columns(self, which: Sequence[int], flat: Tensor) -> Tensor:
         """Return the columns of some parameters of `(..., p)`, one after the other."""
-        parts = [self.slices[i] for i in which]
-        if all(a.stop == b.start for a, b in pairwise(parts)):
-            return flat[..., parts[0].start : parts[-1].stop]
-        return torch.cat([flat[..., part] for part in parts], -1)
+        return columns_at([self.slices[i] for i in which], flat)
 
     def place(self, which: Sequence[int], part: Tensor, into: Tensor) -> None:
         """Put columns of some parameters into `(..., p)`."""
-        start = 0
-        for one in (self.slices[i] for i in which):
-            size = one.stop - one.start
-            into[..., one] = part[..., start : start + size]
-            start += size
+        put_columns([self.slices[i] for i in which], part, into)
+
+
+def columns_at(places: Sequence[slice], flat: Tensor) -> Tensor:
+    """Return the columns at some places of `(..., p)`, in a row; a view where they touch."""
+    if all(a.stop == b.start for a, b in pairwise(places)):
+        return flat[..., places[0].start : places[-1].stop]
+    return torch.cat([flat[..., place] for place in places], -1)
+
+
+def put_columns(places: Sequence[slice], part: Tensor, into: Tensor) -> None:
+    """Put columns back to their places in `(..., p)`."""
+    start = 0
+    for one in places:
+        size = one.stop - one.start
+        into[..., one] = part[..., start : start + size]
+        start += size

@@ -23,7 +23,7 @@ class AdadeltaRecurrence(Recurrence):
     """
 
     optimizers: ClassVar[tuple[type[Optimizer], ...]] = (Adadelta,)
-    states: ClassVar[tuple[str, ...]] = ("square_avg", "acc_delta")
+    states = ("square_avg", "acc_delta")
 
     @classmethod
     def examples(cls) -> Sequence[tuple[type[Optimizer], dict[str, Any]]]:

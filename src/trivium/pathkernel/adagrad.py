@@ -24,7 +24,7 @@ class AdagradRecurrence(Recurrence):
     """
 
     optimizers: ClassVar[tuple[type[Optimizer], ...]] = (Adagrad,)
-    states: ClassVar[tuple[str, ...]] = ("sum",)
+    states = ("sum",)
 
     @classmethod
     def examples(cls) -> Sequence[tuple[type[Optimizer], dict[str, Any]]]:

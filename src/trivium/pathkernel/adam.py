@@ -9,7 +9,7 @@ from torch.optim import Adam, AdamW, Optimizer
 
 from trivium.pathkernel.recurrence import Given, Recurrence, State, root
 
-__all__ = ["AdamRecurrence"]
+__all__ = ["AdamRecurrence", "averages", "decayed"]
 
 
 class AdamRecurrence(Recurrence):
@@ -21,7 +21,7 @@ class AdamRecurrence(Recurrence):
     """
 
     optimizers: ClassVar[tuple[type[Optimizer], ...]] = (Adam, AdamW)
-    states: ClassVar[tuple[str, ...]] = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")
+    states = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")
 
     @classmethod
     def examples(cls) -> Sequence[tuple[type[Optimizer], dict[str, Any]]]:
@@ -51,18 +51,31 @@ class AdamRecurrence(Recurrence):
         """Return one step, as `torch.optim.Adam` and `AdamW` make it."""
         rate, step = options["lr"], options["step"]
         beta1, beta2 = options["betas"]
-        slope = -gradient if options["maximize"] else gradient
-        if options["decoupled_weight_decay"]:
-            weight = weight - rate * pull
-        else:
-            slope = slope + pull
-        zero = torch.zeros_like(weight)
-        mean = beta1 * state.get("exp_avg", zero) + (1 - beta1) * slope
-        square = beta2 * state.get("exp_avg_sq", zero) + (1 - beta2) * slope * slope
+        weight, slope = decayed(weight, gradient, pull, options)
+        mean, square = averages(slope, state, (beta1, beta2))
         after = {"exp_avg": mean, "exp_avg_sq": square}
         largest = square
         if options["amsgrad"]:
-            largest = torch.maximum(state.get("max_exp_avg_sq", zero), square)
+            before = state.get("max_exp_avg_sq", torch.zeros_like(weight))
+            largest = torch.maximum(before, square)
             after["max_exp_avg_sq"] = largest
         scale = given(root(largest) / (1 - beta2**step) ** 0.5 + options["eps"])
         return weight - rate / (1 - beta1**step) * mean / scale, after
+
+
+def decayed(
+    weight: Tensor, gradient: Tensor, pull: Tensor, options: Mapping[str, Any]
+) -> tuple[Tensor, Tensor]:
+    """Return the weight after decoupled decay, and the slope with the other kind in it."""
+    slope = -gradient if options.get("maximize") else gradient
+    if options.get("decoupled_weight_decay"):
+        return weight - options["lr"] * pull, slope
+    return weight, slope + pull
+
+
+def averages(slope: Tensor, state: State, betas: tuple[float, float]) -> tuple[Tensor, Tensor]:
+    """Return the running means of the slope and of its square."""
+    zero = torch.zeros_like(slope)
+    mean = betas[0] * state.get("exp_avg", zero) + (1 - betas[0]) * slope
+    square = betas[1] * state.get("exp_avg_sq", zero) + (1 - betas[1]) * slope * slope
+    return mean, square

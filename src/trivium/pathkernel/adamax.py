@@ -23,7 +23,7 @@ class AdamaxRecurrence(Recurrence):
     """
 
     optimizers: ClassVar[tuple[type[Optimizer], ...]] = (Adamax,)
-    states: ClassVar[tuple[str, ...]] = ("exp_avg", "exp_inf")
+    states = ("exp_avg", "exp_inf")
 
     @classmethod
     def examples(cls) -> Sequence[tuple[type[Optimizer], dict[str, Any]]]:

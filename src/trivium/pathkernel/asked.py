@@ -13,7 +13,7 @@ from trivium.pathkernel.checkpoints import Checkpoints
 from trivium.pathkernel.progress import Progress, Ticker
 from trivium.pathkernel.quantity import Quantity
 from trivium.pathkernel.queries import Queries
-from trivium.pathkernel.recurrence import Recurrence, state_keys
+from trivium.pathkernel.recurrence import Recurrence
 from trivium.pathkernel.row_store import RowStore
 from trivium.pathkernel.run import Run
 from trivium.pathkernel.sums import Sums
@@ -133,7 +133,7 @@ def _block(caller: str, recording: Recorded, budget: int) -> int:
     """Return how many queries fit the budget at once."""
     size = int(check_number(caller, "budget", budget, "positive", integer=True))
     item = recording.weights.tensors[0].element_size()
-    each = (_COPIES + len(state_keys(recording.recurrence))) * recording.weights.n_weights * item
+    each = (_COPIES + len(recording.recurrence.states)) * recording.weights.n_weights * item
     if each > size:
         raise ResourceError(
             f"{caller}: one query needs {each / 1e6:.1f} MB for its directions in "

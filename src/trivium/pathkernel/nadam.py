@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.optim import NAdam, Optimizer
 
+from trivium.pathkernel.adam import averages, decayed
 from trivium.pathkernel.recurrence import Given, Recurrence, State, root
 
 __all__ = ["NAdamRecurrence"]
@@ -24,7 +25,7 @@ class NAdamRecurrence(Recurrence):
     """
 
     optimizers: ClassVar[tuple[type[Optimizer], ...]] = (NAdam,)
-    states: ClassVar[tuple[str, ...]] = ("exp_avg", "exp_avg_sq")
+    states = ("exp_avg", "exp_avg_sq")
 
     @classmethod
     def examples(cls) -> Sequence[tuple[type[Optimizer], dict[str, Any]]]:
@@ -48,14 +49,8 @@ class NAdamRecurrence(Recurrence):
         """Return one step, as `torch.optim.NAdam` makes it."""
         rate, step = options["lr"], options["step"]
         beta1, beta2 = options["betas"]
-        slope = -gradient if options.get("maximize") else gradient
-        if options.get("decoupled_weight_decay"):
-            weight = weight - rate * pull
-        else:
-            slope = slope + pull
-        zero = torch.zeros_like(weight)
-        mean = beta1 * state.get("exp_avg", zero) + (1 - beta1) * slope
-        square = beta2 * state.get("exp_avg_sq", zero) + (1 - beta2) * slope * slope
+        weight, slope = decayed(weight, gradient, pull, options)
+        mean, square = averages(slope, state, (beta1, beta2))
         now, then = (
             beta1 * (1 - 0.5 * 0.96 ** (t * options["momentum_decay"])) for t in (step, step + 1)
         )

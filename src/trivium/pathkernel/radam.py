@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor
 from torch.optim import Optimizer, RAdam
 
+from trivium.pathkernel.adam import averages, decayed
 from trivium.pathkernel.recurrence import Given, Recurrence, State, root
 
 __all__ = ["RAdamRecurrence"]
@@ -23,7 +23,7 @@ class RAdamRecurrence(Recurrence):
     """
 
     optimizers: ClassVar[tuple[type[Optimizer], ...]] = (RAdam,)
-    states: ClassVar[tuple[str, ...]] = ("exp_avg", "exp_avg_sq")
+    states = ("exp_avg", "exp_avg_sq")
 
     @classmethod
     def examples(cls) -> Sequence[tuple[type[Optimizer], dict[str, Any]]]:
@@ -32,7 +32,7 @@ class RAdamRecurrence(Recurrence):
             (RAdam, {"lr": 0.01}),
             (RAdam, {"lr": 0.01, "weight_decay": 0.01, "betas": (0.8, 0.95)}),
             (RAdam, {"lr": 0.01, "weight_decay": 0.1, "decoupled_weight_decay": True}),
-            (RAdam, {"lr": 0.001, "maximize": True}),
+            (RAdam, {"lr": 0.003, "maximize": True}),
         )
 
     def advance(
@@ -47,14 +47,8 @@ class RAdamRecurrence(Recurrence):
         """Return one step, as `torch.optim.RAdam` makes it."""
         rate, step = options["lr"], options["step"]
         beta1, beta2 = options["betas"]
-        slope = -gradient if options["maximize"] else gradient
-        if options["decoupled_weight_decay"]:
-            weight = weight - rate * pull
-        else:
-            slope = slope + pull
-        zero = torch.zeros_like(weight)
-        mean = beta1 * state.get("exp_avg", zero) + (1 - beta1) * slope
-        square = beta2 * state.get("exp_avg_sq", zero) + (1 - beta2) * slope * slope
+        weight, slope = decayed(weight, gradient, pull, options)
+        mean, square = averages(slope, state, (beta1, beta2))
         after = {"exp_avg": mean, "exp_avg_sq": square}
         moved = rate * mean / (1 - beta1**step)
         most = 2 / (1 - beta2) - 1

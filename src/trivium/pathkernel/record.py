@@ -85,8 +85,8 @@ def record(  # noqa: PLR0913 - the contract's signature
             repeated. Each names the thing and the way out.
 
     Cost:
-        A few percent of the training's time at the stride of 20, for any but the smallest nets;
-        for n checkpoints n times the weights and the optimizer's state.
+        About 0.4 ms a step at the stride of 20: half of the training where a step takes 1 ms, a few
+        percent where it takes 10; for n checkpoints n times the weights and the optimizer's state.
 
     Example:
         >>> import tempfile, torch

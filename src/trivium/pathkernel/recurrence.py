@@ -42,7 +42,7 @@ class Recurrence(ABC):
 
     uniform: ClassVar[bool] = False
     optimizers: ClassVar[tuple[type[Optimizer], ...]] = ()
-    states: ClassVar[tuple[str, ...]] = ()
+    states: tuple[str, ...] = ()
 
     @classmethod
     @abstractmethod
@@ -88,7 +88,7 @@ class RegisteredRecurrence(Recurrence):
     """A recurrence that a user described by one function; see `register_recurrence`."""
 
     function: Callable[..., tuple[Tensor, State]]
-    keys: tuple[str, ...]
+    states: tuple[str, ...] = ()
 
     @classmethod
     def examples(cls) -> Sequence[tuple[type[Optimizer], dict[str, Any]]]:
@@ -155,11 +155,6 @@ def register_recurrence(
             f"options, given) -> (weight, state); got {advance!r}"
         )
     _REGISTERED[optimizer] = RegisteredRecurrence(advance, tuple(states))
-
-
-def state_keys(recurrence: Recurrence) -> tuple[str, ...]:
-    """Return the keys of the optimizer's state that the recurrence reads."""
-    return recurrence.keys if isinstance(recurrence, RegisteredRecurrence) else recurrence.states
 
 
 def recurrence_of(optimizer: Optimizer, caller: str = "record") -> Recurrence:

@@ -14,7 +14,7 @@ from torch.utils import _pytree as pytree
 from trivium._core.errors import DataError
 from trivium.pathkernel.forward import drawing_from
 from trivium.pathkernel.notes import Checkpoint, Piece, StepNote
-from trivium.pathkernel.recurrence import Recurrence, state_keys
+from trivium.pathkernel.recurrence import Recurrence
 from trivium.pathkernel.replayed import Bucket, ReplayedStep
 from trivium.pathkernel.row_store import RowStore
 from trivium.pathkernel.step_watch import gradient_norms, smallest
@@ -248,7 +248,7 @@ class Replay:
                 if index is None or not note.moved[index]:
                     continue
                 state = self.optimizer.state.get(p, {})
-                keys = tuple(k for k in state_keys(self.recurrence) if state.get(k) is not None)
+                keys = tuple(k for k in self.recurrence.states if state.get(k) is not None)
                 count = int(state.get("step", 0))
                 found.setdefault((number, keys, count), []).append(index)
         return [

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from trivium.kernel.tangent_layout import columns_at, put_columns
 from trivium.pathkernel.notes import StepNote
 
 __all__ = ["Bucket", "ReplayedStep"]
@@ -21,18 +22,11 @@ class Bucket:
 
     def gather(self, flat: Tensor) -> Tensor:
         """Return these weights' part of vectors `(..., p)`."""
-        first, last = self.places[0], self.places[-1]
-        if last.stop - first.start == sum(one.stop - one.start for one in self.places):
-            return flat[..., first.start : last.stop]
-        return torch.cat([flat[..., one] for one in self.places], -1)
+        return columns_at(self.places, flat)
 
     def scatter(self, part: Tensor, into: Tensor) -> None:
         """Put a part back into vectors `(..., p)`."""
-        start = 0
-        for one in self.places:
-            size = one.stop - one.start
-            into[..., one] = part[..., start : start + size]
-            start += size
+        put_columns(self.places, part, into)
 
 
 @dataclass

@@ -24,7 +24,7 @@ class RMSpropRecurrence(Recurrence):
     """
 
     optimizers: ClassVar[tuple[type[Optimizer], ...]] = (RMSprop,)
-    states: ClassVar[tuple[str, ...]] = ("square_avg", "momentum_buffer", "grad_avg")
+    states = ("square_avg", "momentum_buffer", "grad_avg")
 
     @classmethod
     def examples(cls) -> Sequence[tuple[type[Optimizer], dict[str, Any]]]:

@@ -21,7 +21,7 @@ class SGDRecurrence(Recurrence):
 
     uniform: ClassVar[bool] = True
     optimizers: ClassVar[tuple[type[Optimizer], ...]] = (SGD,)
-    states: ClassVar[tuple[str, ...]] = ("momentum_buffer",)
+    states = ("momentum_buffer",)
 
     @classmethod
     def examples(cls) -> Sequence[tuple[type[Optimizer], dict[str, Any]]]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from trivium._core.errors import ArgumentError
+from trivium.kernel.tangent_layout import Layout
 
 __all__ = ["Weights"]
 
@@ -22,26 +22,11 @@ class Weights:
     """
 
     def __init__(self, model: nn.Module, caller: str = "Weights") -> None:
-        if not isinstance(model, nn.Module):
-            raise ArgumentError(f"{caller}: model must be a torch.nn.Module; got {type(model)}")
-        named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-        if not named:
-            raise ArgumentError(
-                f"{caller}: model must have a trainable parameter; got {type(model).__name__} "
-                "with none"
-            )
-        kinds = {(p.dtype, p.device) for _, p in named}
-        if len(kinds) > 1:
-            listed = ", ".join(sorted(f"{dtype} on {device}" for dtype, device in kinds))
-            raise ArgumentError(
-                f"{caller}: trainable parameters must share one dtype and device; got {listed}"
-            )
-        self.names = tuple(name for name, _ in named)
-        self.tensors = tuple(p for _, p in named)
-        ends = torch.tensor([p.numel() for p in self.tensors]).cumsum(0).tolist()
-        starts = [0, *ends[:-1]]
-        self.slices = tuple(slice(a, b) for a, b in zip(starts, ends, strict=True))
-        self.n_weights: int = ends[-1]
+        self.layout = Layout.of(model, caller)
+        own = dict(model.named_parameters())
+        self.tensors = tuple(own[name] for name in self.layout.names)
+        self.names, self.slices = self.layout.names, self.layout.slices
+        self.n_weights = self.layout.n_parameters
 
     def read(self) -> Tensor:
         """Return a copy of the weights, `(p,)`."""
@@ -66,9 +51,9 @@ class Weights:
 
     def by_module(self) -> dict[str, list[slice]]:
         """Return the places of each module's own parameters, in order of appearance."""
-        found: dict[str, list[slice]] = {}
-        for name, place in zip(self.names, self.slices, strict=True):
-            found.setdefault(name.rpartition(".")[0] or name, []).append(place)
+        found: dict[str, list[slice]] = {name: [] for name in self.layout.layers}
+        for place, layer in zip(self.slices, self.layout.layer_of, strict=True):
+            found[self.layout.layers[layer]].append(place)
         return found
 
 

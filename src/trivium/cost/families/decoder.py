@@ -164,6 +164,11 @@ def _rotary(fields: Fields, traits: Traits, each: int, layers: int) -> Rotary:
     return Rotary(rotated + rotated % 2, {"one": 1, "two": 2, "layers": layers}[traits.tables])
 
 
+def _everywhere(block: Block) -> Callable[[int], Block]:
+    """Return the choice of one block at every layer."""
+    return lambda _: block
+
+
 def decoder(
     fields: Fields, traits: Traits, feeds: Callable[[int], Block] | None = None
 ) -> TransformerShape:
@@ -181,15 +186,16 @@ def decoder(
     layers = fields.count("num_hidden_layers")
     heads = heads_of(fields, traits)
     if feeds is None:
-        plain = FeedForward(
-            width,
-            fields.count("intermediate_size"),
-            fields.text("hidden_act", "hidden_activation", default=traits.activation),
-            gated=traits.gated,
-            fused=traits.fused or traits.fused_gate,
-            fresh=not traits.parallel,
+        feeds = _everywhere(
+            FeedForward(
+                width,
+                fields.count("intermediate_size"),
+                fields.text("hidden_act", "hidden_activation", default=traits.activation),
+                gated=traits.gated,
+                fused=traits.fused or traits.fused_gate,
+                fresh=not traits.parallel,
+            )
         )
-        feeds = lambda i: plain  # noqa: E731
     made: dict[tuple[Mask, Block], Layer] = {}
     stack = []
     for i, mask in enumerate(masks_of(fields, traits, layers)):
