@@ -46,11 +46,14 @@ class AttentionLayer(nn.Module, ABC):
         causal: Whether step t attends to steps up to t only.
         ordered: Whether the output depends on the order of the rest of the row: causal, or with
             a position encoding.
+        streaming: Whether outputs stay as they are when the row goes on; not so where keys change
+            with its length, and the last outputs alone are those of the whole row.
     """
 
     d_model: int
     causal: bool
     ordered: bool
+    streaming: bool = True
 
     @classmethod
     @abstractmethod
