@@ -7,7 +7,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import dropout, scaled_dot_product_attention
 
-from trivium.position.base import Position
+from trivium.attention.offset_path import fits_offset_path, offset_attention
+from trivium.position.base import Offset, Position
+from trivium.position.offsets import is_run, run_of_offsets
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,10 @@ def attend(
         keep, empty = _seen(pairs)
         out = scaled_dot_product_attention(q, k, v, keep[..., None, :, :], drop, scale=scale)
         return _emptied(out, empty)
+    by_table = pairs.mask is None and is_run(pairs.i, pairs.j) and fits_offset_path(q, k, v, drop)
+    if isinstance(position, Offset) and by_table:
+        table = position.curve(run_of_offsets(pairs.i, pairs.j)).mT
+        return offset_attention(q, k, v, table, causal=pairs.causal, scale=scale)
     keep, empty = _seen(pairs)
     bias = position.score(q, k, pairs.i, pairs.j, keep)
     hidden = ~keep[..., None, :, :]
