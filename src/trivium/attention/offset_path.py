@@ -66,7 +66,7 @@ def offset_attention(
         hidden = hidden | (torch.arange(table.shape[-1], device=table.device) < n - 1)
     table = table.masked_fill(hidden, -torch.inf)
     heads = (q, k.flip(2), v.flip(2), table.contiguous())
-    return _OffsetAttention.apply(*heads, causal, scale)  # type: ignore[no-untyped-call, no-any-return]
+    return _OffsetAttention.apply(*heads, causal, scale)  # type: ignore[no-untyped-call]
 
 
 def _faint(q: Tensor, k: Tensor, table: Tensor, scale: float) -> Tensor:
