@@ -79,7 +79,7 @@ BASELINES: dict[str, Callable[[Size, int], Any]] = {
 
 def fold_probabilities(
     make: Callable[[], Any],
-    X: Float[np.ndarray, "n d"],
+    X: Float[np.ndarray, "n d"] | Callable[[int], Float[np.ndarray, "n d"]],
     codes: Int64[np.ndarray, " n"],
     folds: Int64[np.ndarray, " n"],
     n_classes: int,
@@ -87,20 +87,22 @@ def fold_probabilities(
     """Out-of-fold class probabilities of a classifier; a class unseen in a fold gets 0.
 
     A training part with one class alone predicts that class: no classifier is asked to fit it.
+    The rows may be a function of the fold: features that were learnt from labels, without its own.
     """
-    out = np.zeros((len(X), n_classes))
+    out = np.zeros((len(codes), n_classes))
     for fold in np.unique(folds):
+        rows = X(int(fold)) if callable(X) else X
         test = folds == fold
         seen = np.unique(codes[~test])
         if len(seen) == 1:
             out[np.ix_(test, seen)] = 1.0
             continue
         model = make()
-        with warnings.catch_warnings(), threadpool_limits(_threads(X.size)):
+        with warnings.catch_warnings(), threadpool_limits(_threads(rows.size)):
             # A baseline that has not fully converged is still a baseline; whether the label looks
             # like regression was asked when it was read.
             warnings.simplefilter("ignore", ConvergenceWarning)
             warnings.filterwarnings("ignore", "The number of unique classes is greater")
-            model.fit(X[~test], codes[~test])
-        out[np.ix_(test, np.asarray(model.classes_, dtype=np.int64))] = model.predict_proba(X[test])
+            model.fit(rows[~test], codes[~test])
+        out[np.ix_(test, np.asarray(model.classes_, dtype=np.int64))] = model.predict_proba(rows[test])
     return out

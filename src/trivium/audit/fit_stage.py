@@ -1,4 +1,4 @@
-"""Stages "encode" and "fit": columns to features, the closed form, and the usual road beside it."""
+"""Stage "fit": the closed form, and the usual road beside it on the same folds."""
 
 from functools import partial
 from time import process_time
@@ -12,10 +12,9 @@ from trivium.audit.folds import make_folds
 from trivium.audit.intervals import compare_metrics, metric_draws, row_log_loss
 from trivium.audit.state import AuditState, Section
 from trivium.closedform import ClosedFormClassifier
-from trivium.table import TableEncoder
 from trivium.table.naming import cut, listed
 
-__all__ = ["encode_stage", "fit_stage"]
+__all__ = ["fit_stage"]
 
 _BINS = 10
 _HOW = (
@@ -24,29 +23,18 @@ _HOW = (
 )
 
 
-def encode_stage(state: AuditState) -> str:
-    """Encode the columns used; write the section `encode`; return what was done."""
-    state.encoder = TableEncoder(
-        text_encoder=state.options.text_encoder, random_state=state.options.seed
-    ).fit(state.used)
-    state.X = state.encoder.transform(state.used)
-    columns = state.encoder.explain()
-    state.report["encode"] = {"features": state.X.shape[1], "columns": columns}
-    kinds = sorted({column["kind"] for column in columns})
-    return f"{state.X.shape[1]} features from {len(columns)} columns ({', '.join(kinds)})"
-
-
 def _for_trees(state: AuditState) -> np.ndarray:
-    """Encoded columns without the curves of a rank: trees find their own."""
+    """Which encoded columns are no curves of a rank: trees find their own."""
     last = [name.rsplit(": ", 1)[-1] for name in state.encoder.feature_names]
-    return state.X[:, [not part.startswith("curve ") for part in last]]
+    return np.array([not part.startswith("curve ") for part in last])
 
 
 def _out_of_fold(state: AuditState, folds: np.ndarray) -> Section:
     """Out-of-fold scores of every model, with its CPU seconds and what was left out, why."""
     n_classes = len(state.classes)
-    features = {"boosting": _for_trees(state)}
-    size = (*features["boosting"].shape, n_classes)
+    trees = _for_trees(state)
+    features = {"boosting": lambda fold: state.features(fold)[:, trees]}
+    size = (len(state.X), int(trees.sum()), n_classes)
     makers: dict[str, Any] = {"closed_form": ClosedFormClassifier}
     makers |= {
         name: partial(make, size, state.options.seed)
@@ -57,7 +45,7 @@ def _out_of_fold(state: AuditState, folds: np.ndarray) -> Section:
     for done, (name, make) in enumerate(makers.items()):
         state.listener.step(done, len(makers))
         start = process_time()
-        X = features.get(name, state.X)
+        X = features.get(name, state.features)
         probabilities[name] = fold_probabilities(make, X, state.codes, folds, n_classes)
         seconds[name] = process_time() - start
     draws = metric_draws(probabilities, state.codes, state.options.seed)

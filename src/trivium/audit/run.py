@@ -19,9 +19,10 @@ import torch
 from trivium import __version__
 from trivium._core.errors import OutputError, TriviumWarning
 from trivium.audit.depend_stage import depend_stage
+from trivium.audit.encode_stage import encode_stage
 from trivium.audit.explain_stage import explain_stage
 from trivium.audit.files import spare_input, write_files
-from trivium.audit.fit_stage import encode_stage, fit_stage
+from trivium.audit.fit_stage import fit_stage
 from trivium.audit.flag_stage import flag_stage
 from trivium.audit.options import AuditOptions
 from trivium.audit.read_stage import locate, read_stage
@@ -42,7 +43,7 @@ Stage = Callable[[AuditState], str]
 STAGES: dict[str, tuple[Stage, str]] = {
     "read": (read_stage, "one type inference over the whole file; leaks and duplicates first"),
     "depend": (depend_stage, "dependence of each column on the label, p-values valid under chance"),
-    "encode": (encode_stage, "columns to numbers, the same way for new files"),
+    "encode": (encode_stage, "columns to numbers; texts read in order where order was seen to matter"),
     "fit": (fit_stage, "the closed form beside the usual road, on the same folds"),
     "flag": (flag_stage, "labels that the rest of the data contradicts"),
     "tune": (tune_stage, "the decision for the metric named, kept only if its gain is seen"),

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from trivium.audit.options import AuditOptions
+from trivium.audit.sequence_encoder import SequenceEncoder
 from trivium.audit.tuned import Tuned
 from trivium.closedform import ClosedFormClassifier, Flags
 from trivium.table import Label, Table, TableEncoder
@@ -55,7 +56,8 @@ class AuditState:
         used: The columns of `table` that carry evidence.
         label: The label of these rows.
         groups: Rows with one number are identical.
-        X: Encoded rows, of shape (n, d).
+        X: Encoded rows, of shape (n, d); no feature has seen the label of its row.
+        base: The same without texts read in order, where some are.
         tuned: What the stage tune kept on top of the classifier.
         report: Sections written so far.
     """
@@ -68,8 +70,9 @@ class AuditState:
     used: Table = field(init=False)
     label: Label = field(init=False)
     groups: np.ndarray = field(init=False)
-    encoder: TableEncoder = field(init=False)
+    encoder: TableEncoder | SequenceEncoder = field(init=False)
     X: np.ndarray = field(init=False)
+    base: np.ndarray = field(init=False)
     classifier: ClosedFormClassifier = field(init=False)
     flags: Flags = field(init=False)
     tuned: Tuned | None = None
@@ -85,6 +88,12 @@ class AuditState:
     def codes(self) -> np.ndarray:
         """Class of each row used."""
         return self.label.codes
+
+    def features(self, fold: int) -> np.ndarray:
+        """Encoded rows where no feature of a training row has seen a label of this fold."""
+        if isinstance(self.encoder, SequenceEncoder):
+            return self.encoder.outside(self.base, fold)
+        return self.X
 
     def warn(self, code: str, where: str, message: str) -> None:
         """Add a warning to the report."""

@@ -13,7 +13,7 @@ from trivium.audit.costs import Costs
 from trivium.audit.explain_stage import explain_rows
 from trivium.audit.explain_tuned import Retraced, trained_layers
 from trivium.audit.explained import Explained
-from trivium.audit.fit_stage import encode_stage
+from trivium.audit.encode_stage import encode_table
 from trivium.audit.options import METRICS, AuditOptions
 from trivium.audit.read_stage import locate, read_stage
 from trivium.audit.run import STAGES, AuditResult, audit
@@ -50,7 +50,7 @@ def fit_only(
     """Fit the closed form on a table and save it; return its leave-one-out scores."""
     state = _state(options, listener)
     read_stage(state)
-    encode_stage(state)
+    encode_table(state)
     classifier = ClosedFormClassifier().fit(state.X, state.codes)
     save_classifier(out, state.encoder, classifier, state.label, overwrite=force)
     hit = classifier.loo_proba_.argmax(1) == state.codes

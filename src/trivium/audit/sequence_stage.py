@@ -1,0 +1,189 @@
+"""Whether a text is worth reading in order: the evidence, a short list on folds, and the gate."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+
+import numpy as np
+from jaxtyping import Float
+
+from trivium._core.random import derive
+from trivium.audit.baselines import fold_probabilities
+from trivium.audit.intervals import row_log_loss
+from trivium.audit.plan_text import text_plan
+from trivium.audit.sequence_encoder import ReadInOrder, decoded, encoded
+from trivium.audit.sequence_model import BATCH, ENCODINGS, EPOCHS, Fitted, fit_sequence_model
+from trivium.audit.sequence_text import LONGEST, Rows, Vocabulary
+from trivium.audit.state import AuditState, Section
+from trivium.closedform import ClosedFormClassifier
+
+__all__ = ["asks_for_order", "kept_network", "read_in_order"]
+
+_FDR = 0.05
+_LEAST_ROWS = 200
+# What a network must see, by the tests of dependence: which of two words comes first, or also how
+# far apart they are.
+_SHORT = {"order": ENCODINGS[:2], "distance": ENCODINGS}
+
+
+def asks_for_order(rows: Sequence[Section]) -> dict[str, str]:
+    """Return the text columns whose order matters, or the distance of words, by the tests."""
+    found = {}
+    for row in rows:
+        for aspect in row["aspects"]:
+            if aspect["aspect"] in _SHORT and aspect["q_value"] < _FDR:
+                found[row["column"]] = aspect["aspect"]  # distance comes last, and says more
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class _Trial:
+    """One column's rows, and the networks that learn from them.
+
+    Args:
+        state: The run.
+        rows: The texts.
+        vocabulary: Their words.
+        folds: The fold of each row, as the stage fit has them.
+        fits: How many networks there will be, at most.
+        done: Scores of all rows by the networks so far.
+    """
+
+    state: AuditState
+    rows: Rows
+    vocabulary: Vocabulary
+    folds: np.ndarray
+    fits: int
+    done: dict[tuple[str, tuple[int, ...]], np.ndarray] = field(default_factory=dict)
+
+    def fit(self, encoding: str, without: tuple[int, ...]) -> Fitted:
+        """Train on the rows of all folds but some."""
+        self.state.listener.step(len(self.done), self.fits)
+        return fit_sequence_model(
+            self.rows,
+            self.state.codes,
+            self.state.groups,
+            np.flatnonzero(~np.isin(self.folds, without)),
+            len(self.state.classes),
+            places=len(self.vocabulary),
+            encoding=encoding,
+            seed=derive(self.state.options.seed, "in order", *without),
+        )
+
+    def scores(self, encoding: str, *without: int) -> Float[np.ndarray, "n c"]:
+        """Return scores of all rows by a network that did not see some folds."""
+        key = (encoding, tuple(sorted(set(without))))
+        if key not in self.done:
+            self.done[key] = self.fit(*key).log_proba(self.rows)
+        return self.done[key]
+
+    def outside(self, encoding: str, *beside: int) -> Float[np.ndarray, "n c"]:
+        """Return scores of each row by a network without its fold, and without those `beside`."""
+        found = np.empty((len(self.rows), len(self.state.classes)))
+        for fold in range(int(self.folds.max()) + 1):
+            test = self.folds == fold
+            found[test] = self.scores(encoding, fold, *beside)[test]
+        return found
+
+
+def read_in_order(state: AuditState, column: str, evidence: str, folds: np.ndarray) -> Section:
+    """Try to read a text column in order; return what was tried, and the network if it was kept.
+
+    Args:
+        state: The run, with the features of the table.
+        column: The column.
+        evidence: `"order"` or `"distance"`: what the tests of dependence found.
+        folds: The fold of each row, as the stage fit has them.
+
+    Returns:
+        A section that JSON can hold: `column, evidence, count, tried, ngrams_log_loss, gain,
+        standard_error, kept, why`; and `network`, where it was kept.
+    """
+    texts = state.used.column(column).texts()
+    vocabulary = Vocabulary.of(texts)
+    rows, names = vocabulary.rows(texts), _SHORT[evidence]
+    n_folds = int(folds.max()) + 1
+    fits = len(names) * n_folds + len(list(combinations(range(n_folds), 2))) + 1
+    plan = text_plan(
+        np.maximum(rows.lengths, 1).tolist(),
+        state.options.budget,
+        passes=fits * EPOCHS,
+        batch=BATCH,
+        longest=LONGEST,
+    )
+    section: Section = {
+        "column": column,
+        "evidence": evidence,
+        "count": plan.softmax_count,
+        "tried": [],
+        "ngrams_log_loss": None,
+        "gain": None,
+        "standard_error": None,
+        "kept": None,
+    }
+    if not plan.fits:
+        return section | {"why": f"{plan.softmax_count:.2g} multiply-adds are over the budget"}
+    if len(rows) < _LEAST_ROWS:
+        return section | {"why": f"fewer than {_LEAST_ROWS} rows"}
+    return section | _judged(_Trial(state, rows, vocabulary, folds, fits), column, names)
+
+
+def _judged(trial: _Trial, column: str, names: Sequence[str]) -> Section:
+    """Hold the best encoding against hashed n-grams, and train what a kept one needs."""
+    codes = trial.state.codes
+    losses = {
+        name: row_log_loss(np.exp(trial.outside(name)), codes) for name in names
+    }
+    best = min(losses, key=lambda name: float(losses[name].mean()))
+    grams = row_log_loss(_by_ngrams(trial, column), codes)
+    gained = grams - losses[best]
+    gain, error = float(gained.mean()), float(gained.std() / len(gained) ** 0.5)
+    found: Section = {
+        "tried": [{"encoding": n, "log_loss": float(loss.mean())} for n, loss in losses.items()],
+        "ngrams_log_loss": float(grams.mean()),
+        "gain": gain,
+        "standard_error": error,
+    }
+    if gain <= error:
+        return found | {"why": "it did not beat hashed n-grams by its standard error"}
+    return found | {"kept": best, "why": "kept", "network": _network(trial, best)}
+
+
+def _by_ngrams(trial: _Trial, column: str) -> Float[np.ndarray, "n c"]:
+    """Return out-of-fold probabilities by the column's hashed words and word pieces alone."""
+    state = trial.state
+    own = [name == column for name in state.encoder.column_of_feature]
+    n_classes = len(state.classes)
+    return fold_probabilities(
+        ClosedFormClassifier, state.X[:, own], state.codes, trial.folds, n_classes
+    )
+
+
+def _network(trial: _Trial, encoding: str) -> Section:
+    """Train on all rows, and on all but two folds; keep scores and weights as JSON holds them."""
+    n_folds = int(trial.folds.max()) + 1
+    outside = [trial.outside(encoding)]
+    outside += [trial.outside(encoding, fold) for fold in range(n_folds)]
+    arrays, facts = trial.fit(encoding, ()).state()
+    return {
+        "words": list(trial.vocabulary.known),
+        "outside": [encoded(scores) for scores in outside],
+        "arrays": {name: encoded(array) for name, array in arrays.items()},
+        "facts": facts,
+    }
+
+
+def kept_network(section: Section) -> ReadInOrder:
+    """Return the network that `read_in_order` kept."""
+    held = section["network"]
+    outside = tuple(decoded(scores) for scores in held["outside"])
+    arrays = {name: decoded(array) for name, array in held["arrays"].items()}
+    total = float(outside[0].var(axis=0).sum())
+    return ReadInOrder(
+        section["column"],
+        Vocabulary(tuple(held["words"])),
+        Fitted.from_state(arrays, held["facts"]),
+        outside[0].mean(axis=0),
+        total**-0.5 if total > 0 else 0.0,
+        outside,
+    )
