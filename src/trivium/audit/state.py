@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from trivium.audit.options import AuditOptions
+from trivium.audit.plan import Plan
 from trivium.audit.tuned import Tuned
 from trivium.closedform import ClosedFormClassifier, Flags
 from trivium.table import Label, Table, TableEncoder
@@ -55,6 +56,7 @@ class AuditState:
         used: The columns of `table` that carry evidence.
         label: The label of these rows.
         groups: Rows with one number are identical.
+        plan: What the stage plan chose and counted.
         X: Encoded rows, of shape (n, d).
         tuned: What the stage tune kept on top of the classifier.
         report: Sections written so far.
@@ -68,6 +70,7 @@ class AuditState:
     used: Table = field(init=False)
     label: Label = field(init=False)
     groups: np.ndarray = field(init=False)
+    plan: Plan = field(init=False)
     encoder: TableEncoder = field(init=False)
     X: np.ndarray = field(init=False)
     classifier: ClosedFormClassifier = field(init=False)
