@@ -9,7 +9,7 @@ from trivium.audit.depend_stage import as_dependence_column
 from trivium.audit.options import AuditOptions
 from trivium.audit.plan import Plan
 from trivium.audit.plan_depend import aspect_work, column_work, gram_work
-from trivium.audit.plan_fit import closed_form_products
+from trivium.audit.plan_fit import RIDGES, closed_form_products
 from trivium.audit.plan_size import ColumnSize, TableSize
 from trivium.audit.plan_text import TextPlan, text_plan
 from trivium.audit.plan_work import scaled, total_count
@@ -134,8 +134,8 @@ def _would(found: TextPlan) -> str:
 
 
 def _closed_form(size: TableSize) -> Section:
-    n, d, c = size.rows, size.features, size.classes
-    count = closed_form_products(n, d, c)
+    n, d, c, least = size.rows, size.features, size.classes, size.smallest
+    count = closed_form_products(n, d, c, least)
     if n < d:
         return _choice(
             "fit",
@@ -143,7 +143,7 @@ def _closed_form(size: TableSize) -> Section:
             f"rows as {n:,} coordinates",
             f"fewer rows than features ({d:,})",
             count,
-            (f"moments of {d:,} features", closed_form_products(max(n, d), d, c)),
+            (f"moments of {d:,} features", n * d * (d + RIDGES * (c + 2))),
         )
     why = f"no more features than rows ({n:,})"
     instead = ("inner products of all rows", n * n * (d + n))

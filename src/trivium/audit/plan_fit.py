@@ -14,12 +14,14 @@ from trivium.audit.options import AuditOptions
 from trivium.audit.plan_size import ColumnSize, TableSize
 from trivium.audit.plan_work import Work, passes, product, scaled, steps, transforms
 from trivium.audit.tune_training import training_work
+from trivium.closedform.fitting import REMEMBERED
 from trivium.closedform.pull import PULLS, SMALL_CLASS
 from trivium.dependence.text_features import WIDTH
 from trivium.moment.products import MAX_SELECTED, PANEL
 from trivium.table.encode_text import N_BUCKETS
 
 __all__ = [
+    "RIDGES",
     "closed_form_products",
     "closed_form_work",
     "encode_work",
@@ -31,23 +33,28 @@ __all__ = [
 
 RIDGES = 13
 _TEMPERATURE = 6
+_WEIGHTY = 5  # ridges with a weight in the average
 _LOGISTIC = 30
 _WRONG = 0.02
 _AXES, _SVD, _PIECES = 74, 10, 6
 
 
-def closed_form_products(rows: int, features: int, classes: int, ridges: int = RIDGES) -> int:
-    """Return the multiply-adds of the matrix products of one fit.
+def closed_form_products(
+    rows: int, features: int, classes: int, smallest: int, ridges: int = RIDGES, again: int = 0
+) -> int:
+    """Return the multiply-adds of the matrix products of one fit, to the last one.
 
-    Class sums c n d; the scatter, by panels of columns, about n d² / 2; the turn to its
-    eigenbasis (n + c) r m; and for each ridge (c + 2) n r + c² r, with m = d, or n where there are
-    fewer rows than features: these are then turned to n coordinates first.
+    The mean n d; class sums c n m; the scatter, by panels of columns, about n m² / 2; the turn to
+    its eigenbasis and back (n + 2 c) m²; and for each ridge (c + 2) n m + c² m, where m is d, or n
+    where there are fewer rows than features: they are then turned to n coordinates first.
 
     Args:
         rows: n.
         features: d.
         classes: c.
+        smallest: Rows of the rarest class: one ridge more where its mean may be pulled.
         ridges: How many ridges are looked at.
+        again: How many are computed again, where their scores are too many to be kept.
     """
     m = min(rows, features)
     scatter = sum(
@@ -55,17 +62,21 @@ def closed_form_products(rows: int, features: int, classes: int, ridges: int = R
         for start in range(0, m, PANEL)
     )
     sums = classes * rows * m if classes <= MAX_SELECTED else 0
+    turns = (rows + 2 * classes) * m * m
     each = (classes + 2) * rows * m + classes**2 * m
-    return sums + scatter + (rows + classes) * m * m + ridges * each
+    looked = ridges + again + (smallest <= SMALL_CLASS)
+    return rows * features + sums + scatter + turns + looked * each + ridges * m
 
 
 def closed_form_work(rows: int, features: int, classes: int, smallest: int) -> list[Work]:
     """Return the work of one fit of the closed form with its leave-one-out."""
     m = min(rows, features)
     pulls = len(PULLS) if smallest <= SMALL_CLASS else 0
+    again = 2 * _WEIGHTY if rows * classes > REMEMBERED else 0
+    products = closed_form_products(rows, features, classes, smallest, RIDGES, again)
     scores = float(rows * (classes if classes > 2 else 1))
     found = [
-        Work("product", closed_form_products(rows, features, classes), 0.0, 4 * RIDGES),
+        Work("product", products, 0.0, 4 * RIDGES),
         passes(rows * features, 8),
         product(m, m, m, 5),
         passes(rows * m, 2 + RIDGES / 4),
@@ -179,7 +190,8 @@ def explain_work(size: TableSize, asked: int) -> list[Work]:
     """Return the work of the sums over training rows, for so many rows asked about."""
     n, m, c = size.rows, min(size.rows, size.features), size.classes
     return [
-        product(asked, m, n),
+        product(asked, m, n + m),
+        product(asked, size.features, c),
         product(asked, n, c, 2),
         passes(float(asked) * n, 16),
         passes(n * m, 3 * math.ceil(asked / 256)),

@@ -8,6 +8,8 @@ from trivium.audit.plan_clock import PlanClock
 from trivium.audit.plan_size import TableSize
 from trivium.audit.plan_work import total_count
 from trivium.audit.state import AuditState, Section
+from trivium.dependence.screen import MOST_ROWS
+from trivium.dependence.sequence import MOST_ROWS as MOST_TEXTS
 
 __all__ = ["finish_plan", "plan_stage"]
 
@@ -67,17 +69,15 @@ def finish_plan(report: Section) -> None:
 
 
 def _warn_of_budget(state: AuditState, plan: Plan) -> None:
-    """Say where the budget itself took rows away, or is too small for the least."""
-    most = make_plan(plan.size, state.options.unbounded())
+    """Say where the budget took rows away, or is too small for the least there is."""
+    rows = plan.size.rows
     less = []
-    if min(plan.rows.columns, plan.size.rows) < min(most.rows.columns, plan.size.rows):
+    if plan.rows.columns < min(MOST_ROWS, rows):
         less.append(f"columns are tested on {plan.rows.columns:,} rows")
-    if plan.size.texts and min(plan.rows.texts, plan.size.rows) < min(
-        most.rows.texts, plan.size.rows
-    ):
+    if plan.size.texts and plan.rows.texts < min(MOST_TEXTS, rows):
         less.append(f"order and distance of words on {plan.rows.texts:,} rows")
     if not plan.rows.fits:
-        less.append("even that takes more than the budget")
+        less.append("even the least that depend does takes more")
     if less:
-        message = f"a budget of {plan.size.budget_words(state.options.budget)}: {', '.join(less)}"
+        message = f"within {state.options.budget:.2g} multiply-adds {'; '.join(less)}"
         state.warn("W-BUDGET", "stage plan", message)
