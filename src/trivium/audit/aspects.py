@@ -34,7 +34,11 @@ def text_aspects(
         # Too few texts to ask anything: the column's own test has said so.
         if int((~column.missing & ~target.missing).sum()) >= _FEWEST:
             found = sequence_tests(
-                column.values, target, n_permutations=count, random_state=how.seed
+                column.values,
+                target,
+                n_permutations=count,
+                max_rows=how.texts,
+                random_state=how.seed,
             )
             tests[column.name] = (found.presence, found.order, found.distance)
     aspects: dict[str, list[Section]] = {name: [] for name in tests}

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,13 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
-__all__ = ["BASELINES", "boosting_iterations", "fold_probabilities"]
+__all__ = [
+    "BASELINES",
+    "BoostingShape",
+    "boosting_iterations",
+    "boosting_shape",
+    "fold_probabilities",
+]
 
 Size = tuple[int, int, int]
 """Rows, features and classes."""
@@ -40,23 +47,50 @@ def boosting_iterations(n_rows: int, n_features: int, n_classes: int) -> int:
     return rounds if rounds >= 10 else 0
 
 
+@dataclass(frozen=True)
+class BoostingShape:
+    """How large a boosting is.
+
+    Args:
+        rounds: Rounds.
+        trees: Trees of a round.
+        leaves: Most leaves of a tree.
+        bins: Most bins of a feature.
+        own: Whether these are scikit-learn's own settings.
+    """
+
+    rounds: int
+    trees: int
+    leaves: int
+    bins: int
+    own: bool
+
+
+def boosting_shape(n_rows: int, n_features: int, n_classes: int) -> BoostingShape | None:
+    """Scikit-learn's own settings where they are cheap, else fewer, larger steps, or nothing."""
+    rounds = boosting_iterations(n_rows, n_features, n_classes)
+    if not rounds:
+        return None
+    trees = 1 if n_classes == 2 else n_classes
+    if 100 * trees * _tree(n_rows, n_features) <= _FULL_BUDGET:
+        return BoostingShape(100, trees, 31, 255, own=True)
+    # With many trees a round, deeper ones cost more than they gain.
+    return BoostingShape(rounds, trees, 15 if trees == 1 else 8, 32, own=False)
+
+
 def _threads(size: int) -> int | None:
     return 1 if size < _SMALL else None
 
 
 def _boosting(size: Size, seed: int) -> Any:
-    """Scikit-learn's own settings where they are cheap, else fewer, larger steps."""
-    n_rows, n_features, n_classes = size
-    trees = 1 if n_classes == 2 else n_classes
-    if 100 * trees * _tree(n_rows, n_features) <= _FULL_BUDGET:
+    shape = boosting_shape(*size)
+    if shape is None or shape.own:
         return HistGradientBoostingClassifier(early_stopping=False, random_state=seed % 2**32)
-    rounds = boosting_iterations(*size)
     return HistGradientBoostingClassifier(
-        max_iter=rounds,
-        learning_rate=min(0.3, 10 / rounds),
-        # With many trees a round, deeper ones cost more than they gain.
-        max_leaf_nodes=15 if trees == 1 else 8,
-        max_bins=32,
+        max_iter=shape.rounds,
+        learning_rate=min(0.3, 10 / shape.rounds),
+        max_leaf_nodes=shape.leaves,
+        max_bins=shape.bins,
         early_stopping=False,
         random_state=seed % 2**32,
     )

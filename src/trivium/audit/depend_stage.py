@@ -49,6 +49,7 @@ def screen_columns(
         fdr=how.fdr,
         n_permutations=how.permutations,
         correction=how.correction,
+        max_rows=how.rows,
         random_state=how.seed,
         progress=progress,
     )
@@ -83,7 +84,13 @@ def _named(row: DependenceRow, own: Sequence[str], levels: Sequence[str]) -> Dep
 
 
 def _rows(state: AuditState) -> list[Section]:
-    how = Screening(permutations=state.options.permutations, seed=state.options.seed)
+    rows = state.plan.rows
+    how = Screening(
+        permutations=state.options.permutations,
+        seed=state.options.seed,
+        rows=rows.columns,
+        texts=rows.texts,
+    )
     target = DependenceColumn(state.label.name, "category", state.codes)
     columns = state.used.columns
     return screen_columns(columns, target, state.classes, how, state.listener.step)[1]

@@ -6,7 +6,7 @@ import numpy as np
 
 from trivium.audit.excerpt import excerpt
 from trivium.audit.explain_tuned import TUNED_METHOD, Retraced, trained_layers
-from trivium.audit.explained import Explained
+from trivium.audit.explained import SHOWN, Explained
 from trivium.audit.files import tuning
 from trivium.audit.state import AuditState, Section
 from trivium.audit.tune_metric import tune_metric
@@ -17,9 +17,6 @@ __all__ = ["explain_rows", "explain_stage"]
 
 TOLERANCE = 1e-6
 _BLOCK = 256
-_ITEMS = 12
-# Contributions looked at in one run; beyond it the least suspect rows are not explained.
-_CONTRIBUTIONS = 4 * 10**8
 _METHOD = "exact dual form of the closed form (covariance and ridge taken as given)"
 _UNTUNED = "; what the stage tune kept, {}, is {}"
 _APART, _NOT_ROWS = "taken apart below", "a rule that no row added to"
@@ -96,8 +93,8 @@ def _tuned(state: AuditState, suspects: list[int]) -> Section | None:
     proba = state.classifier.loo_proba_
     sample = Sample(state.X, state.codes, state.groups, proba)
     changed = np.flatnonzero(state.tuned.decide(proba, state.X) != proba.argmax(1))
-    rows = np.concatenate([changed[:_ITEMS], suspects]).astype(np.int64)
-    rows = rows[np.sort(np.unique(rows, return_index=True)[1])][:_ITEMS]
+    rows = np.concatenate([changed[:SHOWN], suspects]).astype(np.int64)
+    rows = rows[np.sort(np.unique(rows, return_index=True)[1])][:SHOWN]
     described = tuning(state.report["tune"], state.options.seed)
     explained = Retraced.of(state.tuned, described, metric, sample).explain(rows)
     pairs = zip(explained.tops(1), explained.tops(-1), strict=True)
@@ -116,7 +113,7 @@ def _tuned(state: AuditState, suspects: list[int]) -> Section | None:
 def explain_stage(state: AuditState) -> str:
     """Explain the rows for rows.csv, and the most suspect ones for the page."""
     n = len(state.X)
-    asked = np.sort(state.flags.rank[: max(_ITEMS, _CONTRIBUTIONS // n)])
+    asked = np.sort(state.flags.rank[: state.plan.explained])
     if len(asked) < n:
         state.warn(
             "W-BUDGET",
@@ -124,7 +121,7 @@ def explain_stage(state: AuditState) -> str:
             f"only the {len(asked):,} most suspect of {n:,} rows are explained; "
             "trivium explain shows any other",
         )
-    shown = state.flags.rank[:_ITEMS].tolist()
+    shown = state.flags.rank[:SHOWN].tolist()
     items: dict[int, Section] = {}
     state.evidence = [("", "")] * n
     error, done = 0.0, 0

@@ -4,9 +4,24 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Explained"]
+__all__ = ["SHOWN", "Explained", "explained_rows"]
 
+SHOWN = 12
 _LISTED = 5
+# Contributions looked at in one run; beyond it the least suspect rows are not explained.
+_CONTRIBUTIONS = 4 * 10**8
+
+
+def explained_rows(n_rows: int, n_coordinates: int, budget: int) -> int:
+    """Return how many rows are explained, most suspect ones first; those of the page always.
+
+    Args:
+        n_rows: Rows, each of which contributes to each.
+        n_coordinates: Multiply-adds of one contribution.
+        budget: Multiply-adds that all may take.
+    """
+    within = min(_CONTRIBUTIONS, budget // max(1, n_coordinates))
+    return min(n_rows, max(SHOWN, within // n_rows))
 
 
 @dataclass(frozen=True)

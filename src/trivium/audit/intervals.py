@@ -10,7 +10,7 @@ from scipy.sparse import csr_array
 
 from trivium._core.random import numpy_generator
 
-__all__ = ["Estimate", "compare_metrics", "metric_draws", "row_log_loss"]
+__all__ = ["Estimate", "bootstrap_draws", "compare_metrics", "metric_draws", "row_log_loss"]
 
 _FLOOR = 1e-15
 _WORK = 2e7
@@ -55,6 +55,11 @@ def _macro_f1(
     return f1.sum(1) / np.maximum(present.sum(1), 1)
 
 
+def bootstrap_draws(n_rows: int) -> int:
+    """Return how many resamples of so many rows are drawn: counted, not timed."""
+    return int(np.clip(_WORK // n_rows, 200, 1000))
+
+
 def metric_draws(
     models: Mapping[str, Float[np.ndarray, "n c"]], codes: Int64[np.ndarray, " n"], seed: int
 ) -> dict[str, dict[str, np.ndarray]]:
@@ -63,7 +68,7 @@ def metric_draws(
     All models see the same resampled rows, so their draws are paired.
     """
     n = len(codes)
-    n_draws = int(np.clip(_WORK // n, 200, 1000))
+    n_draws = bootstrap_draws(n)
     generator = numpy_generator(seed, "bootstrap")
     columns, cells = [], {}
     for name, probabilities in models.items():

@@ -9,9 +9,13 @@ from trivium._core.checks import check_choice, check_number
 from trivium._core.errors import ArgumentError
 from trivium._core.random import check_seed
 from trivium.audit.costs import Costs
+from trivium.dependence.screen import MOST_ROWS
+from trivium.dependence.sequence import MOST_ROWS as MOST_TEXTS
 from trivium.table import ReadOptions
 
-__all__ = ["METRICS", "AuditOptions", "DependOptions", "Screening"]
+__all__ = ["BUDGET", "METRICS", "AuditOptions", "DependOptions", "Screening"]
+
+BUDGET = 10**12
 
 _SENTENCE = "sentence-transformers:"
 METRICS = ("accuracy", "balanced_accuracy", "f1", "log_loss", "macro_f1", "mcc")
@@ -30,6 +34,8 @@ class Screening:
         fdr: Expected share of false discoveries.
         correction: `"bh"` (Benjamini-Hochberg) or `"by"` (Benjamini-Yekutieli).
         seed: Seed of the shifts.
+        rows: Above this many rows a random sample of that size is tested.
+        texts: The same for the tests of words, order and distance.
 
     Raises:
         ArgumentError: A value breaks its rule.
@@ -39,6 +45,8 @@ class Screening:
     fdr: float = 0.05
     correction: str = "bh"
     seed: int = 0
+    rows: int = MOST_ROWS
+    texts: int = MOST_TEXTS
 
     def __post_init__(self) -> None:
         _check_least("depend", "permutations", self.permutations, _LEAST_PERMUTATIONS)
@@ -88,6 +96,14 @@ def _check_least(caller: str, name: str, value: int, least: int) -> None:
         raise ArgumentError(f"{caller}: {name} must be at least {least}; got {value}")
 
 
+def _check_budget(value: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ArgumentError(
+            f"audit: budget must be a whole number of multiply-adds, at least 1; got {value!r}",
+            remedy=f"The default is {BUDGET:.0e}; on the command line --budget 1e11 does as well.",
+        )
+
+
 def _check_metric(options: "AuditOptions") -> None:
     """Refuse metrics that do not exist, and options that do not go together."""
     metric = options.metric
@@ -122,6 +138,10 @@ class AuditOptions:
         permutations: Shifts of the label in the dependence test; at least 19.
         text_encoder: `"hashed"` or `"sentence-transformers:NAME"`.
         keep: Columns used although they determine the label.
+        budget: Multiply-adds that each choice of the plan may take; a whole number. Fewer rows are
+            tested or explained where more would not fit.
+        machine: A file of `trivium calibrate` that tells the plan's seconds. It changes nothing
+            else.
         read: How the file is read.
 
     Raises:
@@ -138,10 +158,13 @@ class AuditOptions:
     permutations: int = 1000
     text_encoder: str = "hashed"
     keep: tuple[str, ...] = ()
+    budget: int = BUDGET
+    machine: Path | None = None
     read: ReadOptions = field(default_factory=ReadOptions)
 
     def __post_init__(self) -> None:
         _check_metric(self)
+        _check_budget(self.budget)
         check_seed(self.seed)
         if self.text_encoder != "hashed" and not self.text_encoder.startswith(_SENTENCE):
             raise ArgumentError(
@@ -164,5 +187,7 @@ class AuditOptions:
     def fingerprint(self, content: bytes) -> str:
         """Return a digest of the options, the data's digest and nothing of the machine."""
         named = asdict(self) | {"data": self.data and self.data.name}
+        # The clock tells seconds only: it decides nothing.
+        del named["machine"]
         text = json.dumps(named, sort_keys=True)
         return hashlib.sha256(text.encode() + content).hexdigest()

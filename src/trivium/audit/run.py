@@ -25,6 +25,8 @@ from trivium.audit.files import spare_input, write_files
 from trivium.audit.fit_stage import fit_stage
 from trivium.audit.flag_stage import flag_stage
 from trivium.audit.options import AuditOptions
+from trivium.audit.plan_clock import PlanClock
+from trivium.audit.plan_stage import finish_plan, plan_stage
 from trivium.audit.read_stage import locate, read_stage
 from trivium.audit.state import AuditState, Listener, Section, Silent
 from trivium.audit.threads import one_thread
@@ -42,6 +44,7 @@ _FOLDERS = 1000
 Stage = Callable[[AuditState], str]
 STAGES: dict[str, tuple[Stage, str]] = {
     "read": (read_stage, "one type inference over the whole file; leaks and duplicates first"),
+    "plan": (plan_stage, "by which road, and what it will take, counted beforehand"),
     "depend": (depend_stage, "dependence of each column on the label, p-values valid under chance"),
     "encode": (encode_stage, "columns to numbers; texts read in order where order was seen to matter"),
     "fit": (fit_stage, "the closed form beside the usual road, on the same folds"),
@@ -169,8 +172,8 @@ def audit(
         grade: Returns the report's section `demo` from the report (planted truth only).
 
     Returns:
-        The report and its folder. The same seed gives the same results; only `created` and the
-        seconds and bytes differ.
+        The report and its folder. The same seed gives the same results; only `created`, the
+        seconds and bytes, and the machine of the plan with its seconds differ.
 
     Raises:
         ArgumentError: An option breaks its rule.
@@ -184,15 +187,17 @@ def audit(
         spare_input("audit", out, data)
     state = AuditState(options, listener or Silent(), source=data.name)
     state.report |= _frontmatter(options, command or ["trivium", "audit"])
-    # Read first, and try the metric: what is refused leaves no folder behind.
+    # Read first, and try the metric and the clock: what is refused leaves no folder behind.
     _run_stage(state, "read")
     tune_metric(options, state.label)
+    PlanClock.of(options.machine)
     content = _digest(data) + __version__.encode() + source_of(options)
     fingerprint = options.fingerprint(content)
     with _open(out, data, fingerprint, force) as run:
         state.journal = run.journal
         for name in list(STAGES)[1:]:
             _run_stage(state, name)
+        finish_plan(state.report)
         state.report["demo"] = grade(state.report) if grade else None
         state.report["verdict"] = verdict(state.report)
         write_files(state, run.path)

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from trivium.audit.options import AuditOptions
+from trivium.audit.plan import Plan
 from trivium.audit.sequence_encoder import SequenceEncoder
 from trivium.audit.tuned import Tuned
 from trivium.closedform import ClosedFormClassifier, Flags
@@ -56,6 +57,8 @@ class AuditState:
         used: The columns of `table` that carry evidence.
         label: The label of these rows.
         groups: Rows with one number are identical.
+        plan: What the stage plan chose and counted.
+        X: Encoded rows, of shape (n, d).
         X: Encoded rows, of shape (n, d); no feature has seen the label of its row.
         base: The same without texts read in order, where some are.
         tuned: What the stage tune kept on top of the classifier.
@@ -70,6 +73,8 @@ class AuditState:
     used: Table = field(init=False)
     label: Label = field(init=False)
     groups: np.ndarray = field(init=False)
+    plan: Plan = field(init=False)
+    encoder: TableEncoder = field(init=False)
     encoder: TableEncoder | SequenceEncoder = field(init=False)
     X: np.ndarray = field(init=False)
     base: np.ndarray = field(init=False)

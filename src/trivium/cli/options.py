@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 __all__ = [
+    "COUNT",
     "FORCE",
     "JSON",
     "PATH",
@@ -45,6 +46,24 @@ class _Bytes(click.ParamType):
             self.fail(f"{value!r} is not a size such as 500MB or 2GB", param, ctx)
         return int(size)
 
+
+class _Count(click.ParamType):
+    name = "COUNT"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> int:
+        if isinstance(value, int):
+            return value
+        try:
+            count = float(value)
+            whole = int(value) if value.strip().lstrip("+").isdecimal() else int(count)
+        except (ValueError, OverflowError):
+            whole = 0
+        if whole < 1 or whole != float(value):
+            self.fail(f"{value!r} is not a whole number such as 1e12", param, ctx)
+        return whole
+
+
+COUNT = _Count()
 
 _READING = [
     click.option("--text", multiple=True, metavar="COL", help="Read COL as text."),

@@ -12,6 +12,7 @@ from trivium.cli.console import StageLines, echo, printable
 from trivium.cli.cost import cost
 from trivium.cli.gradients import gradients
 from trivium.cli.options import (
+    COUNT,
     FORCE,
     JSON,
     PATH,
@@ -60,6 +61,8 @@ def _apply(gates: Sequence[Any], report: dict[str, Any]) -> None:
 @click.option("--permutations", type=int, default=1000, show_default=True, help="Shifts tested.")
 @click.option("--text-encoder", default="hashed", show_default=True, help="How text is encoded.")
 @click.option("--keep", multiple=True, metavar="COL", help="Use COL although it is a leak.")
+@click.option("--budget", type=COUNT, metavar="COUNT", help="Multiply-adds of a choice (1e12).")
+@click.option("--machine", type=PATH, metavar="FILE", help="Calibration that predicts seconds.")
 @click.option("--fail-on", multiple=True, metavar="RULE", help="Exit 4 when RULE holds.")
 @SEED
 @FORCE
@@ -78,6 +81,8 @@ def audit(data: Path | None, as_json: bool, force: bool, out: Path | None, **giv
     gates = tuple(parse_gate(rule) for rule in given.pop("fail_on"))
     costs = given.pop("costs")
     given["costs"] = read_costs(costs) if costs else None
+    if given["budget"] is None:
+        del given["budget"]
     options = AuditOptions(data=data, read=read_options(given), **given)
     with StageLines(quiet=as_json) as lines:
         result = run_audit(options, out, force=force, listener=lines, command=_command())

@@ -19,7 +19,7 @@ from trivium.closedform.temperature import Scored, fit_temperature, log_loss
 
 __all__ = ["Rule", "Sample", "finish_logits", "layer_of", "loo_logits", "loo_loss", "resolve"]
 
-_REMEMBERED = 500_000
+REMEMBERED = 500_000
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Sample:
 
     def remember(self, ridge: float, scores: Tensor) -> None:
         """Keep the scores of a ridge while the average is made, if they are small."""
-        if scores.numel() <= _REMEMBERED:
+        if scores.numel() <= REMEMBERED:
             self.known[ridge] = scores
 
     def scored(self, spectrum: Spectrum, prior: str | Tensor) -> Scored:

@@ -31,6 +31,7 @@ __all__ = ["DependenceColumn", "FeatureBlock", "feature_blocks"]
 KINDS = ("number", "category", "date", "text")
 _BLOCK_BYTES = 16 * 2**20
 _MAX_LEVELS = 255
+RARE = 5
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ class FeatureBlock:
 
 
 def feature_blocks(
-    columns: Sequence[DependenceColumn], *, rare: int = 5
+    columns: Sequence[DependenceColumn], *, rare: int = RARE
 ) -> Iterator[tuple[list[int], FeatureBlock]]:
     """Give the features of columns of one length, in blocks that fit a memory budget.
 
@@ -166,13 +167,7 @@ def _single(column: DependenceColumn, rare: int) -> tuple[Tensor, str, float]:
 
 def _category_features(codes: NDArray[np.int64], rare: int) -> tuple[Tensor, str, float]:
     """One row of ones and zeros for each level, the rare ones pooled unless all are rare."""
-    levels, inverse, counts = np.unique(codes, return_inverse=True, return_counts=True)
-    pooled = counts < rare
-    if pooled.all() or ((~pooled).sum() == 1 and len(levels) == 2):
-        pooled[:] = False
-    if (~pooled).sum() > _MAX_LEVELS:
-        order = np.argsort(-counts, kind="stable")
-        pooled[order[_MAX_LEVELS:]] = True
+    inverse, pooled, _ = pooled_levels(codes, rare)
     group = np.cumsum(~pooled) - 1
     if pooled.any():
         group[pooled] = (~pooled).sum()
@@ -180,3 +175,18 @@ def _category_features(codes: NDArray[np.int64], rare: int) -> tuple[Tensor, str
     features = (place == np.arange(group.max() + 1)[:, None]).astype(np.float64)
     words = f", {pooled.sum()} rare pooled" if pooled.any() else ""
     return torch.from_numpy(features), f"Delta({len(features)} levels{words})", 0.0
+
+
+def pooled_levels(
+    codes: NDArray[np.int64], rare: int
+) -> tuple[NDArray[np.int64], NDArray[np.bool_], bool]:
+    """Return the level of each row, which levels are pooled, and whether only rare ones are."""
+    levels, inverse, counts = np.unique(codes, return_inverse=True, return_counts=True)
+    pooled = counts < rare
+    if pooled.all() or ((~pooled).sum() == 1 and len(levels) == 2):
+        pooled[:] = False
+    few = int((~pooled).sum()) <= _MAX_LEVELS
+    if not few:
+        order = np.argsort(-counts, kind="stable")
+        pooled[order[_MAX_LEVELS:]] = True
+    return inverse, pooled, few

@@ -30,6 +30,7 @@ from trivium.dependence.table_result import DependenceRow, DependenceTable
 
 __all__ = ["screen"]
 
+MOST_ROWS = 20_000
 _MOST_FUNCTIONS = 20
 _METHOD = "HSIC on features, numbers at 5 lengthscales"
 
@@ -41,7 +42,7 @@ def screen(
     fdr: float = 0.05,
     n_permutations: int = 1000,
     correction: str = "bh",
-    max_rows: int = 20_000,
+    max_rows: int = MOST_ROWS,
     random_state: RandomState = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> DependenceTable:
@@ -155,10 +156,15 @@ def _rows(
             f"screen: a test needs at least {LEAST_ROWS} rows with a target; got {len(rows)}",
             where=f"target {target.name!r}",
         )
-    if len(rows) > limit:
-        draw = numpy_generator(seed, "dependence", "rows")
-        rows = np.sort(draw.choice(rows, limit, replace=False))
-    return rows
+    return sampled_rows(rows, limit, seed)
+
+
+def sampled_rows(rows: NDArray[np.int64], limit: int, seed: int) -> NDArray[np.int64]:
+    """Return the rows, or a random sample of them in their order where there are too many."""
+    if len(rows) <= limit:
+        return rows
+    draw = numpy_generator(seed, "dependence", "rows")
+    return np.sort(draw.choice(rows, limit, replace=False))
 
 
 def _finish(

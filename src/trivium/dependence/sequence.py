@@ -40,7 +40,7 @@ from trivium.dependence.text_features import text_features
 
 __all__ = ["AspectTest", "SequenceTests", "sequence_tests"]
 
-_ROWS = 2000
+MOST_ROWS = 2000
 _MOST_DIRECTIONS = 20
 _EVIDENCE = 3
 _FEWEST = 4
@@ -86,7 +86,7 @@ def sequence_tests(
     target: DependenceColumn,
     *,
     n_permutations: int = 1000,
-    max_rows: int = _ROWS,
+    max_rows: int = MOST_ROWS,
     random_state: RandomState = 0,
 ) -> SequenceTests:
     """Test whether words, their order and their distance matter for a target.

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from scipy.sparse import coo_matrix
 from torch import Tensor
 
-__all__ = ["WORD", "text_features", "words_of"]
+__all__ = ["WIDTH", "WORD", "text_features", "vocabulary", "words_of"]
 
 WIDTH = 256
 # Scripts written without spaces count by character, all others by word.
@@ -26,6 +26,24 @@ def words_of(text: str) -> set[str]:
         ['cat', 'the']
     """
     return set(WORD.findall(text.casefold()))
+
+
+def vocabulary(texts: Sequence[str | None], most: int) -> int:
+    """Return how many different words texts have, counting no further than `most` + 1.
+
+    Cost: O(total words), or as many as it takes to find `most` + 1 different ones.
+
+    Example:
+        >>> vocabulary(["a cat", None, "A dog"], 9), vocabulary(["a b c", "d e"], 2)
+        (3, 3)
+    """
+    found: set[str] = set()
+    for text in texts:
+        if text:
+            found |= words_of(text)
+            if len(found) > most:
+                return most + 1
+    return len(found)
 
 
 def text_features(texts: Sequence[str | None]) -> tuple[Float[Tensor, "r n"], str, float]:

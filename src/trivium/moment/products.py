@@ -9,7 +9,7 @@ __all__ = ["group_sums", "mirror", "symmetric_product"]
 PANEL = 128
 """Columns of one panel: three panels at d = 384 cost what the BLAS rank-k update costs."""
 
-_MAX_SELECTED = 64  # beyond this many groups a selector matrix costs more than scattered adds
+MAX_SELECTED = 64  # beyond this many groups a selector matrix costs more than scattered adds
 
 
 def symmetric_product(rows: Float[Tensor, "b d"]) -> Float[Tensor, "d d"]:
@@ -43,7 +43,7 @@ def group_sums(
     Cost:
         O(b d min(k, 64)); the same bits in every run, on every device.
     """
-    if n_groups > _MAX_SELECTED and rows.device.type == "cpu":
+    if n_groups > MAX_SELECTED and rows.device.type == "cpu":
         scaled = rows if weight is None else rows * weight[:, None]
         return rows.new_zeros(n_groups, rows.shape[1]).index_add_(0, codes, scaled)
     selector = rows.new_zeros(n_groups, len(rows))

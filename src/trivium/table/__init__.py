@@ -5,6 +5,7 @@ from trivium.table.dates import Dates, read_dates
 from trivium.table.demo import Demo, demo_table
 from trivium.table.demo_grade import grade
 from trivium.table.encode import TableEncoder
+from trivium.table.encode_width import EncodedWidth, encoded_widths
 from trivium.table.frame import from_frame
 from trivium.table.infer import column_as, infer_column
 from trivium.table.inspect import duplicate_groups, inspect_columns, leaking_columns
@@ -18,6 +19,7 @@ __all__ = [
     "Column",
     "Dates",
     "Demo",
+    "EncodedWidth",
     "Kind",
     "Label",
     "Notice",
@@ -28,6 +30,7 @@ __all__ = [
     "column_as",
     "demo_table",
     "duplicate_groups",
+    "encoded_widths",
     "from_frame",
     "grade",
     "infer_column",

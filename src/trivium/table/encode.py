@@ -85,8 +85,7 @@ class TableEncoder:
         Cost:
             Time O(n log n) a column, and for text see `TextEncoder.fit`; memory O(n d).
         """
-        numbers = sum(column.kind in {Kind.number, Kind.integer} for column in table.columns)
-        n_curves = N_CURVES if numbers <= _MAX_CURVED else 0
+        n_curves = curves_of(table)
         used = [column for column in table.columns if column.kind not in _LEFT_OUT]
         self._left_out = tuple(
             _explained(column.name, column.kind, 0, _LEFT_OUT[column.kind])
@@ -243,6 +242,12 @@ class TableEncoder:
                 f"TableEncoder.from_state: the state must describe an encoder; {error!r}"
             ) from error
         return encoder
+
+
+def curves_of(table: Table) -> int:
+    """Return how many curves a number of the table gets."""
+    numbers = sum(column.kind in {Kind.number, Kind.integer} for column in table.columns)
+    return N_CURVES if numbers <= _MAX_CURVED else 0
 
 
 def _as_learnt(

@@ -30,6 +30,11 @@ _TOKEN = re.compile(rf"[{_UNSPACED}]+|[^\W{_UNSPACED}]+")
 _RUN = re.compile(rf"[{_UNSPACED}]")
 
 
+def most_dims(present: int, rows: int) -> int:
+    """Return the most axes of a column with so many texts in so many rows."""
+    return min(MAX_DIMS, present // ROWS_PER_DIM + 1, rows - 1)
+
+
 class TextEncoder(ColumnEncoder):
     """Words and three-letter pieces, hashed, weighed by rarity, projected to at most 64 features.
 
@@ -80,7 +85,7 @@ class TextEncoder(ColumnEncoder):
         rows_with = np.bincount(counts.indices, minlength=N_BUCKETS)[buckets]
         weights = np.log((1 + present) / (1 + rows_with)) + 1
         found = _weigh(counts, buckets, weights)
-        n_dims = min(MAX_DIMS, present // ROWS_PER_DIM + 1, len(buckets) - 1, len(texts) - 1)
+        n_dims = min(most_dims(present, len(texts)), len(buckets) - 1)
         if n_dims < 1:
             axes = np.zeros((len(buckets), 0), dtype=np.float32)
         else:

@@ -36,6 +36,7 @@ from trivium.table import ReadOptions, demo_table
 
 OPTIONS = {"permutations": 99, "folds": 3}
 CLOCK = {"created", "seconds", "bytes", "command", "milliseconds"}
+CLOCK |= {"predicted_seconds", "predicted_low", "predicted_high", "machine"}
 
 
 def without_clock(value: Any) -> Any:
@@ -315,7 +316,7 @@ def test_a_large_table_explains_its_most_suspect_rows(
     options: AuditOptions, finished: AuditResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     n = finished.report["data"]["rows_used"]
-    monkeypatch.setattr("trivium.audit.explain_stage._CONTRIBUTIONS", 50 * n)
+    monkeypatch.setattr("trivium.audit.explained._CONTRIBUTIONS", 50 * n)
     found = audit(options, tmp_path / "run")
     with (found.folder / "rows.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))

@@ -212,6 +212,7 @@ def _data():
 _STAGES = (
     ("read", 0.21, 18_400_000, "read 2,400 rows and 22 columns as text, then gave each column one "
      "kind", "UTF-8, comma, header in line 1"),
+    ("plan", 0.01, 0, "2.2e+10 multiply-adds counted", "by which road, and what it will take"),
     ("depend", 1.84, 61_200_000, "tested 19 columns against the label", "all rows, exact kernels: "
      "2,386 rows fit the budget"),
     ("encode", 0.33, 9_800_000, "turned 19 columns into 148 features", "dates as sinusoids at "
@@ -221,6 +222,32 @@ _STAGES = (
     ("flag", 0.06, 1_100_000, "left out every row in turn", "exact, no refit"),
     ("explain", 0.02, 2_400_000, "took 12 predictions apart", "the twelve most doubtful"),
 )  # fmt: skip
+
+
+def _plan():
+    stages = [("depend", 1.3e10, 2.1, 1.84), ("encode", 3e8, 0.4, 0.33), ("fit", 9e9, 8.5, 7.1)]
+    return {
+        "budget": 10**12,
+        "choice": [
+            {"stage": "depend", "what": "12 numbers", "choice": "kernel by features",
+             "why": "a smooth kernel has no end of features", "count": 13_000_000_000,
+             "instead": "Gram matrices of 2,386 rows", "instead_count": 68_000_000_000},
+            {"stage": "fit", "what": "boosting", "choice": "100 rounds, at most 31 leaves",
+             "why": "scikit-learn's own settings", "count": None, "instead": None,
+             "instead_count": None},
+        ],
+        "machine": {"name": "a datasheet", "calibrated": False,
+                    "how": "this machine was never calibrated: within a factor of three"},
+        "stages": [
+            {"name": name, "count": count, "predicted_seconds": planned,
+             "predicted_low": planned * 0.38, "predicted_high": planned * 2.8,
+             "predicted_bytes": 40_000_000, "seconds": took, "bytes": 61_200_000}
+            for name, count, planned, took in stages
+        ],
+        "count": 22_300_000_000, "predicted_seconds": 11.0, "predicted_low": 4.2,
+        "predicted_high": 31.0, "predicted_bytes": 120_000_000, "seconds": 9.27,
+        "bytes": 130_000_000,
+    }  # fmt: skip
 
 
 def _tune():
@@ -286,6 +313,7 @@ def make_report():
                 for k in range(0, 41, 5)
             ],
         },
+        "plan": _plan(),
         "tune": _tune(),
         "explain": {
             "method": "exact dual form of the closed form", "completeness_error": 3.3e-15,

@@ -10,7 +10,7 @@ from trivium.report import render
 from trivium.report.page import MAX_BYTES
 
 QUESTIONS = [
-    "signal", "where", "scores", "tune", "labels", "fixes", "why", "method", "warnings", "data",
+    "signal", "where", "scores", "tune", "labels", "fixes", "why", "plan", "method", "warnings", "data",
 ]  # fmt: skip
 VOID = {"meta", "link", "br", "img", "hr", "input"}
 
@@ -123,7 +123,7 @@ def test_the_score_is_the_sum_of_its_parts_and_the_check_is_printed(report):
 
 @pytest.mark.parametrize(
     "gone",
-    ["depend", "encode", "scores", "flags", "explain", "stages", "warnings", "data", "verdict"],
+    ["plan", "depend", "encode", "scores", "flags", "explain", "stages", "warnings", "data", "verdict"],
 )
 @pytest.mark.parametrize("empty", ["absent", "none", "hollow"])
 def test_a_missing_part_is_said_to_be_missing(report, gone, empty):
@@ -154,6 +154,20 @@ def test_the_page_says_what_was_tuned_and_how_sure_that_is(report):
     assert "Fewer than 20 rows." in Page(render(report)).text
 
 
+def test_what_was_planned_stands_beside_what_came(report):
+    text = Page(render(report)).text
+    assert "11\u202fs planned, 9.3\u202fs taken" in text
+    for words in ("kernel by features", "Gram matrices of 2,386 rows", "4.2 s to 31\u202fs"):
+        assert words.replace(" s", "\u202fs") in text
+    assert "this machine was never calibrated" in text
+    report["plan"] |= {"seconds": None, "bytes": None}
+    assert "11\u202fs planned" in Page(render(report)).text
+    report["plan"] = {"stages": [3], "choice": [{"stage": 4, "count": "x"}], "machine": "m"}
+    assert Page(render(report)).errors == []
+    del report["plan"]
+    assert "Nothing was planned in this run." in Page(render(report)).text
+
+
 def test_an_empty_report_and_fields_of_odd_types_render():
     odd = {"verdict": 3, "data": [], "depend": {"a": 1}, "scores": "x", "flags": [None]}
     odd |= {"tune": {"tried": [{"gain": "x"}, 3], "offsets": [2], "estimator": "e"}}
@@ -166,7 +180,7 @@ def test_an_empty_report_and_fields_of_odd_types_render():
 
 def test_a_skipped_stage_gives_its_reason(report):
     report["flags"] = {}
-    report["stages"][4] |= {"skipped": True, "why": "fewer than 20 rows"}
+    report["stages"][5] |= {"skipped": True, "why": "fewer than 20 rows"}
     assert (
         "The stage \u201cflag\u201d was skipped: fewer than 20 rows." in Page(render(report)).text
     )

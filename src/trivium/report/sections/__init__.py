@@ -9,6 +9,7 @@ from trivium.report.sections.data import data_section, warnings_section
 from trivium.report.sections.demo import demo_section
 from trivium.report.sections.labels import fix_section, label_section
 from trivium.report.sections.method import method_section
+from trivium.report.sections.planning import plan_section
 from trivium.report.sections.scores import score_section
 from trivium.report.sections.signal import signal_section, where_section
 from trivium.report.sections.tuning import tune_section
@@ -27,6 +28,7 @@ def build(report: Mapping[str, Any], limits: Limits) -> list[Section]:
         label_section(report, limits),
         fix_section(report, limits),
         why_section(report, limits),
+        plan_section(report, limits),
         method_section(report, limits),
         warnings_section(report, limits),
         data_section(report, limits),

@@ -1,0 +1,170 @@
+"""The choices of a plan in words: what, by which road, why, and what the other road would take."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+
+from trivium.audit.baselines import boosting_shape
+from trivium.audit.depend_stage import as_dependence_column
+from trivium.audit.options import AuditOptions
+from trivium.audit.plan import Plan
+from trivium.audit.plan_depend import aspect_work, column_work, gram_work
+from trivium.audit.plan_fit import RIDGES, closed_form_products
+from trivium.audit.plan_size import ColumnSize, TableSize
+from trivium.audit.plan_text import TextPlan, text_plan
+from trivium.audit.plan_work import scaled, total_count
+from trivium.dependence.column_road import column_road
+from trivium.dependence.screen import sampled_rows
+from trivium.table import Table
+from trivium.table.naming import cut, listed
+
+__all__ = ["choices"]
+
+Section = dict[str, object]
+
+
+def _choice(
+    stage: str,
+    what: str,
+    choice: str,
+    why: str,
+    count: int | None,
+    instead: tuple[str, int] | None = None,
+) -> Section:
+    other, other_count = instead or (None, None)
+    return {
+        "stage": stage,
+        "what": what,
+        "choice": choice,
+        "why": why,
+        "count": count,
+        "instead": other,
+        "instead_count": other_count,
+    }
+
+
+def choices(plan: Plan, used: Table, options: AuditOptions) -> list[Section]:
+    """Return every choice, in the order of the stages.
+
+    Args:
+        plan: The plan.
+        used: The columns used.
+        options: What was asked.
+    """
+    found = [*_kernels(plan, used, options.seed), *_aspects(plan)]
+    found += _texts(plan.size, options)
+    return [*found, _closed_form(plan.size), _boosting(plan.size), _explained(plan)]
+
+
+def _kernels(plan: Plan, used: Table, seed: int) -> Iterator[Section]:
+    """Exact or by features: the columns of one kind and one reason together."""
+    size = plan.size
+    rows = min(size.rows, plan.rows.columns)
+    places = sampled_rows(np.arange(size.rows), plan.rows.columns, seed)
+    tested = used.take(places)
+    groups: dict[tuple[str, bool, str], list[ColumnSize]] = {}
+    for column, measured in zip(tested.columns, size.columns, strict=True):
+        road = column_road(as_dependence_column(column))
+        groups.setdefault((measured.kind, road.exact, road.why), []).append(measured)
+    gram = gram_work(rows, size.permutations)
+    sample = "" if rows == size.rows else f", on a sample of {rows:,} of {size.rows:,} rows"
+    for (kind, exact, why), columns in groups.items():
+        work = [w for column in columns for w in column_work(column, size, rows)]
+        instead = (f"Gram matrices of {rows:,} rows", gram * len(columns))
+        yield _choice(
+            "depend",
+            _named(kind, columns),
+            ("exact kernel" if exact else "kernel by features") + sample,
+            why,
+            total_count(work),
+            instead,
+        )
+
+
+def _named(kind: str, columns: Sequence[ColumnSize]) -> str:
+    names = listed([cut(column.name) for column in columns])
+    noun = kind if len(columns) == 1 else {"category": "categories"}.get(kind, f"{kind}s")
+    return f"{noun}: {names}" if len(columns) <= 3 else f"{len(columns)} {noun}"
+
+
+def _aspects(plan: Plan) -> Iterable[Section]:
+    size = plan.size
+    if not size.texts:
+        return
+    rows = min(size.rows, plan.rows.texts)
+    work = [w for texts in size.texts for w in aspect_work(texts, size, rows)]
+    of = "all rows" if rows == size.rows else f"a sample of {rows:,} of {size.rows:,} rows"
+    yield _choice(
+        "depend",
+        "order and distance of words",
+        f"exact kernel, {of}",
+        "these tests have no other road",
+        total_count(work),
+    )
+
+
+def _texts(size: TableSize, options: AuditOptions) -> Iterable[Section]:
+    """How each text is encoded, and what a small Transformer over it would take."""
+    for column in size.columns:
+        if column.texts is None or not column.texts.tokens:
+            continue
+        found = text_plan(column.texts.tokens, options.budget, rows=size.rows)
+        hashed = options.text_encoder == "hashed"
+        choice = "hashed words and word pieces" if hashed else options.text_encoder
+        yield _choice(
+            "encode",
+            f"text: {cut(column.name)}",
+            choice,
+            f"asked for; the audit has no encoder that it trains itself. {_would(found)}",
+            None,
+            (
+                f"a Transformer of {found.layers} layers, {found.softmax} attention",
+                found.softmax_count,
+            ),
+        )
+
+
+def _would(found: TextPlan) -> str:
+    fits = "within" if found.fits else "over"
+    words = f"A small Transformer would be {fits} the budget"
+    if found.attention != found.softmax:
+        saved = 1 - found.count / found.softmax_count
+        words += f"; linear attention, another model, would spare {100 * saved:.0f} % of it"
+    return words
+
+
+def _closed_form(size: TableSize) -> Section:
+    n, d, c, least = size.rows, size.features, size.classes, size.smallest
+    count = closed_form_products(n, d, c, least)
+    if n < d:
+        return _choice(
+            "fit",
+            "closed form",
+            f"rows as {n:,} coordinates",
+            f"fewer rows than features ({d:,})",
+            count,
+            (f"moments of {d:,} features", n * d * (d + RIDGES * (c + 2))),
+        )
+    why = f"no more features than rows ({n:,})"
+    instead = ("inner products of all rows", n * n * (d + n))
+    return _choice("fit", "closed form", f"moments of {d:,} features", why, count, instead)
+
+
+def _boosting(size: TableSize) -> Section:
+    shape = boosting_shape(size.rows, size.for_trees, size.classes)
+    if shape is None:
+        return _choice("fit", "boosting", "left out", "over its own budget of counts", None)
+    trees = "" if shape.trees == 1 else f" of {shape.trees} trees"
+    own = "scikit-learn's own settings" if shape.own else "fewer, larger steps"
+    choice = f"{shape.rounds} rounds{trees}, at most {shape.leaves} leaves"
+    return _choice("fit", "boosting", choice, own, None)
+
+
+def _explained(plan: Plan) -> Section:
+    n, asked = plan.size.rows, plan.explained
+    count = total_count(scaled(plan.work["explain"], 1))
+    if asked == n:
+        return _choice("explain", "rows", f"all {n:,}", "within the budget", count)
+    whole = (f"all {n:,}", n * n * min(n, plan.size.features))
+    why = "over the budget, the most suspect ones first"
+    return _choice("explain", "rows", f"{asked:,} of {n:,}", why, count, whole)

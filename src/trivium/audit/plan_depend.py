@@ -1,0 +1,218 @@
+"""What the stage depend computes: rows, roads of kernels, and the work of each question.
+
+The number of features that a smooth kernel takes is known only when they are made; typical ones
+stand for it (18 of a number at 10,000 normal rows, 8 of a uniform one).
+"""
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+from trivium.audit.plan_size import ColumnSize, TableSize, TextSize
+from trivium.audit.plan_work import Work, passes, product, scaled, steps, total_count, transforms
+from trivium.dependence.screen import MOST_ROWS
+from trivium.dependence.sequence import MOST_ROWS as MOST_TEXTS
+from trivium.dependence.shift import Shifts
+from trivium.dependence.stages import members_of
+
+__all__ = [
+    "DependRows",
+    "aspect_work",
+    "column_work",
+    "depend_rows",
+    "depend_work",
+    "gram_work",
+]
+
+_FDR = 0.05
+# Typical features of a number: of the statistic, of the common basis, of its five kernels.
+_SMOOTH, _BASIS, _GRID, _NODES = 16, 32, 100, 48
+_DATE = (90, 50)
+_POWERS, _DIRECTIONS = 12, 20
+_LEAST_ROWS, _LEAST_TEXTS = 500, 200
+_SHARE_AGAIN = 0.1  # of the columns that a second, larger group is asked about
+
+
+@dataclass(frozen=True)
+class DependRows:
+    """How many rows are tested, at the most.
+
+    Args:
+        columns: In the test of each column.
+        texts: In the tests of words, order and distance.
+        fits: Whether both are within the budget.
+    """
+
+    columns: int = MOST_ROWS
+    texts: int = MOST_TEXTS
+    fits: bool = True
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Members of a group of shifts, and how they lie on the rows."""
+
+    rows: int
+    total: int
+    length: int
+    stride: int
+    cosets: int
+
+    def null(self, basis: float, target: float, grid: float = 0.0) -> list[Work]:
+        """Cross products of a column's features with the target's after every member."""
+        n, series = self.rows, basis * target
+        per = self.total / self.cosets
+        found = [transforms(basis, n)]
+        if self.stride > 1:
+            # Complex products: four real ones at half as many frequencies.
+            found.append(product(basis, self.stride, target, 2 * self.length, 4))
+        else:
+            found.append(passes(series * per / 2, 4 * self.cosets))
+        found.append(transforms(series * self.cosets, per))
+        if grid:
+            found.append(product(grid, basis, target * per, self.cosets, 4))
+        found.append(passes(max(grid, basis) * target * self.total, 2, 4))
+        return [*found, steps(30 * self.cosets + 30)]
+
+
+@lru_cache(maxsize=64)
+def _group(rows: int, count: int) -> _Group:
+    members = members_of(rows, count, 0)
+    if isinstance(members, Shifts):
+        return _Group(rows, members.total, members.length, members.stride, members.cosets)
+    return _Group(rows, len(members), rows, 1, len(members))
+
+
+def _smooth(n: int, target: float) -> list[Work]:
+    """A number: an incomplete Cholesky, and nodes that all lengthscales share."""
+    return [
+        product(n, _SMOOTH, _SMOOTH / 2),
+        passes(n, 10 * _SMOOTH),
+        product(_SMOOTH, n, 2 * _SMOOTH),
+        product(_NODES, n, _NODES),
+        product(_BASIS, _NODES, n),
+        passes(n, 4 * _NODES + 3 * _BASIS + 12),
+        product(_NODES, _NODES, _NODES, 60),
+        product(_SMOOTH, n, _SMOOTH + target),
+        steps(500),
+    ]
+
+
+def _plain(n: int, features: float, kept: float, target: float) -> list[Work]:
+    """Features that are there: centered, turned to their leading directions."""
+    return [
+        passes(n, 6 * features),
+        product(features, n, features),
+        product(features, features, features, 10),
+        product(kept, features, n),
+        product(features, n, features + target),
+        steps(250),
+    ]
+
+
+def _words(texts: TextSize, rows: int, of: int) -> list[Work]:
+    """Words of some of the texts found, and hashed."""
+    share = min(1.0, rows / max(1, of))
+    return [steps(0.3 * share * texts.words * of), passes(share * texts.characters, 20)]
+
+
+def column_work(column: ColumnSize, size: TableSize, rows: int) -> list[Work]:
+    """Return the work of testing one column.
+
+    Args:
+        column: The column.
+        size: The table.
+        rows: Rows tested.
+    """
+    target = float(min(size.classes, 256) - 1)
+    again = math.ceil(len(size.columns) / _FDR)
+    groups = [(1.0, _group(rows, size.permutations))]
+    if again > groups[0][1].total - 1:
+        groups.append((_SHARE_AGAIN, _group(rows, min(again, 100_000))))
+    grid = 0.0
+    if column.kind == "number":
+        basis, grid, found = float(_BASIS), float(_GRID), _smooth(rows, target)
+    elif column.kind == "date":
+        basis = float(_DATE[1])
+        found = [*_smooth(rows, target)[:2], *_plain(rows, *_DATE, target)]
+    elif column.texts is not None:
+        width = column.texts.features
+        basis = float(min(width, rows - 1))
+        found = _words(column.texts, rows, size.rows) + _plain(rows, width, basis, target)
+    else:
+        basis = float(max(1, column.features - 1))
+        found = _plain(rows, column.features, basis, target)
+    for share, group in groups:
+        found += scaled(group.null(basis, target, grid), share)
+    return found
+
+
+def gram_work(rows: int, permutations: int) -> int:
+    """Return the count of the other road: a Gram matrix of all rows for every member."""
+    return round(float(rows) ** 2 * (permutations + 1))
+
+
+def aspect_work(texts: TextSize, size: TableSize, rows: int) -> list[Work]:
+    """Return the work of the tests of words, order and distance of one column of texts."""
+    draws = max(size.permutations, math.ceil(len(size.texts) / _FDR)) + 1
+    target = float(min(size.classes, 256))
+    entries = rows * texts.known * max(0.0, texts.known - 1) / 2
+    width = texts.features
+    basis = float(min(width, rows - 1))
+    return [
+        *_words(texts, 2 * rows, size.rows),
+        *_plain(rows, width, basis, target),
+        *_group(rows, size.permutations).null(basis, target - 1),
+        product(rows, width, rows),
+        product(rows, rows, _DIRECTIONS, 2 * _POWERS),
+        passes(rows * _DIRECTIONS**2, 2 * _POWERS),
+        passes(entries * math.log2(max(2.0, entries)), 3),
+        passes(rows**2 * texts.shared, 5),
+        passes(rows**2, 30),
+        product(draws, rows, rows, 4),
+        passes(draws * rows, 12),
+        steps(12 * rows + 500),
+    ]
+
+
+def _columns_work(size: TableSize, rows: int) -> list[Work]:
+    return [
+        work
+        for column, times in size.alike
+        for work in scaled(column_work(column, size, rows), times)
+    ]
+
+
+def depend_work(size: TableSize, rows: DependRows) -> list[Work]:
+    """Return the work of the whole stage."""
+    n = min(size.rows, rows.columns)
+    found = _columns_work(size, n)
+    m = min(size.rows, rows.texts)
+    return found + [work for texts in size.texts for work in aspect_work(texts, size, m)]
+
+
+def depend_rows(size: TableSize, budget: int) -> DependRows:
+    """Return how many rows are tested: the most that the room of dependence takes, or fewer.
+
+    The rows are halved until the test of all columns is within the budget, at least 500 of them;
+    the same for the further tests of texts, at least 200. Fewer rows cost power, not validity.
+
+    Args:
+        size: The table.
+        budget: Multiply-adds, for each of the two.
+    """
+
+    def columns(n: int) -> int:
+        return total_count(_columns_work(size, n))
+
+    def texts(n: int) -> int:
+        return sum(total_count(aspect_work(each, size, n)) for each in size.texts)
+
+    found, fits = [], True
+    for most, least, work in ((MOST_ROWS, _LEAST_ROWS, columns), (MOST_TEXTS, _LEAST_TEXTS, texts)):
+        rows = most
+        while work(min(rows, size.rows)) > budget and rows > least:
+            rows = max(least, min(rows, size.rows) // 2)
+        fits = fits and work(min(rows, size.rows)) <= budget
+        found.append(rows)
+    return DependRows(found[0], found[1], fits)

@@ -1,0 +1,58 @@
+"""Work in counts: products of matrices, passes over numbers, steps of the interpreter."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+__all__ = ["Work", "passes", "product", "scaled", "steps", "total_count", "transforms"]
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Work of one kind.
+
+    Args:
+        kind: `"product"` of matrices, `"pass"` over numbers, or `"step"` of the interpreter.
+        count: Multiply-adds of products, numbers that passes look at; 0 for steps.
+        bytes: Bytes read and written.
+        calls: How many calls there are.
+    """
+
+    kind: str
+    count: float
+    bytes: float = 0.0
+    calls: float = 1.0
+
+
+def product(m: float, k: float, n: float, times: float = 1, size: int = 8) -> Work:
+    """Return `times` products of an m × k by a k × n matrix of numbers of `size` bytes."""
+    return Work("product", m * k * n * times, size * (m * k + k * n + m * n) * times, times)
+
+
+def passes(numbers: float, times: float = 1, size: int = 8) -> Work:
+    """Return `times` passes over numbers of `size` bytes, each read and written once."""
+    return Work("pass", numbers * times, 2 * size * numbers * times, times)
+
+
+def transforms(rows: float, length: float, size: int = 4) -> Work:
+    """Return fast Fourier transforms of `rows` real series."""
+    each = length * math.log2(max(2.0, length)) / 2
+    return Work("pass", rows * each, 2 * size * rows * each, 2)
+
+
+def steps(calls: float) -> Work:
+    """Return steps of the interpreter: what a call costs where there is nothing to compute."""
+    return Work("step", 0.0, 0.0, calls)
+
+
+def total_count(works: Iterable[Work]) -> int:
+    """Return multiply-adds of products plus one for each number that a pass looks at."""
+    return round(sum(work.count for work in works))
+
+
+def scaled(works: Iterable[Work], times: float) -> list[Work]:
+    """Return work done so many times, or a share of it."""
+    return [
+        replace(w, count=w.count * times, bytes=w.bytes * times, calls=w.calls * times)
+        for w in works
+    ]
