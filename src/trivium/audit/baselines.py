@@ -138,5 +138,7 @@ def fold_probabilities(
             warnings.simplefilter("ignore", ConvergenceWarning)
             warnings.filterwarnings("ignore", "The number of unique classes is greater")
             model.fit(rows[~test], codes[~test])
-        out[np.ix_(test, np.asarray(model.classes_, dtype=np.int64))] = model.predict_proba(rows[test])
+        out[np.ix_(test, np.asarray(model.classes_, dtype=np.int64))] = model.predict_proba(
+            rows[test]
+        )
     return out

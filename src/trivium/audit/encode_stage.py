@@ -31,7 +31,9 @@ def encode_stage(state: AuditState) -> str:
         options = state.options
         folds = make_folds(state.codes, state.groups, options.folds, options.seed)
         tried = [
-            state.journal(f"encode-{place}", lambda c=column, e=evidence: read_in_order(state, c, e, folds))
+            state.journal(
+                f"encode-{place}", lambda c=column, e=evidence: read_in_order(state, c, e, folds)
+            )
             for place, (column, evidence) in enumerate(asked.items())
         ]
         _keep(state, tried)

@@ -197,4 +197,3 @@ def explain_work(size: TableSize, asked: int) -> list[Work]:
         passes(n * m, 3 * math.ceil(asked / 256)),
         steps(12.0 * asked),
     ]
-

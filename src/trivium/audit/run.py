@@ -46,7 +46,10 @@ STAGES: dict[str, tuple[Stage, str]] = {
     "read": (read_stage, "one type inference over the whole file; leaks and duplicates first"),
     "plan": (plan_stage, "by which road, and what it will take, counted beforehand"),
     "depend": (depend_stage, "dependence of each column on the label, p-values valid under chance"),
-    "encode": (encode_stage, "columns to numbers; texts read in order where order was seen to matter"),
+    "encode": (
+        encode_stage,
+        "columns to numbers; texts read in order where order was seen to matter",
+    ),
     "fit": (fit_stage, "the closed form beside the usual road, on the same folds"),
     "flag": (flag_stage, "labels that the rest of the data contradicts"),
     "tune": (tune_stage, "the decision for the metric named, kept only if its gain is seen"),

@@ -6,7 +6,7 @@ that saw nothing of that fold, and those of a new table from one that saw all ro
 """
 
 import base64
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 

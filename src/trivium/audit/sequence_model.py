@@ -13,17 +13,23 @@ from trivium._core.random import derive
 from trivium.attention import Attention
 from trivium.audit.folds import make_folds
 from trivium.audit.plan_text import SMALL_ENCODER
-from trivium.audit.sequence_text import Rows, Vocabulary
+from trivium.audit.sequence_text import Rows
 from trivium.position import Buckets, NoPosition, Position, Rotary, Sinusoidal
 
-__all__ = ["ENCODINGS", "EPOCHS", "SequenceModel", "fit_sequence_model"]
+__all__ = ["ENCODINGS", "EPOCHS", "SHAPE", "SequenceModel", "fit_sequence_model"]
 
-EPOCHS, BATCH = 16, 64
-_RATE, _DECAY, _DROP = 2e-3, 0.02, 0.1
+EPOCHS, BATCH = 20, 64
+_RATE, _DECAY, _DROP = 4e-3, 0.02, 0.1
 _HELD = 6  # one row in six tells when to stop
 _PATIENCE = 4
-_WIDTH, _HEADS = SMALL_ENCODER["hidden_size"], SMALL_ENCODER["num_attention_heads"]
-_LAYERS, _INNER = SMALL_ENCODER["num_hidden_layers"], SMALL_ENCODER["intermediate_size"]
+_WIDTH, _HEADS, _LAYERS, _INNER = 32, 4, 2, 64
+# The same for the plan, which counts it.
+SHAPE = SMALL_ENCODER | {
+    "hidden_size": _WIDTH,
+    "num_hidden_layers": _LAYERS,
+    "num_attention_heads": _HEADS,
+    "intermediate_size": _INNER,
+}
 
 
 def _position(name: str) -> Position:
@@ -117,7 +123,11 @@ class Fitted:
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Return arrays by name, and what describes them."""
         arrays = {name: value.numpy().copy() for name, value in self.net.state_dict().items()}
-        facts = {"encoding": self.encoding, "epochs": self.epochs, "places": len(arrays["words.weight"])}
+        facts = {
+            "encoding": self.encoding,
+            "epochs": self.epochs,
+            "places": len(arrays["words.weight"]),
+        }
         return arrays | {"prior": self.prior}, facts
 
     @classmethod
@@ -141,8 +151,15 @@ class Fitted:
 
 
 def fit_sequence_model(
-    rows: Rows, codes: np.ndarray, groups: np.ndarray, which: np.ndarray, n_classes: int, *,
-    places: int, encoding: str, seed: int,
+    rows: Rows,
+    codes: np.ndarray,
+    groups: np.ndarray,
+    which: np.ndarray,
+    n_classes: int,
+    *,
+    places: int,
+    encoding: str,
+    seed: int,
 ) -> Fitted:
     """Train a model on some texts; a sixth of them, held out, tells when to stop.
 
@@ -172,7 +189,12 @@ def fit_sequence_model(
 
 
 def _train(
-    net: SequenceModel, rows: Rows, codes: np.ndarray, groups: np.ndarray, said: np.ndarray, seed: int
+    net: SequenceModel,
+    rows: Rows,
+    codes: np.ndarray,
+    groups: np.ndarray,
+    said: np.ndarray,
+    seed: int,
 ) -> int:
     """Train in place; leave the weights of the best epoch; return which it was."""
     folds = make_folds(codes[said], groups[said], _HELD, derive(seed, "stop"))

@@ -12,10 +12,18 @@ from trivium.audit.baselines import fold_probabilities
 from trivium.audit.intervals import row_log_loss
 from trivium.audit.plan_text import text_plan
 from trivium.audit.sequence_encoder import ReadInOrder, decoded, encoded
-from trivium.audit.sequence_model import BATCH, ENCODINGS, EPOCHS, Fitted, fit_sequence_model
+from trivium.audit.sequence_model import (
+    BATCH,
+    ENCODINGS,
+    EPOCHS,
+    SHAPE,
+    Fitted,
+    fit_sequence_model,
+)
 from trivium.audit.sequence_text import LONGEST, Rows, Vocabulary
 from trivium.audit.state import AuditState, Section
 from trivium.closedform import ClosedFormClassifier
+from trivium.cost import TransformerShape
 
 __all__ = ["asks_for_order", "kept_network", "read_in_order"]
 
@@ -110,6 +118,7 @@ def read_in_order(state: AuditState, column: str, evidence: str, folds: np.ndarr
         passes=fits * EPOCHS,
         batch=BATCH,
         longest=LONGEST,
+        shape=TransformerShape.from_config(SHAPE),
     )
     section: Section = {
         "column": column,
@@ -130,23 +139,40 @@ def read_in_order(state: AuditState, column: str, evidence: str, folds: np.ndarr
 
 def _judged(trial: _Trial, column: str, names: Sequence[str]) -> Section:
     """Hold the best encoding against hashed n-grams, and train what a kept one needs."""
-    codes = trial.state.codes
-    losses = {
-        name: row_log_loss(np.exp(trial.outside(name)), codes) for name in names
-    }
-    best = min(losses, key=lambda name: float(losses[name].mean()))
-    grams = row_log_loss(_by_ngrams(trial, column), codes)
-    gained = grams - losses[best]
-    gain, error = float(gained.mean()), float(gained.std() / len(gained) ** 0.5)
+    grams = row_log_loss(_by_ngrams(trial, column), trial.state.codes)
+    gains = {name: _gains(trial, name, grams) for name in names}
+    tried = [
+        {"encoding": name, "gain": gain, "standard_error": error, "folds": folds}
+        for name, (gain, error, folds) in gains.items()
+    ]
+    best = max(names, key=lambda name: gains[name][0])
+    gain, error, folds = gains[best]
     found: Section = {
-        "tried": [{"encoding": n, "log_loss": float(loss.mean())} for n, loss in losses.items()],
+        "tried": tried,
         "ngrams_log_loss": float(grams.mean()),
         "gain": gain,
         "standard_error": error,
     }
-    if gain <= error:
+    if folds <= int(trial.folds.max()) or gain <= error:
         return found | {"why": "it did not beat hashed n-grams by its standard error"}
     return found | {"kept": best, "why": "kept", "network": _network(trial, best)}
+
+
+def _gains(trial: _Trial, name: str, grams: np.ndarray) -> tuple[float, float, int]:
+    """Return the mean gain in log loss over hashed n-grams, its standard error, and the folds.
+
+    After two folds an encoding that is behind by more than its standard error is given up.
+    """
+    gained = np.full(len(grams), np.nan)
+    for fold in range(int(trial.folds.max()) + 1):
+        test = trial.folds == fold
+        own = row_log_loss(np.exp(trial.scores(name, fold)[test]), trial.state.codes[test])
+        gained[test] = grams[test] - own
+        seen = gained[~np.isnan(gained)]
+        gain, error = float(seen.mean()), float(seen.std() / len(seen) ** 0.5)
+        if fold == 1 and gain + error < 0:
+            break
+    return gain, error, fold + 1
 
 
 def _by_ngrams(trial: _Trial, column: str) -> Float[np.ndarray, "n c"]:

@@ -49,11 +49,17 @@ class Vocabulary:
 
     def _place(self, word: str) -> int:
         found = self._places.get(word)
-        return len(self.known) + murmurhash3_32(word, positive=True) % _BUCKETS if found is None else found
+        return (
+            len(self.known) + murmurhash3_32(word, positive=True) % _BUCKETS
+            if found is None
+            else found
+        )
 
     def rows(self, texts: Sequence[str | None]) -> "Rows":
         """Return texts as rows of places, at most 128 words of each."""
-        return Rows([[self._place(word) for word in ordered_words(text or "")[:LONGEST]] for text in texts])
+        return Rows(
+            [[self._place(word) for word in ordered_words(text or "")[:LONGEST]] for text in texts]
+        )
 
 
 class Rows:

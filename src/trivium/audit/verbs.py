@@ -10,10 +10,10 @@ from trivium import kernel
 from trivium._core.errors import DataError, OutputError
 from trivium._core.families import members
 from trivium.audit.costs import Costs
+from trivium.audit.encode_stage import encode_table
 from trivium.audit.explain_stage import explain_rows
 from trivium.audit.explain_tuned import Retraced, trained_layers
 from trivium.audit.explained import Explained
-from trivium.audit.encode_stage import encode_table
 from trivium.audit.options import METRICS, AuditOptions
 from trivium.audit.read_stage import locate, read_stage
 from trivium.audit.run import STAGES, AuditResult, audit
