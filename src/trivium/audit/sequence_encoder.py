@@ -112,13 +112,7 @@ class SequenceEncoder:
         found = []
         for entry in self.base.explain():
             each = read.get(entry["column"])
-            if each is not None:
-                how = (
-                    f"{entry['how']}; and read in order by a small Transformer "
-                    f"({each.model.encoding} positions): a score a class"
-                )
-                entry = entry | {"features": entry["features"] + len(each.names), "how": how}
-            found.append(entry)
+            found.append(entry if each is None else _explained(entry, each))
         return found
 
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -154,6 +148,15 @@ class SequenceEncoder:
                 f"SequenceEncoder.from_state: the state must describe an encoder; {error!r}"
             ) from error
         return cls(base, read)
+
+
+def _explained(entry: dict[str, Any], each: ReadInOrder) -> dict[str, Any]:
+    """Return what a table's encoder says of a column, and how it is read in order."""
+    how = (
+        f"{entry['how']}; and read in order by a small Transformer "
+        f"({each.model.encoding} positions): a score a class"
+    )
+    return entry | {"features": entry["features"] + len(each.names), "how": how}
 
 
 def _read(tensors: Mapping[str, np.ndarray], place: int, entry: Mapping[str, Any]) -> ReadInOrder:

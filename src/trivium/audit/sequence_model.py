@@ -144,9 +144,9 @@ class Fitted:
             raise ValueError(f"unknown encoding {encoding!r}")
         if not all(bool(value.isfinite().all()) for value in held.values()):
             raise ValueError("a weight is not finite")
-        with torch.device("meta"):
+        with torch.random.fork_rng(devices=[]):  # weights drawn only to be written over
             net = SequenceModel(places, len(prior), encoding)
-        net.load_state_dict(held, assign=True)
+        net.load_state_dict(held)
         return cls(net, prior, encoding, int(facts["epochs"]))
 
 

@@ -74,7 +74,6 @@ class AuditState:
     label: Label = field(init=False)
     groups: np.ndarray = field(init=False)
     plan: Plan = field(init=False)
-    encoder: TableEncoder = field(init=False)
     encoder: TableEncoder | SequenceEncoder = field(init=False)
     X: np.ndarray = field(init=False)
     base: np.ndarray = field(init=False)
