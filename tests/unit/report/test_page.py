@@ -123,7 +123,18 @@ def test_the_score_is_the_sum_of_its_parts_and_the_check_is_printed(report):
 
 @pytest.mark.parametrize(
     "gone",
-    ["plan", "depend", "encode", "scores", "flags", "explain", "stages", "warnings", "data", "verdict"],
+    [
+        "plan",
+        "depend",
+        "encode",
+        "scores",
+        "flags",
+        "explain",
+        "stages",
+        "warnings",
+        "data",
+        "verdict",
+    ],
 )
 @pytest.mark.parametrize("empty", ["absent", "none", "hollow"])
 def test_a_missing_part_is_said_to_be_missing(report, gone, empty):
