@@ -1,8 +1,3 @@
-"""Whether the code runs as it stands, or is being traced or transformed."""
+"""Whether the code runs as it stands: the question of `trivium._core.eager`, asked here too."""
 
-import torch
-
-
-def eager() -> bool:
-    """Return whether neither `torch.compile` nor a transform of `torch.func` is at work."""
-    return not (torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active())
+from trivium._core.eager import eager as eager
