@@ -184,7 +184,7 @@ class Attention(AttentionLayer):
         self, x: Tensor, begin: KeyValueState, tokens: Tokens, first: bool
     ) -> tuple[Tensor, KeyValueState]:
         position, i = self.position, tokens.places(self.position.refresh)
-        q, k, v = self._projected(position.embed(x, i))
+        q, k, v = self._projected(position.embed(x, tokens.marked(i) if position.mixing else i))
         q, k = position.query(q, i), k if position.refresh else position.key(k, i)
         end = begin.extend(k, v, i, tokens.keep)
         k = position.key(end.keys, end.at) if position.refresh else end.keys

@@ -42,6 +42,10 @@ class Tokens:
         at = self.at.expand(self.keep.shape)
         return torch.minimum(at, at.masked_fill(~self.keep, 0).amax(-1, keepdim=True))
 
+    def marked(self, i: Int[Tensor, "*i s"]) -> Int[Tensor, "*j s"]:
+        """Return positions with −1 on padding."""
+        return i if self.keep is None else i.expand(self.keep.shape).masked_fill(~self.keep, -1)
+
     def mask(self, end: KeyValueState, hidden: bool) -> Bool[Tensor, "#b #n t"] | None:
         """Return what keeps pairs apart, but for causality.
 
