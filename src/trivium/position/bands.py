@@ -14,9 +14,7 @@ from torch import Tensor
 _BLOCK = 64  # queries at a time
 
 
-def spread(
-    values: Float[Tensor, "b h n r"], t: int, start: int
-) -> Float[Tensor, "b h n t"]:
+def spread(values: Float[Tensor, "b h n r"], t: int, start: int) -> Float[Tensor, "b h n t"]:
     """Return for each pair the value of its offset, clipped to K.
 
     Args:
@@ -50,7 +48,7 @@ def _blocks(n: int, k: int, start: int) -> Iterator[tuple[slice, int, int]]:
 
 def _band(block: Tensor, k: int) -> Tensor:
     """Return the view `(..., a, 2k + 1)` of the pairs whose offset is not clipped, k first."""
-    a, wide = block.shape[-2:]
+    wide = block.shape[-1]
     strides = (*block.stride()[:-2], wide + 1, 1)
     return block.as_strided((*block.shape[:-1], 2 * k + 1), strides)
 

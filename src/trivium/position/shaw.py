@@ -117,18 +117,18 @@ class Shaw(Position):
         j: Int[Tensor, "*b t"],
         keep: Bool[Tensor, "*b n t"],
     ) -> Tensor | None:
-        """Return $q_i^\\top a_r$, and $k_j^\\top a_r$ where keys meet the vectors too, scaled."""
+        """Return q_i · a_r, and k_j · a_r where keys meet the vectors too, scaled."""
         table = self.vectors("key", q) * self.scale(q.shape[-1])
         if not is_run(i, j):
             index = self._places(offset_matrix(i, j))
             found = looked_up(q @ table.mT, index)
             return found + looked_up(k @ table.mT, index.mT).mT if self.keys else found
         t = j.shape[-1]
-        if self._narrow(t):
+        if self._narrow(q, t):
             return spread(q @ table.mT, t, int(i[0] - j[0]))
         run = table[self._places(run_of_offsets(i, j))][None]
-        also = (k, run) if self.keys else (None, None)
-        return by_row(q, run, *also, i.shape[-1], keep)
+        also = k if self.keys else None
+        return by_row(q, run, also, None if also is None else run, i.shape[-1], keep)
 
     def value(
         self, weights: Float[Tensor, "b h n t"], i: Int[Tensor, "*b n"], j: Int[Tensor, "*b t"]
@@ -137,7 +137,7 @@ class Shaw(Position):
         if not self.weighted:
             return None
         table = self.vectors("value", weights)
-        if is_run(i, j) and eager() and weights.shape[-1]:
+        if is_run(i, j) and eager() and weights.device.type == "cpu":
             return collect(weights, self.clip, int(i[0] - j[0])) @ table
         index = self._places(offset_matrix(i, j))
         places: Any = index if index.ndim == 2 else index[:, None]
@@ -147,9 +147,9 @@ class Shaw(Position):
     def _places(self, r: Tensor) -> Tensor:
         return r.clamp(-self.clip, self.clip) + self.clip
 
-    def _narrow(self, t: int) -> bool:
+    def _narrow(self, q: Tensor, t: int) -> bool:
         """Return whether the band of offsets that are not clipped is narrow among t keys."""
-        return not self.keys and eager() and 4 * self.clip < t
+        return not self.keys and eager() and q.device.type == "cpu" and 4 * self.clip < t
 
     def extra_repr(self) -> str:
         """Say the sizes."""

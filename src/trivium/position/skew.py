@@ -1,4 +1,4 @@
-r"""Logits that depend on the offset and on one of the tokens: $q_i^\top g_{i-j} + k_j^\top h_{i-j}$.
+r"""Logits of the offset and one of the tokens: $q_i^\top g_{i-j} + k_j^\top h_{i-j}$.
 
 Between two runs of positions, the products of a few queries with the vectors of all their offsets
 are the logits, each row shifted by one: a view through strides. So a block of queries costs its
@@ -54,7 +54,7 @@ def by_row(
     if some is None or table is None:
         raise AssertionError("by_row: a term must be given; got none")
     t = table.shape[-2] - n + 1
-    if not (eager() and some.dtype in _SKEWED):
+    if not (eager() and some.device.type == "cpu" and some.dtype in _SKEWED):
         return _plain(q, at_query, k, at_key, n)
     causal = causal_within(keep)
     return _Skewed.apply(q, at_query, k, at_key, (n, t, causal))  # type: ignore[no-untyped-call]
