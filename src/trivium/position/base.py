@@ -34,7 +34,7 @@ class Position(nn.Module):
         weighted: `value` adds something, so the layer must form the attention weights.
         scored: `score` adds something.
         mixing: `embed` lets a token see its neighbours: it is told the position −1 for padding.
-        relative: Nothing changes when all positions move by the same number.
+        stationary: Nothing changes when all positions move by the same number.
 
     Example:
         >>> import torch
@@ -53,7 +53,7 @@ class Position(nn.Module):
     weighted = False
     scored = False
     mixing = False
-    relative = False
+    stationary = False
 
     @classmethod
     def examples(cls) -> Sequence["Position"]:
@@ -126,7 +126,7 @@ class NoPosition(Position):
         Transformers, NeurIPS (2023).
     """
 
-    relative = True
+    stationary = True
 
 
 class Added(Position, ABC):
@@ -161,7 +161,7 @@ class Offset(Position, ABC):
     """
 
     scored = True
-    relative = True
+    stationary = True
 
     @abstractmethod
     def curve(self, r: Int[Tensor, "*r"]) -> Float[Tensor, "*r h"]:

@@ -23,7 +23,7 @@ class Combined(Position):
 
     Tokens, queries and keys go through each in the order given; biases and additions to the
     output are summed. It is causal only, bidirectional only, refreshed and so on where a part is,
-    and relative where all are. A part that sets the scale of the logits sets it for all.
+    and stationary where all are. A part that sets the scale of the logits sets it for all.
 
     Args:
         positions: The parts.
@@ -49,7 +49,7 @@ class Combined(Position):
         self.weighted = any(part.weighted for part in parts)
         self.scored = any(part.scored for part in parts)
         self.mixing = any(part.mixing for part in parts)
-        self.relative = all(part.relative for part in parts)
+        self.stationary = all(part.stationary for part in parts)
         if self.causal_only and self.bidirectional_only:
             one = next(type(part).__name__ for part in parts if part.causal_only)
             other = next(type(part).__name__ for part in parts if part.bidirectional_only)
@@ -70,6 +70,11 @@ class Combined(Position):
 
     def _parts(self) -> list[Position]:
         return [part for part in self.parts if isinstance(part, Position)]
+
+    def join(self, projection: nn.Linear, n_kv_heads: int) -> None:
+        """Tell each part of a layer that uses it."""
+        for part in self._parts():
+            part.join(projection, n_kv_heads)
 
     def embed(self, x: Float[Tensor, "b n m"], i: Int[Tensor, "*b n"]) -> Float[Tensor, "b n m"]:
         """Return the tokens after each part."""

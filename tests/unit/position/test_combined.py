@@ -36,6 +36,13 @@ class Doubles(Position):
         return 2 * k
 
 
+class Joins(Position):
+    """Remembers the layers that it is told of."""
+
+    def join(self, projection, n_kv_heads):
+        self.told = (projection.out_features, n_kv_heads)
+
+
 class Halves(Doubles):
     causal_only = False
     refresh = True
@@ -91,13 +98,13 @@ def test_vectors_in_keys_and_values_beside_a_bias():
 
 def test_flags_are_joined():
     both = combine(Learned(8, 8), Doubles())
-    assert (both.causal_only, both.refresh, both.scored, both.relative) == (
+    assert (both.causal_only, both.refresh, both.scored, both.stationary) == (
         True,
         False,
         False,
         False,
     )
-    assert combine(Linear(2), NoPosition()).relative
+    assert combine(Linear(2), NoPosition()).stationary
     assert combine(Doubles(), Halves()).refresh
     with pytest.raises(ArgumentError, match="causal must be True with Combined"):
         output(both, causal=False)
@@ -121,6 +128,12 @@ def test_few_parts():
     nested = combine(combine(Learned(8, 8), slopes), Sinusoidal(8))
     assert [type(part).__name__ for part in nested.parts] == ["Learned", "Linear", "Sinusoidal"]
     assert sum(p.numel() for p in nested.parameters()) == 64
+
+
+def test_parts_are_told_of_the_layer():
+    both = combine(Joins(), Linear(4))
+    Attention(8, 4, position=both, n_kv_heads=2)
+    assert both.parts[0].told == (16, 2)
 
 
 def test_parts_are_encodings():
