@@ -121,7 +121,7 @@ class Combined(Position):
         return super().scale(d) if self._scaling is None else self._parts()[self._scaling].scale(d)
 
 
-class _CombinedOffset(Combined, Offset):
+class CombinedOffset(Combined, Offset):
     """Parts whose biases are all functions of the offset: so is their sum."""
 
     def curve(self, r: Int[Tensor, "*r"]) -> Float[Tensor, "*r h"]:
@@ -172,7 +172,7 @@ def combine(*positions: Position) -> Position:
         return NoPosition()
     scored = [part for part in found._parts() if part.scored]
     by_offset = scored and all(isinstance(part, Offset) for part in scored)
-    return _CombinedOffset(*positions) if by_offset and not found.weighted else found
+    return CombinedOffset(*positions) if by_offset and not found.weighted else found
 
 
 def _flat(positions: Sequence[Position]) -> list[Position]:
