@@ -39,7 +39,7 @@ def decay(
 
     $\mathrm{Re}\,\kappa(x) = \int_0^1 \cos(x\,\theta(t))\,dt$, exact, or of the n frequencies of a
     code $\frac1n \sum_j \cos(x\,\theta_j)$: the inner product of two sinusoidal codes of width 2n
-    over n. The sines are in `schedule.kernel(x)`.
+    over n. The sines are the imaginary part of `schedule.kernel(x)`.
 
     Args:
         x: Distances, a tensor or numbers, of any shape.
@@ -69,7 +69,7 @@ def decay(
     plan = _schedule("decay", schedule)
     places = as_distances("decay", x)
     if n_frequencies is None:
-        return plan.kernel(places).real
+        return plan.cosines(places)
     theta = plan.frequencies(n_frequencies, convention)
     flat = places.reshape(-1)
     parts = [cos_sin(part, theta, torch.float64)[0].mean(-1) for part in flat.split(_CHUNK)]

@@ -62,6 +62,7 @@ def plot_decay(
         if n_frequencies is not None:
             floor = noise_floor(n_frequencies)
             axes.axhspan(-floor, floor, color=_CHANCE, linewidth=0, label="±1/√d")
+    marks = 0
     for i, (name, plan) in enumerate(named.items()):
         color = _COLORS[i % len(_COLORS)]
         for axes, x in ((left, linear), (right, logs)):
@@ -71,13 +72,9 @@ def plot_decay(
                 axes.plot(x, finite, color=color, linewidth=0.7, linestyle=":")
         zero = first_zero(plan, limit=far)
         if zero is not None:
-            right.plot([zero], [0], "o", color=color, markersize=5)
-            text = f"stops at {zero:,.0f}" if zero >= 100 else f"stops at {zero:.3g}"
-            right.annotate(
-                text, (zero, 0), (0, -9 - 9 * i), textcoords="offset points", fontsize="x-small",
-                color=color, ha="center", va="top", arrowprops={"arrowstyle": "-", "color": color},
-            )  # fmt: skip
-    left.set_ylim(-0.4, 1.03)
+            _mark(right, zero, color, -0.3 - 0.07 * (marks % 3))
+            marks += 1
+    left.set_ylim(-0.5, 1.03)
     left.set_xlabel("distance")
     left.set_ylabel("decay")
     right.set_xscale("log")
@@ -85,6 +82,15 @@ def plot_decay(
     right.set_xlabel("distance")
     right.legend(loc="upper right", frameon=False, fontsize="x-small")
     return left, right
+
+
+def _mark(axes: Any, zero: float, color: str, height: float) -> None:
+    """Mark a first zero, and say so below where there is room."""
+    axes.plot([zero], [0], "o", color=color, markersize=5)
+    axes.vlines(zero, height + 0.03, 0, color=color, linewidth=0.8)
+    text = f"stops at {zero:,.0f}" if zero >= 100 else f"stops at {zero:.3g}"
+    place = {"ha": "center", "va": "center", "fontsize": "x-small", "color": color}
+    axes.text(zero, height, text, clip_on=True, **place)
 
 
 def plot_relativity(
