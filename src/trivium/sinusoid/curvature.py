@@ -18,6 +18,7 @@ from trivium.kernel.tangent import evaluating
 __all__ = ["LossHessian"]
 
 _BATCH = 16
+_ONCE = "hessian: model must have a second derivative"
 Forward = Callable[..., Any]
 
 
@@ -35,19 +36,59 @@ class LossHessian:
     """
 
     def __init__(self, function: Callable[[Tensor], Tensor], origin: Float[Tensor, "n d"]) -> None:
+        self._function = function
         self._at = origin.detach().clone().requires_grad_()
+        value, self._slope = self._derived(self._at)
+        self.value = float(value.detach())
+        self.gradient = self._slope.detach()
+        self.n_positions, self.width = origin.shape
+        self._together = True
+        self._linear = not self._slope.requires_grad or self._unused()
+        if self._linear and self.gap() > 0:
+            raise ArgumentError(_ONCE)  # the gradient moves, but nothing knows how
+
+    def _unused(self) -> bool:
+        """Whether the gradient's graph does not reach the vectors."""
+        ones = torch.ones_like(self._slope)
+        with _second():
+            (found,) = torch.autograd.grad(
+                self._slope, self._at, ones, retain_graph=True, allow_unused=True
+            )
+        return found is None
+
+    def _derived(self, at: Tensor) -> tuple[Tensor, Tensor]:
         with torch.enable_grad():
-            value = function(self._at)
+            value = self._function(at)
             if not isinstance(value, Tensor) or value.numel() != 1 or not value.requires_grad:
                 raise ArgumentError(
                     "hessian: loss must return one number that depends on the output of `at`; "
                     f"got {value!r}"
                 )
-            (self._slope,) = torch.autograd.grad(value.reshape(()), self._at, create_graph=True)
-        self.value = float(value.detach())
-        self.gradient = self._slope.detach()
-        self.n_positions, self.width = origin.shape
-        self._together = True
+            return value, torch.autograd.grad(value.reshape(()), at, create_graph=True)[0]
+
+    def gap(self, step: float = 1e-2, random_state: RandomState = 0) -> float:
+        """Return how far a random product is from differences of the gradient, relative to them.
+
+        Near zero for a smooth model. Kinks (ReLU) widen it; 1 says that the second derivative is
+        missing: a fused loss may make its gradient in the forward pass and hide it.
+
+        Args:
+            step: Length of the step at each position.
+            random_state: Seed of the direction.
+
+        Raises:
+            ArgumentError: A step that is not positive, or the model has no second derivative.
+        """
+        size = check_number("LossHessian.gap", "step", step, "positive")
+        generator = numpy_generator(random_state, "LossHessian.gap")
+        drawn = torch.from_numpy(generator.standard_normal(self._at.shape)).to(self._at)
+        v = drawn / drawn.norm(dim=1, keepdim=True)
+        ends = [(self._at.detach() + sign * size * v).requires_grad_() for sign in (1, -1)]
+        high, low = (self._derived(end)[1].detach() for end in ends)
+        moved = (high - low) / (2 * size)
+        noise = 8 * torch.finfo(moved.dtype).eps * float(high.norm()) / size
+        away = float((self.product(v[None])[0] - moved).norm()) - noise
+        return max(0.0, away) / max(float(moved.norm()), 1e-300)
 
     def product(self, vectors: Float[Tensor, "k n d"]) -> Float[Tensor, "k n d"]:
         """Return Σₙ H_mn v_n at every m, for several v.
@@ -64,8 +105,7 @@ class LossHessian:
         """
         spec = f"k {self.n_positions} {self.width}"
         check_shapes("LossHessian.product", {"vectors": (vectors, spec)})
-        parts = [self._products(part) for part in vectors.to(self._slope).split(_BATCH)]
-        return torch.cat(parts) if parts else torch.zeros_like(vectors)
+        return torch.cat([self._products(v) for v in vectors.to(self._slope).split(_BATCH)])
 
     def terms(
         self, left: Float[Tensor, "n d"], right: Float[Tensor, "n d"] | None = None
@@ -154,29 +194,30 @@ class LossHessian:
     def _products(self, vectors: Tensor) -> Tensor:
         def one(batched: bool, v: Tensor) -> Tensor:
             (found,) = torch.autograd.grad(
-                self._slope,
-                self._at,
-                v,
-                retain_graph=True,
-                is_grads_batched=batched,
-                materialize_grads=True,
+                self._slope, self._at, v, retain_graph=True, is_grads_batched=batched
             )
             return found
 
-        if not self._slope.requires_grad:  # the loss is linear
+        if self._linear or len(vectors) == 0:
             return torch.zeros_like(vectors)
         if self._together:
             try:
                 return one(True, vectors)
             except RuntimeError:  # an operator of the model cannot be batched
                 self._together = False
-        try:
+        with _second():
             return torch.stack([one(False, v) for v in vectors])
-        except RuntimeError as error:
-            raise ArgumentError(
-                f"hessian: model must have a second derivative; {error}",
-                remedy="Use its eager path: fused kernels have a first derivative only.",
-            ) from error
+
+
+@contextmanager
+def _second() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        raise ArgumentError(
+            f"{_ONCE}; {error}",
+            remedy="Use its eager path: fused kernels have a first derivative only.",
+        ) from error
 
 
 def loss_hessian(
@@ -191,25 +232,25 @@ def loss_hessian(
         seen: list[Tensor] = []
         with torch.no_grad(), _hooked(site, seen.append):
             loss(model)
-        if len(seen) != 1 or seen[0].ndim < 2 or not seen[0].is_floating_point():
-            shapes = [tuple(out.shape) for out in seen]
-            raise ArgumentError(
-                "hessian: at must be a module that gives vectors (..., positions, width) once a "
-                f"call; {at if isinstance(at, str) else type(at).__name__} gave {shapes}"
-            )
-        zeros = seen[0].new_zeros(seen[0].shape[-2:])
-        start = zeros if origin is None else origin.to(zeros)
-        if start.shape != zeros.shape:
-            raise ShapeError(
-                f"hessian: origin must have the shape of the vectors, {tuple(zeros.shape)}; got "
-                f"{tuple(start.shape)}"
-            )
+    if len(seen) != 1 or seen[0].ndim < 2 or not seen[0].is_floating_point():
+        shapes = [tuple(out.shape) for out in seen]
+        raise ArgumentError(
+            "hessian: at must be a module that gives vectors (..., positions, width) once a "
+            f"call; {at if isinstance(at, str) else type(at).__name__} gave {shapes}"
+        )
+    zeros = seen[0].new_zeros(seen[0].shape[-2:])
+    start = zeros if origin is None else origin.to(zeros)
+    if start.shape != zeros.shape:
+        raise ShapeError(
+            f"hessian: origin must have the shape of the vectors, {tuple(zeros.shape)}; got "
+            f"{tuple(start.shape)}"
+        )
 
-        def function(added: Tensor) -> Tensor:
-            with _hooked(site, lambda out: out + added):
-                return loss(model)
+    def function(added: Tensor) -> Tensor:
+        with _differentiable(model), _hooked(site, lambda out: out + added):
+            return loss(model)
 
-        return LossHessian(function, start)
+    return LossHessian(function, start)
 
 
 def _site(model: nn.Module, at: str | nn.Module) -> nn.Module:

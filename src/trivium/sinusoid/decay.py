@@ -26,6 +26,7 @@ __all__ = [
 
 _EULER = 0.5772156649015329
 _RATIO = 1.01  # between the distances at which a sign is looked for
+_CLOSE = 2**20  # most steps of 1/16 turn of the fastest frequency
 _CHUNK = 2**14
 
 
@@ -84,8 +85,8 @@ def first_zero(
 ) -> float | None:
     """Return the smallest distance at which the decay is zero: where decay stops.
 
-    For a geometric schedule that is near 0.6165 B. Signs are looked at in steps of 1 %; the last
-    step and the one before are searched again finely.
+    For a geometric schedule that is near 0.6165 B. Signs are looked at in steps of 1 % until one
+    is negative, then again from zero in steps of 1/16 turn of the fastest frequency.
 
     Args:
         schedule: As for `decay`.
@@ -120,22 +121,27 @@ def first_zero(
     for part in grid.clamp_max(end).split(_CHUNK // 8):
         found = (at(part).detach() < 0).nonzero()
         if len(found):
-            high = float(part[int(found[0])])
-            return _refine(at, high / _RATIO**2, high, fastest)
+            return _refine(at, float(part[int(found[0])]), fastest)
     return None
 
 
-def _refine(at: Any, low: float, high: float, fastest: float) -> float:
-    """Return the first crossing in [low, high], by looking closely and then by halving."""
-    n = min(2**20, max(64, math.ceil((high - low) * fastest * 8 / math.pi)))
-    grid = torch.linspace(low, high, n + 1, dtype=torch.float64)
-    sign = torch.cat([at(part).detach() < 0 for part in grid.split(_CHUNK)])
-    first = int(sign.nonzero()[0])
-    low, high = float(grid[max(0, first - 1)]), float(grid[first])
+def _refine(at: Any, high: float, fastest: float) -> float:
+    """Return the first crossing up to `high`, by looking closely and then by halving."""
+    step = math.pi / (8 * fastest)
+    # The wave of the fastest frequencies may cross earlier than a coarse look finds.
+    low = max(0.0, high - _CLOSE * step)
+    grid = torch.linspace(low, high, math.ceil((high - low) / step) + 1, dtype=torch.float64)
+    low, first = float(grid[0]), high
+    for part in grid.split(_CHUNK):
+        below = (at(part).detach() < 0).nonzero()
+        if len(below):
+            first = float(part[int(below[0])])
+            low = max(low, first - (high - float(grid[0])) / (len(grid) - 1))
+            break
     for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (low, middle) if float(at(middle)) < 0 else (middle, high)
-    return high
+        middle = (low + first) / 2
+        low, first = (low, middle) if float(at(middle).detach()) < 0 else (middle, first)
+    return first
 
 
 def logarithmic_law(x: Any, base: float = 10_000.0) -> Float[Tensor, "..."]:

@@ -29,8 +29,8 @@ def plot_decay(
 ) -> Any:
     """Draw the decay of schedules up to `near`, and up to `far` on a logarithmic axis.
 
-    A dot marks the first zero, where decay stops; the band is ±1/√d, below which a code of n
-    frequencies (dotted) shows the phases of its frequencies and no trend.
+    A dot marks the first zero, where decay stops, a ring that of the code of n frequencies
+    (dotted); the band is ±1/√d, the root mean square of their phases alone.
 
     Args:
         schedules: One, several, or several by name; `Geometric(10_000)` by default.
@@ -70,9 +70,12 @@ def plot_decay(
             if n_frequencies is not None:
                 finite = decay(x, plan, n_frequencies).detach()
                 axes.plot(x, finite, color=color, linewidth=0.7, linestyle=":")
+        if n_frequencies is not None:
+            soon = first_zero(plan, n_frequencies, limit=far)
+            right.plot([soon], [0], "o", color=color, markerfacecolor="white", markersize=5)
         zero = first_zero(plan, limit=far)
         if zero is not None:
-            _mark(right, zero, color, -0.3 - 0.07 * (marks % 3))
+            _mark(right, zero, color, -0.3 - 0.07 * (marks % 3), zero > far**0.85)
             marks += 1
     left.set_ylim(-0.5, 1.03)
     left.set_xlabel("distance")
@@ -84,12 +87,17 @@ def plot_decay(
     return left, right
 
 
-def _mark(axes: Any, zero: float, color: str, height: float) -> None:
+def _mark(axes: Any, zero: float, color: str, height: float, late: bool) -> None:
     """Mark a first zero, and say so below where there is room."""
     axes.plot([zero], [0], "o", color=color, markersize=5)
     axes.vlines(zero, height + 0.03, 0, color=color, linewidth=0.8)
     text = f"stops at {zero:,.0f}" if zero >= 100 else f"stops at {zero:.3g}"
-    place = {"ha": "center", "va": "center", "fontsize": "x-small", "color": color}
+    place = {
+        "ha": "right" if late else "center",
+        "va": "center",
+        "fontsize": "x-small",
+        "color": color,
+    }
     axes.text(zero, height, text, clip_on=True, **place)
 
 
@@ -134,7 +142,9 @@ def plot_relativity(
 
 def _draw_matrix(figure: Any, axes: Any, values: Tensor, title: str) -> None:
     bound = float(values.abs().max().clamp_min(1e-30))
-    image = axes.imshow(values, cmap="RdBu_r", vmin=-bound, vmax=bound, interpolation="nearest")
+    image = axes.imshow(
+        values.numpy(), cmap="RdBu_r", vmin=-bound, vmax=bound, interpolation="nearest"
+    )
     axes.set_title(title, fontsize="small")
     axes.tick_params(labelsize="x-small")
     figure.colorbar(image, ax=axes, shrink=0.8).ax.tick_params(labelsize="x-small")
