@@ -105,7 +105,9 @@ class LossHessian:
         """
         spec = f"k {self.n_positions} {self.width}"
         check_shapes("LossHessian.product", {"vectors": (vectors, spec)})
-        return torch.cat([self._products(v) for v in vectors.to(self._slope).split(_BATCH)])
+        return torch.cat(
+            [self._products(v) for v in vectors.detach().to(self._slope).split(_BATCH)]
+        )
 
     def terms(
         self, left: Float[Tensor, "n d"], right: Float[Tensor, "n d"] | None = None
@@ -126,7 +128,7 @@ class LossHessian:
         other = left if right is None else right
         spec = f"{self.n_positions} {self.width}"
         check_shapes("LossHessian.terms", {"left": (left, spec), "right": (other, spec)})
-        rows, near = other.to(self._slope), left.to(self._slope)
+        rows, near = other.detach().to(self._slope), left.detach().to(self._slope)
         found = []
         for start in range(0, self.n_positions, _BATCH):
             places = torch.arange(start, min(start + _BATCH, self.n_positions))

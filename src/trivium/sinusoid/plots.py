@@ -17,7 +17,7 @@ __all__ = ["plot_decay", "plot_relativity"]
 
 _COLORS = ("#2b6cb0", "#c05621", "#2f855a", "#805ad5", "#b7791f", "#555555")
 _CHANCE, _INK = "#e2e2e2", "#555555"
-_POINTS = 500
+_POINTS = 320
 _MOST_HEADS = 8
 
 
@@ -128,26 +128,24 @@ def plot_relativity(
     if len(heads) > _MOST_HEADS:
         raise ArgumentError(f"{caller}: hessian must have at most 8 heads; got {len(heads)}")
     pyplot = require("matplotlib.pyplot", "plot", caller)
-    figure, grid = pyplot.subplots(
+    _, grid = pyplot.subplots(
         len(heads), 3, figsize=(9.0, 2.9 * len(heads)), squeeze=False, layout="constrained"
     )
     for i, (one, share) in enumerate(zip(heads, shares.tolist(), strict=True)):
         form = P @ one @ P.mT
         name = "H" if len(heads) == 1 else f"H of head {i}"
-        _draw_matrix(figure, grid[i][0], one, name)
-        _draw_matrix(figure, grid[i][1], form, "p_mᵀ H p_n")
+        _draw_matrix(grid[i][0], one, name)
+        _draw_matrix(grid[i][1], form, "p_mᵀ H p_n")
         _draw_offsets(grid[i][2], form, share)
     return grid
 
 
-def _draw_matrix(figure: Any, axes: Any, values: Tensor, title: str) -> None:
+def _draw_matrix(axes: Any, values: Tensor, title: str) -> None:
     bound = float(values.abs().max().clamp_min(1e-30))
-    image = axes.imshow(
-        values.numpy(), cmap="RdBu_r", vmin=-bound, vmax=bound, interpolation="nearest"
-    )
-    axes.set_title(title, fontsize="small")
+    options = {"cmap": "RdBu_r", "vmin": -bound, "vmax": bound, "interpolation": "none"}
+    axes.imshow(values.numpy(), **options)
+    axes.set_title(f"{title}, from −{bound:.2g} to {bound:.2g}", fontsize="small")
     axes.tick_params(labelsize="x-small")
-    figure.colorbar(image, ax=axes, shrink=0.8).ax.tick_params(labelsize="x-small")
 
 
 def _draw_offsets(axes: Any, form: Tensor, share: float) -> None:
