@@ -17,6 +17,8 @@ from trivium.kernel.spectral import (
     Power,
     Quantiles,
     Schedule,
+    SinusoidalCode,
+    Spectral,
     Trained,
     Uniform,
     cos_sin,
@@ -170,6 +172,25 @@ def test_angles_on_meta() -> None:
     assert cos.shape == (7, 4)
 
 
+def code(**options: Any) -> SinusoidalCode:
+    return SinusoidalCode(kernel=Spectral(Geometric()), **options)
+
+
+def test_the_code_is_the_transformers_and_its_product_the_decay() -> None:
+    places = torch.arange(50.0)
+    fitted = code(n_features=16, convention="left").fit(places)
+    phi = fitted.transform(places)
+    angles = places.double()[:, None] * 10_000 ** (-torch.arange(8).double() / 8)
+    wanted = torch.cat((angles.cos(), angles.sin()), 1) / math.sqrt(8)
+    assert torch.allclose(phi, wanted.float(), atol=1e-7)
+    kernel = Spectral(Geometric())
+    wide = code(n_features=4096).fit(places).transform(places)
+    assert torch.allclose(wide @ wide.mT, kernel.gram(places), atol=1e-5)
+    several = torch.stack((places, places.flip(0)), 1)
+    alone = [kernel.gram(each) for each in several.unbind(1)]
+    assert torch.allclose(kernel.gram(several), (alone[0] + alone[1]) / 2, atol=1e-6)
+
+
 CASES: list[tuple[Any, type[Exception], str]] = [
     (lambda: Geometric(1.0), ArgumentError, r"Geometric: base must be above 1; got 1.0"),
     (lambda: Geometric(math.inf), ArgumentError, r"Geometric: base must be a number; got inf"),
@@ -193,6 +214,11 @@ CASES: list[tuple[Any, type[Exception], str]] = [
     (lambda: Trained(torch.ones(2, 2)), ShapeError, r"Trained: values must have the axes"),
     (lambda: Trained(torch.tensor([math.inf])), DataError, r"Trained: values must be finite"),
     (lambda: Trained(torch.ones(3)).frequencies(4), ArgumentError, r"number of its values, 3"),
+    (lambda: Spectral(10_000), ArgumentError, r"Spectral: schedule must be a Schedule; got 10000"),
+    (lambda: SinusoidalCode(kernel=Gaussian()), ArgumentError, r"kernel must be Spectral"),
+    (lambda: code(n_features=5), ArgumentError, r"n_features must be even; got 5"),
+    (lambda: code(convention="right"), ArgumentError, r"convention must be one of"),
+    (lambda: code(n_features=4).fit(torch.ones(2, 3)), ShapeError, r"at most 2 columns"),
     (lambda: cos_sin(torch.ones(()), torch.ones(1)), ShapeError, r"positions must have"),
     (lambda: cos_sin(torch.ones(2), torch.ones(1, 1)), ShapeError, r"and frequencies \(f\); got"),
     (lambda: cos_sin(torch.ones(2) * 1j, torch.ones(1)), ArgumentError, r"positions must be real"),
