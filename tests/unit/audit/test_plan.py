@@ -1,6 +1,5 @@
 """The plan: counts that are true, choices that follow them, and what a clock cannot change."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +11,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from trivium._core.errors import ArgumentError
 from trivium.audit import STAGES, AuditOptions, audit
 from trivium.audit.baselines import boosting_shape
-from trivium.audit.depend_stage import screen_columns
 from trivium.audit.explain_stage import explain_rows
 from trivium.audit.explained import explained_rows
-from trivium.audit.options import Screening
-from trivium.audit.plan import Plan, make_plan
+from trivium.audit.plan import make_plan
 from trivium.audit.plan_choice import choices
 from trivium.audit.plan_depend import (
     DependRows,
@@ -147,7 +144,9 @@ def test_more_rows_columns_and_shifts_are_more_work() -> None:
     ):
         assert total_count(depend_work(more, DependRows())) > total_count(base)
     one = with_text(3000)
-    assert total_count(aspect_work(TEXTS, one, 2000)) > 3 * total_count(aspect_work(TEXTS, one, 900))
+    assert total_count(aspect_work(TEXTS, one, 2000)) > 3 * total_count(
+        aspect_work(TEXTS, one, 900)
+    )
 
 
 def test_alike_columns_are_counted_once_and_multiplied() -> None:
@@ -194,9 +193,7 @@ def test_a_column_without_texts_has_no_lengths() -> None:
     ("kind", "few", "many"),
     [("text", 256, 257), ("category", 255, 256)],
 )
-def test_a_kernel_is_exact_while_each_level_has_its_feature(
-    kind: str, few: int, many: int
-) -> None:
+def test_a_kernel_is_exact_while_each_level_has_its_feature(kind: str, few: int, many: int) -> None:
     def column(levels: int) -> DependenceColumn:
         codes = np.repeat(np.arange(levels), 5)
         values = codes if kind == "category" else [f"w{code}" for code in codes]

@@ -10,7 +10,8 @@ from trivium.report import render
 from trivium.report.page import MAX_BYTES
 
 QUESTIONS = [
-    "signal", "where", "scores", "tune", "labels", "fixes", "why", "plan", "method", "warnings", "data",
+    "signal", "where", "scores", "tune", "labels", "fixes", "why", "plan", "method", "warnings",
+    "data",
 ]  # fmt: skip
 VOID = {"meta", "link", "br", "img", "hr", "input"}
 
@@ -123,7 +124,18 @@ def test_the_score_is_the_sum_of_its_parts_and_the_check_is_printed(report):
 
 @pytest.mark.parametrize(
     "gone",
-    ["plan", "depend", "encode", "scores", "flags", "explain", "stages", "warnings", "data", "verdict"],
+    [
+        "plan",
+        "depend",
+        "encode",
+        "scores",
+        "flags",
+        "explain",
+        "stages",
+        "warnings",
+        "data",
+        "verdict",
+    ],
 )
 @pytest.mark.parametrize("empty", ["absent", "none", "hollow"])
 def test_a_missing_part_is_said_to_be_missing(report, gone, empty):
