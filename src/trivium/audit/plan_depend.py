@@ -91,7 +91,7 @@ def _smooth(n: int, target: float) -> list[Work]:
         product(_SMOOTH, n, 2 * _SMOOTH),
         product(_NODES, n, _NODES),
         product(_BASIS, _NODES, n),
-        passes(n, 4 * _NODES + 3 * _BASIS + 12),
+        passes(n, 6 * _NODES + 5 * _BASIS + 30),
         product(_NODES, _NODES, _NODES, 60),
         product(_SMOOTH, n, _SMOOTH + target),
         steps(500),

@@ -16,9 +16,7 @@ from trivium.audit.plan_work import Work, passes, product, scaled, steps, transf
 from trivium.audit.tune_training import training_work
 from trivium.closedform.fitting import REMEMBERED
 from trivium.closedform.pull import PULLS, SMALL_CLASS
-from trivium.dependence.text_features import WIDTH
 from trivium.moment.products import MAX_SELECTED, PANEL
-from trivium.table.encode_text import N_BUCKETS
 
 __all__ = [
     "RIDGES",
@@ -36,7 +34,7 @@ _TEMPERATURE = 6
 _WEIGHTY = 5  # ridges with a weight in the average
 _LOGISTIC = 30
 _WRONG = 0.02
-_AXES, _SVD, _PIECES = 74, 10, 6
+_AXES, _SVD = 74, 10
 
 
 def closed_form_products(
@@ -99,17 +97,13 @@ def encode_work(size: TableSize) -> list[Work]:
 def _column(column: ColumnSize, n: int) -> list[Work]:
     if column.texts is None:
         # Sorting, ranks by search, and cosines: once to learn, once to apply.
-        turns = {"number": 100, "date": 200}.get(column.kind, 2 * column.features + 10)
+        turns = {"number": 250, "date": 500}.get(column.kind, 2 * column.features + 10)
         return [passes(n, turns)]
     texts = column.texts
-    different = 0.8 * texts.words * n + 0.6 * texts.characters
-    dense = float(min(different, N_BUCKETS))
-    if texts.vocabulary <= WIDTH:
-        dense = min(dense, _PIECES * texts.vocabulary)
     return [
         steps(2 * texts.words * n),
-        passes(different * _AXES, _SVD, 4),
-        product(dense, _AXES, _AXES, _SVD),
+        passes(texts.pieces(n) * _AXES, _SVD, 4),
+        product(texts.buckets(n), _AXES, _AXES, _SVD),
         product(n, _AXES, _AXES, _SVD),
         passes(n * column.features, 10),
     ]

@@ -7,6 +7,7 @@ __all__ = ["memory_growth"]
 
 _BLOCK = 16 * 2**20
 _WIDE = 50
+_AXES = 74
 
 
 def _depend(size: TableSize, rows: DependRows) -> float:
@@ -24,9 +25,10 @@ def _depend(size: TableSize, rows: DependRows) -> float:
 
 
 def _encode(size: TableSize) -> float:
-    pieces = sum(0.8 * t.words * size.rows + 0.6 * t.characters for t in size.texts)
-    dense = 4 * 8 * 74 * (2**14 + size.rows) if size.texts else 0
-    return 2 * 8 * size.rows * size.features + 4 * 12 * pieces + dense
+    n = size.rows
+    pieces = sum(texts.pieces(n) for texts in size.texts)
+    dense = sum(4 * 8 * _AXES * (texts.buckets(n) + n) for texts in size.texts)
+    return 2 * 8 * n * size.features + 4 * 12 * pieces + dense
 
 
 def memory_growth(size: TableSize, rows: DependRows, explained: int) -> dict[str, int]:
@@ -47,7 +49,7 @@ def memory_growth(size: TableSize, rows: DependRows, explained: int) -> dict[str
         "fit": (4 * table + 40 * scores, 2 * table + 4 * scores),
         "flag": (3 * table + 30 * scores, scores),
         "tune": (4 * table + 40 * scores, 0.0),
-        "explain": (6 * block + 2 * table, 0.0),
+        "explain": (7 * block + 2 * table, 0.0),
     }
     held = peak = 0.0
     found = {}

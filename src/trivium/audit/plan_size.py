@@ -11,10 +11,12 @@ from trivium.dependence.sequence import MOST_ROWS as MOST_TEXTS
 from trivium.dependence.sequence_tokens import LEAST_ROWS, MOST_PLACES, MOST_WORDS, ordered_words
 from trivium.dependence.text_features import WIDTH, vocabulary
 from trivium.table import Column, Kind, Label, Table, encoded_widths
+from trivium.table.encode_text import N_BUCKETS
 
 __all__ = ["ColumnSize", "TableSize", "TextSize"]
 
 _SAMPLE = 128
+_PIECES = 6  # of a word
 _KINDS = {
     Kind.number: "number",
     Kind.integer: "number",
@@ -45,6 +47,15 @@ class TextSize:
     def features(self) -> int:
         """Features of which words are there: one for each, or hashed."""
         return min(self.vocabulary, WIDTH)
+
+    def pieces(self, rows: int) -> float:
+        """Different words and pieces of words, counted once for each of so many rows: about."""
+        return 0.8 * self.words * rows + 0.6 * self.characters
+
+    def buckets(self, rows: int) -> float:
+        """Buckets that these are hashed into: about, and at the most."""
+        most = _PIECES * self.vocabulary if self.vocabulary <= WIDTH else N_BUCKETS
+        return min(self.pieces(rows), N_BUCKETS, most)
 
     @property
     def words(self) -> float:

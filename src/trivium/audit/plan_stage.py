@@ -30,8 +30,8 @@ def plan_stage(state: AuditState) -> str:
         **_sums(stages),
     }
     _warn_of_budget(state, plan)
-    seconds = state.report["plan"]["predicted_seconds"]
-    return f"{count:.1e} multiply-adds counted, about {seconds:.1f} s by {clock.name}"
+    made = len(state.report["plan"]["choice"])
+    return f"{made} choices by counts, {count:.1e} multiply-adds in all"
 
 
 def _stage(plan: Plan, name: str, clock: PlanClock) -> Section:

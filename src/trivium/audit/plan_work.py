@@ -16,28 +16,30 @@ class Work:
         count: Multiply-adds of products, numbers that passes look at; 0 for steps.
         bytes: Bytes read and written.
         calls: How many calls there are.
+        size: Bytes of a number.
     """
 
     kind: str
     count: float
     bytes: float = 0.0
     calls: float = 1.0
+    size: int = 8
 
 
 def product(m: float, k: float, n: float, times: float = 1, size: int = 8) -> Work:
     """Return `times` products of an m × k by a k × n matrix of numbers of `size` bytes."""
-    return Work("product", m * k * n * times, size * (m * k + k * n + m * n) * times, times)
+    return Work("product", m * k * n * times, size * (m * k + k * n + m * n) * times, times, size)
 
 
 def passes(numbers: float, times: float = 1, size: int = 8) -> Work:
     """Return `times` passes over numbers of `size` bytes, each read and written once."""
-    return Work("pass", numbers * times, 2 * size * numbers * times, times)
+    return Work("pass", numbers * times, 2 * size * numbers * times, times, size)
 
 
 def transforms(rows: float, length: float, size: int = 4) -> Work:
     """Return fast Fourier transforms of `rows` real series."""
     each = length * math.log2(max(2.0, length)) / 2
-    return Work("pass", rows * each, 2 * size * rows * each, 2)
+    return Work("pass", rows * each, 2 * size * rows * each, 2.0, size)
 
 
 def steps(calls: float) -> Work:

@@ -376,7 +376,7 @@ def test_a_small_budget_is_warned_of() -> None:
 
 def test_the_budget_reaches_the_stages(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    lines = [f"{a:.4f},{b:.4f},{int(a > 0)}" for a, b in rng.normal(size=(1200, 2))]
+    lines = [f"{a:.4f},{b:.4f},{int(a + c > 0)}" for a, b, c in rng.normal(size=(1200, 3))]
     (tmp_path / "t.csv").write_text("a,b,y\n" + "\n".join(lines) + "\n")
     options = AuditOptions(
         data=tmp_path / "t.csv", label="y", budget=10**6, permutations=99, folds=2

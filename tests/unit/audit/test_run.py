@@ -3,6 +3,7 @@
 import csv
 import json
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,15 +36,7 @@ from trivium.store import RunFolder
 from trivium.table import ReadOptions, demo_table
 
 OPTIONS = {"permutations": 99, "folds": 3}
-CLOCK = {"created", "seconds", "bytes", "command", "milliseconds"}
-CLOCK |= {"predicted_seconds", "predicted_low", "predicted_high", "machine"}
-
-
-def without_clock(value: Any) -> Any:
-    """The report without what a clock or a memory gauge wrote."""
-    if isinstance(value, dict):
-        return {k: without_clock(v) for k, v in value.items() if k not in CLOCK}
-    return [without_clock(v) for v in value] if isinstance(value, list) else value
+Report = Callable[[Any], Any]
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +80,9 @@ def test_rows_csv_agrees_with_the_classifier(finished: AuditResult) -> None:
     assert next(int(row["row"]) for row in rows if row["flag_rank"] == "1") == first["row"]
 
 
-def test_same_seed_same_bits(finished: AuditResult, options: AuditOptions, tmp_path: Path) -> None:
+def test_same_seed_same_bits(
+    finished: AuditResult, options: AuditOptions, tmp_path: Path, without_clock: Report
+) -> None:
     again = audit(options, tmp_path / "again")
     assert without_clock(again.report) == without_clock(finished.report)
     for name in ("rows.csv", "fixes.csv", "model/tensors.safetensors"):
@@ -100,13 +95,14 @@ def test_another_seed_changes_folds(finished: AuditResult, table: Path, tmp_path
     assert scores[0] != scores[1]
 
 
-@pytest.mark.parametrize("stage", ["depend", "fit", "flag", "tune", "explain"])
+@pytest.mark.parametrize("stage", ["plan", "depend", "fit", "flag", "tune", "explain"])
 def test_a_stopped_run_resumes_to_the_same_bits(
     stage: str,
     finished: AuditResult,
     options: AuditOptions,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    without_clock: Report,
 ) -> None:
     def stop(state: Any) -> str:
         raise KeyboardInterrupt

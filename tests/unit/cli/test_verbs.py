@@ -67,7 +67,7 @@ def test_audit_prints_the_verdict_and_the_report(
     assert f"Report: {tmp_path / 'r' / 'report.html'}" in found.out
     lines = found.err.splitlines()
     assert [line.split()[0] for line in lines] == [
-        "read", "depend", "encode", "fit", "flag", "tune", "explain",
+        "read", "plan", "depend", "encode", "fit", "flag", "tune", "explain",
     ]  # fmt: skip
 
 
@@ -221,3 +221,16 @@ def test_terminal_escapes_are_shown_not_obeyed() -> None:
     assert printable("a\x1b[31mb\u202e\ud800c\n\td") == "a\ufffd[31mb\ufffd\ufffdc\n\td"
     # Joiners stay: families of emoji and many scripts need them.
     assert printable("\N{WOMAN}\u200d\N{ROCKET} 数据") == "\N{WOMAN}\u200d\N{ROCKET} 数据"
+
+
+def test_the_budget_of_an_audit_is_a_count(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "r"
+    assert call("audit", data, "--label", "answer", "--out", out, "--budget", "2e5", *FAST) == 0
+    report = json.loads((out / "report.json").read_text())
+    assert report["plan"]["budget"] == 200_000
+    capsys.readouterr()
+    for value in ("many", "0", "-1e9", "0.5", "inf"):
+        assert call("audit", data, "--label", "answer", "--budget", value) == 2
+        assert "is not a whole number such as 1e12" in capsys.readouterr().err

@@ -212,7 +212,7 @@ def _data():
 _STAGES = (
     ("read", 0.21, 18_400_000, "read 2,400 rows and 22 columns as text, then gave each column one "
      "kind", "UTF-8, comma, header in line 1"),
-    ("plan", 0.01, 0, "2.2e+10 multiply-adds counted", "by which road, and what it will take"),
+    ("plan", 0.01, 0, "9 choices by counts", "by which road, and what it will take"),
     ("depend", 1.84, 61_200_000, "tested 19 columns against the label", "all rows, exact kernels: "
      "2,386 rows fit the budget"),
     ("encode", 0.33, 9_800_000, "turned 19 columns into 148 features", "dates as sinusoids at "

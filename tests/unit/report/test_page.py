@@ -10,7 +10,8 @@ from trivium.report import render
 from trivium.report.page import MAX_BYTES
 
 QUESTIONS = [
-    "signal", "where", "scores", "tune", "labels", "fixes", "why", "plan", "method", "warnings", "data",
+    "signal", "where", "scores", "tune", "labels", "fixes", "why", "plan", "method", "warnings",
+    "data",
 ]  # fmt: skip
 VOID = {"meta", "link", "br", "img", "hr", "input"}
 
