@@ -1,11 +1,13 @@
-"""Stage "encode": columns to numbers, and texts read in order where the evidence asks for it."""
+"""Stage "encode": columns to numbers, and more of them where the evidence asks for it."""
 
 from functools import partial
+from typing import Any
 
 from trivium.audit.folds import make_folds
-from trivium.audit.sequence_encoder import SequenceEncoder
+from trivium.audit.learnt_encoder import Learnt, LearntEncoder
 from trivium.audit.sequence_stage import asks_for_order, kept_network, read_in_order
 from trivium.audit.state import AuditState, Section
+from trivium.audit.waves import asks_for_waves, fit_waves, kept_waves
 from trivium.table import TableEncoder
 
 __all__ = ["encode_stage", "encode_table"]
@@ -17,50 +19,51 @@ def encode_table(state: AuditState) -> TableEncoder:
         text_encoder=state.options.text_encoder, random_state=state.options.seed
     ).fit(state.used)
     state.encoder, state.X = encoder, encoder.transform(state.used)
-    columns = encoder.explain()
     state.report["encode"] = {
         "features": state.X.shape[1],
-        "columns": columns,
+        "columns": encoder.explain(),
         "in_order": [],
+        "waves": [],
     }
     return encoder
 
 
 def encode_stage(state: AuditState) -> str:
-    """Encode the columns, read texts in order where it pays; return what was done."""
-    table = encode_table(state)
-    asked = asks_for_order(state.report["depend"])
-    if asked:
-        how = state.options
-        folds = make_folds(state.codes, state.groups, how.folds, how.seed)
-        tried = [
-            state.journal(f"encode-{place}", partial(read_in_order, state, *question, folds))
-            for place, question in enumerate(asked.items())
-        ]
-        _keep(state, table, tried)
-    section = state.report["encode"]
-    kinds = sorted({column["kind"] for column in section["columns"]})
-    columns = f"{len(section['columns'])} columns ({', '.join(kinds)})"
-    return f"{section['features']} features from {columns}{_said(section['in_order'])}"
-
-
-def _keep(state: AuditState, table: TableEncoder, tried: list[Section]) -> None:
-    """Put the networks that were kept behind the features."""
-    read = tuple(kept_network(each) for each in tried if each["kept"])
-    section = state.report["encode"]
-    section["in_order"] = [
-        {name: value for name, value in each.items() if name != "network"} for each in tried
+    """Encode the columns; fit waves to dates, read texts in order where it pays; say so."""
+    table, how, section = encode_table(state), state.options, state.report["encode"]
+    folds = make_folds(state.codes, state.groups, how.folds, how.seed)
+    waves = [
+        state.journal(f"encode-waves-{place}", partial(fit_waves, state, column, folds))
+        for place, column in enumerate(asks_for_waves(state))
     ]
-    if read:
-        state.encoder = encoder = SequenceEncoder(table, read)
+    in_order = [
+        state.journal(f"encode-order-{place}", partial(read_in_order, state, *question, folds))
+        for place, question in enumerate(asks_for_order(state.report["depend"]).items())
+    ]
+    section["waves"], section["in_order"] = _told(waves, "waves"), _told(in_order, "network")
+    learnt: list[Learnt] = [kept_waves(each) for each in waves if each["kept"]]
+    learnt += [kept_network(each) for each in in_order if each["kept"]]
+    if learnt:
+        state.encoder = encoder = LearntEncoder(table, tuple(learnt))
         state.base, state.X = state.X, encoder.outside(state.X, None)
         section |= {"features": state.X.shape[1], "columns": encoder.explain()}
+    kinds = sorted({column["kind"] for column in section["columns"]})
+    columns = f"{len(section['columns'])} columns ({', '.join(kinds)})"
+    return f"{section['features']} features from {columns}{_said(section)}"
 
 
-def _said(tried: list[Section]) -> str:
-    if not tried:
-        return ""
-    kept = [f"{each['column']} ({each['kept']})" for each in tried if each["kept"]]
-    if not kept:
-        return f"; {len(tried)} texts tried in order, none kept"
-    return f"; read in order: {', '.join(kept)}"
+def _told(tried: list[Section], held: str) -> list[dict[str, Any]]:
+    """Return what the report says: all but weights and features."""
+    return [{name: value for name, value in each.items() if name != held} for each in tried]
+
+
+def _said(section: Section) -> str:
+    found = ""
+    for name, what in (("waves", "dates by fitted waves"), ("in_order", "texts read in order")):
+        tried = section[name]
+        kept = [each["column"] for each in tried if each["kept"]]
+        if kept:
+            found += f"; {what}: {', '.join(kept)}"
+        elif tried:
+            found += f"; {what}: tried, not kept"
+    return found

@@ -8,7 +8,7 @@ import numpy as np
 
 from trivium import __version__
 from trivium._core.errors import ModelError
-from trivium.audit.sequence_encoder import SequenceEncoder
+from trivium.audit.learnt_encoder import LearntEncoder
 from trivium.audit.tuned import Tuned
 from trivium.closedform import ClosedFormClassifier
 from trivium.store import load_model, save_model
@@ -40,7 +40,7 @@ class SavedClassifier:
         tuning: How it was tuned, as the manifest says.
     """
 
-    encoder: TableEncoder | SequenceEncoder
+    encoder: TableEncoder | LearntEncoder
     classifier: ClosedFormClassifier
     label: str
     classes: tuple[str, ...]
@@ -89,7 +89,7 @@ class Evidence:
 
 def save_classifier(
     folder: Path,
-    encoder: TableEncoder | SequenceEncoder,
+    encoder: TableEncoder | LearntEncoder,
     classifier: ClosedFormClassifier,
     label: Label,
     *,
@@ -171,7 +171,7 @@ def load_classifier(folder: Path) -> SavedClassifier:
         head = f"{name}."
         return {key[len(head) :]: v for key, v in tensors.items() if key.startswith(head)}
 
-    encoder = SequenceEncoder.from_state(part("encoder"), manifest["encoder"])
+    encoder = LearntEncoder.from_state(part("encoder"), manifest["encoder"])
     classifier = ClosedFormClassifier.from_state(part("classifier"), manifest["classifier"])
     sizes = len(encoder.feature_names), len(manifest["classes"])
     found = classifier.n_features_in_, len(classifier.classes_)

@@ -10,8 +10,9 @@ from jaxtyping import Float
 from trivium._core.random import derive
 from trivium.audit.baselines import fold_probabilities
 from trivium.audit.intervals import row_log_loss
+from trivium.audit.learnt_encoder import decoded, encoded, scale_of
 from trivium.audit.plan_text import text_plan
-from trivium.audit.sequence_encoder import ReadInOrder, decoded, encoded
+from trivium.audit.sequence_learnt import ReadInOrder
 from trivium.audit.sequence_model import (
     BATCH,
     ENCODINGS,
@@ -204,12 +205,10 @@ def kept_network(section: Section) -> ReadInOrder:
     held = section["network"]
     outside = tuple(decoded(scores) for scores in held["outside"])
     arrays = {name: decoded(array) for name, array in held["arrays"].items()}
-    total = float(outside[0].var(axis=0).sum())
     return ReadInOrder(
         section["column"],
-        Vocabulary(tuple(held["words"])),
-        Fitted.from_state(arrays, held["facts"]),
-        outside[0].mean(axis=0),
-        total**-0.5 if total > 0 else 0.0,
-        outside,
+        **scale_of(outside[0]),
+        outside=outside,
+        vocabulary=Vocabulary(tuple(held["words"])),
+        model=Fitted.from_state(arrays, held["facts"]),
     )

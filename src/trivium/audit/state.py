@@ -6,9 +6,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from trivium.audit.learnt_encoder import LearntEncoder
 from trivium.audit.options import AuditOptions
 from trivium.audit.plan import Plan
-from trivium.audit.sequence_encoder import SequenceEncoder
 from trivium.audit.tuned import Tuned
 from trivium.closedform import ClosedFormClassifier, Flags
 from trivium.table import Label, Table, TableEncoder
@@ -60,7 +60,7 @@ class AuditState:
         plan: What the stage plan chose and counted.
         X: Encoded rows, of shape (n, d).
         X: Encoded rows, of shape (n, d); no feature has seen the label of its row.
-        base: The same without texts read in order, where some are.
+        base: The same without what was learnt from the label, where something was.
         tuned: What the stage tune kept on top of the classifier.
         report: Sections written so far.
     """
@@ -74,7 +74,7 @@ class AuditState:
     label: Label = field(init=False)
     groups: np.ndarray = field(init=False)
     plan: Plan = field(init=False)
-    encoder: TableEncoder | SequenceEncoder = field(init=False)
+    encoder: TableEncoder | LearntEncoder = field(init=False)
     X: np.ndarray = field(init=False)
     base: np.ndarray = field(init=False)
     classifier: ClosedFormClassifier = field(init=False)
@@ -95,7 +95,7 @@ class AuditState:
 
     def features(self, fold: int) -> np.ndarray:
         """Encoded rows where no feature of a training row has seen a label of this fold."""
-        if isinstance(self.encoder, SequenceEncoder):
+        if isinstance(self.encoder, LearntEncoder):
             return self.encoder.outside(self.base, fold)
         return self.X
 

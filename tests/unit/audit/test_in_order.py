@@ -10,7 +10,7 @@ from trivium._core.errors import ModelError
 from trivium.audit import AuditOptions, audit, sequence_model
 from trivium.audit.baselines import fold_probabilities
 from trivium.audit.saved import load_classifier
-from trivium.audit.sequence_encoder import SequenceEncoder, decoded, encoded
+from trivium.audit.learnt_encoder import LearntEncoder, decoded, encoded
 from trivium.audit.sequence_model import Fitted, fit_sequence_model
 from trivium.audit.sequence_stage import _gains, _Trial, asks_for_order
 from trivium.audit.sequence_text import LONGEST, Vocabulary
@@ -148,16 +148,16 @@ def test_order_alone_is_found_kept_and_saved(tmp_path):
     new, truth = steps(300, 9)
     table = read_table(write(tmp_path / "new.csv", new, truth), ReadOptions())
     saved = load_classifier(tmp_path / "run")
-    assert isinstance(saved.encoder, SequenceEncoder)
+    assert isinstance(saved.encoder, LearntEncoder)
     codes, _ = saved.decide(table)
     assert (np.array(saved.classes)[codes] == np.where(truth, "yes", "no")).mean() >= 0.9
     names = saved.encoder.feature_names
     assert len(names) == saved.encoder.transform(table).shape[1] == report["encode"]["features"]
     assert names[-1] == "steps: in order, class 1"
     tensors, manifest = saved.encoder.state()
-    manifest["sequences"][0]["words"].pop()
+    manifest["learnt"][0]["facts"]["words"].pop()
     with pytest.raises(ModelError, match="differ in number"):
-        SequenceEncoder.from_state(tensors, manifest)
+        LearntEncoder.from_state(tensors, manifest)
 
 
 @pytest.mark.slow

@@ -1,0 +1,206 @@
+"""A table's features, and behind them features that were learnt from the label.
+
+What was learnt from a label must not be judged on that label. So each row's features come from
+something that saw neither the row nor its fold, those of the training part of a fold from something
+that saw nothing of that fold, and those of a new table from what saw all rows.
+"""
+
+import base64
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+from jaxtyping import Float
+
+from trivium._core.errors import ModelError
+from trivium.table import Column, ReadOptions, Table, TableEncoder
+
+__all__ = ["Learnt", "LearntEncoder", "decoded", "encoded", "scale_of"]
+
+_KEY = "learnt"
+Arrays = dict[str, np.ndarray]
+Facts = dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Learnt(ABC):
+    """Features of one column that were learnt from the label. Members are final.
+
+    Args:
+        column: The column.
+        center: Mean of the features over the rows learnt from.
+        scale: What brings their variances to a sum of 1.
+        outside: Features of the rows learnt from, before that scale: those that saw no label of
+            the row's own, and for each fold those that saw none of the fold either.
+    """
+
+    way: ClassVar[str]
+
+    column: str
+    center: Float[np.ndarray, " d"]
+    scale: float
+    outside: tuple[Float[np.ndarray, "n d"], ...] = field(repr=False)
+
+    @property
+    @abstractmethod
+    def names(self) -> tuple[str, ...]:
+        """What each feature is, within the column."""
+
+    @abstractmethod
+    def how(self) -> str:
+        """Say in words how the column is encoded."""
+
+    @abstractmethod
+    def features(self, column: Column) -> Float[np.ndarray, "n d"]:
+        """Return the features of a column of a new table, before centering and scaling."""
+
+    @abstractmethod
+    def state(self) -> tuple[Arrays, Facts]:
+        """Return arrays and JSON facts from which `from_state` makes it, without `outside`."""
+
+    @classmethod
+    @abstractmethod
+    def from_state(
+        cls, shared: dict[str, Any], arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]
+    ) -> "Learnt":
+        """Make what `state` described; `shared` are the arguments that all members have."""
+
+    def scaled(self, features: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
+        """Return features on the common scale."""
+        return (features - self.center) * self.scale
+
+
+def scale_of(features: Float[np.ndarray, "n d"]) -> dict[str, Any]:
+    """Return `center` and `scale` of a block."""
+    total = float(features.var(axis=0).sum())
+    return {"center": features.mean(axis=0), "scale": total**-0.5 if total > 0 else 0.0}
+
+
+class LearntEncoder:
+    """A `TableEncoder`, and behind its features those that were learnt from the label.
+
+    Args:
+        base: The encoder of the table.
+        learnt: What was learnt.
+    """
+
+    def __init__(self, base: TableEncoder, learnt: tuple[Learnt, ...]) -> None:
+        self.base, self.learnt = base, learnt
+
+    def transform(
+        self, table: Table, options: ReadOptions | None = None
+    ) -> Float[np.ndarray, "n d"]:
+        """Return the features of a new table.
+
+        Raises:
+            DataError: A column is missing.
+        """
+        found = [self.base.transform(table, options)]
+        found += [each.scaled(each.features(table.column(each.column))) for each in self.learnt]
+        return np.column_stack(found)
+
+    def outside(self, X: Float[np.ndarray, "n d"], fold: int | None) -> Float[np.ndarray, "n d"]:
+        """Return features of the rows learnt from that saw neither their own label nor a fold's.
+
+        Args:
+            X: Their features by the base.
+            fold: The fold that was not seen; `None` for the row's own alone.
+        """
+        place = 0 if fold is None else fold + 1
+        return np.column_stack([X, *(each.scaled(each.outside[place]) for each in self.learnt)])
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """The name of each feature: the column and what of it."""
+        own = (f"{each.column}: {name}" for each in self.learnt for name in each.names)
+        return (*self.base.feature_names, *own)
+
+    @property
+    def column_of_feature(self) -> tuple[str, ...]:
+        """The column that each feature comes from."""
+        own = (each.column for each in self.learnt for _ in each.names)
+        return (*self.base.column_of_feature, *own)
+
+    @property
+    def roles(self) -> dict[str, tuple[str, ...]]:
+        """Columns by role, to read a new file the same way."""
+        return self.base.roles
+
+    def explain(self) -> list[dict[str, Any]]:
+        """Return for each column `column, kind, features, how`, in words."""
+        learnt = {each.column: each for each in self.learnt}
+        found = []
+        for entry in self.base.explain():
+            each = learnt.get(entry["column"])
+            found.append(entry if each is None else _explained(entry, each))
+        return found
+
+    def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Return tensors and a JSON manifest from which `from_state` makes the same encoder."""
+        tensors, manifest = self.base.state()
+        entries = []
+        for place, each in enumerate(self.learnt):
+            arrays, facts = each.state()
+            held = arrays | {"center": each.center}
+            tensors = tensors | {f"{_KEY}.{place}.{name}": a for name, a in held.items()}
+            entry = {"column": each.column, "way": each.way, "scale": each.scale}
+            entries.append(entry | {"facts": facts})
+        return tensors, manifest | {_KEY: entries}
+
+    @classmethod
+    def from_state(
+        cls, tensors: Mapping[str, np.ndarray], manifest: Mapping[str, Any]
+    ) -> "TableEncoder | LearntEncoder":
+        """Make the encoder that a state describes: this one, or a table's alone.
+
+        Raises:
+            ModelError: The two do not describe an encoder.
+        """
+        own = {name: a for name, a in tensors.items() if name.startswith(f"{_KEY}.")}
+        rest = {name: array for name, array in tensors.items() if name not in own}
+        base = TableEncoder.from_state(rest, manifest)
+        if _KEY not in manifest:
+            return base
+        try:
+            learnt = tuple(_made(own, place, entry) for place, entry in enumerate(manifest[_KEY]))
+        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            raise ModelError(
+                f"LearntEncoder.from_state: the state must describe an encoder; {error!r}"
+            ) from error
+        return cls(base, learnt)
+
+
+def _explained(entry: dict[str, Any], each: Learnt) -> dict[str, Any]:
+    """Return what a table's encoder says of a column, and what was learnt of it."""
+    how = f"{entry['how']}; and {each.how()}"
+    return entry | {"features": entry["features"] + len(each.names), "how": how}
+
+
+def _made(tensors: Mapping[str, np.ndarray], place: int, entry: Mapping[str, Any]) -> Learnt:
+    head = f"{_KEY}.{place}."
+    arrays = {n.removeprefix(head): a for n, a in tensors.items() if n.startswith(head)}
+    ways = {member.way: member for member in Learnt.__subclasses__()}
+    shared = {
+        "column": str(entry["column"]),
+        "center": np.asarray(arrays.pop("center"), dtype=np.float64),
+        "scale": float(entry["scale"]),
+        "outside": (),
+    }
+    found = ways[entry["way"]].from_state(shared, arrays, entry["facts"])
+    if len(found.names) != len(found.center):
+        raise ValueError(f"{len(found.names)} features but {len(found.center)} centers")
+    return found
+
+
+def encoded(array: np.ndarray) -> dict[str, Any]:
+    """Return an array as JSON holds it, to the last bit."""
+    text = base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()
+    return {"dtype": array.dtype.str, "shape": list(array.shape), "bytes": text}
+
+
+def decoded(held: Mapping[str, Any]) -> np.ndarray:
+    """Return the array that `encoded` kept."""
+    raw = np.frombuffer(base64.b64decode(held["bytes"]), dtype=held["dtype"])
+    return raw.reshape(held["shape"]).copy()
