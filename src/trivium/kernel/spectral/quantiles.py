@@ -20,6 +20,7 @@ __all__ = ["Quantiles"]
 _PANELS = 1024
 _NODES = 16
 _NEWTON = 40
+_ROWS = 512
 _REACH = 40.0  # of u in the Hilbert transform; the integrand falls as exp(−u)
 
 
@@ -104,6 +105,11 @@ class Quantiles(Schedule):
         left = place.floor().long().clamp(0, len(self.source) - 2)
         return torch.lerp(self.source[left], self.source[left + 1], place - left)
 
+    def _cosines(self, r: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        if isinstance(self.source, Stationary):
+            return self.source.of_differences(r.clone())
+        return self._kernel(r).real
+
     def _kernel(self, r: Float[Tensor, "..."]) -> Complex[Tensor, "..."]:
         if isinstance(self.source, Stationary):
             return _of_kernel(self.source, r)
@@ -129,10 +135,11 @@ def _of_kernel(kernel: Stationary, r: Tensor) -> Tensor:
     u = torch.from_numpy((edges[:-1, None] + half * (points + 1)).reshape(-1))
     w = torch.from_numpy(np.tile(weights * half, len(edges) - 1)) / (torch.pi * torch.sinh(u))
     u, w = u.to(r.device), w.to(r.device)
-    size = r.abs().reshape(-1, 1)
-    near = kernel.of_differences(size * torch.exp(-u))
-    far = kernel.of_differences(size * torch.exp(u))
-    imaginary = ((near - far) @ w).reshape(r.shape) * r.sign()
+    parts = []
+    for size in r.abs().reshape(-1, 1).split(_ROWS):
+        near = kernel.of_differences(size * torch.exp(-u))
+        parts.append((near - kernel.of_differences(size * torch.exp(u))) @ w)
+    imaginary = torch.cat(parts).reshape(r.shape) * r.sign()
     return torch.complex(kernel.of_differences(r.clone()), imaginary)
 
 
