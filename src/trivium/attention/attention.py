@@ -85,6 +85,7 @@ class Attention(AttentionLayer):
         self._token = object()  # who a state belongs to: a copy of the layer gets its own
         inner = self.n_heads * self.head_dim + self.n_kv_heads * (self.head_dim + self.value_dim)
         self.projection = nn.Linear(self.d_model, inner, bias=bias)
+        self.position.join(self.projection, self.n_kv_heads)
         self.output = nn.Linear(self.n_heads * self.value_dim, self.d_model, bias=bias)
 
     @classmethod

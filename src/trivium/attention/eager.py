@@ -1,8 +1,5 @@
-"""Whether the code runs as it stands, or is being traced or transformed."""
+"""Whether the code runs as it stands: the question of `trivium._core.eager`, asked here too."""
 
-import torch
+from trivium._core import eager as _asked
 
-
-def eager() -> bool:
-    """Return whether neither `torch.compile` nor a transform of `torch.func` is at work."""
-    return not (torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active())
+eager = _asked.eager

@@ -56,6 +56,14 @@ class Position(nn.Module):
         """Return a few small instances for conformance tests and the catalog."""
         return (cls(),)
 
+    def join(self, projection: nn.Linear, n_kv_heads: int) -> None:
+        """Be told of a layer that uses this encoding, when it is made.
+
+        Args:
+            projection: From tokens to the queries of all heads, then keys, then values.
+            n_kv_heads: Heads of keys.
+        """
+
     def embed(self, x: Float[Tensor, "b n m"], i: Int[Tensor, "*b n"]) -> Float[Tensor, "b n m"]:
         """Return the tokens with their positions i put into them."""
         return x
