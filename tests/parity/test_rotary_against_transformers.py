@@ -87,7 +87,7 @@ def test_llama_attention_with_every_scaling(kind, n):
     config = llama(kind)
     theirs = modeling_llama.LlamaAttention(config, 0).double().eval()
     rotary = modeling_llama.LlamaRotaryEmbedding(config)
-    encoding = Rotary(D, Geometric(BASE), scaling=KINDS[kind][1])
+    encoding = Rotary(D, Geometric(BASE), layout="half", scaling=KINDS[kind][1])
     ours = Attention(4 * D, 4, encoding, n_kv_heads=2).double()
     same_weights(ours, theirs.q_proj, theirs.k_proj, theirs.v_proj, output=theirs.o_proj)
     x, at = torch.randn(2, n, 4 * D, dtype=torch.float64), torch.arange(n)[None]
@@ -139,7 +139,7 @@ def test_gpt_neox_attention_turns_a_quarter_of_the_head():
     config._attn_implementation = "sdpa"
     theirs = modeling_gpt_neox.GPTNeoXAttention(config, 0).double().eval()
     rotary = modeling_gpt_neox.GPTNeoXRotaryEmbedding(config)
-    ours = Attention(4 * D, 4, Rotary(D, share=0.25), bias=True).double()
+    ours = Attention(4 * D, 4, Rotary(D, layout="half", share=0.25), bias=True).double()
     with torch.no_grad():
         for name in ("weight", "bias"):  # theirs goes head by head: query, key, value of each
             mixed = getattr(theirs.query_key_value, name).unflatten(0, (4, 3, D))

@@ -29,8 +29,8 @@ class Rotary(Position):
     Args:
         d_head: Dimension d of queries and keys.
         schedule: Frequencies; `Trained` ones learn.
-        layout: Which features pair: `"half"`, t and t + d/2, as in Llama and GPT-NeoX;
-            `"interleaved"`, 2t and 2t + 1, as in RoFormer and GPT-J, a little faster.
+        layout: Which features pair: `"interleaved"`, 2t and 2t + 1, as published and in RoFormer
+            and GPT-J; `"half"`, t and t + d/2, as in Llama and GPT-NeoX, a little slower.
         scaling: How it is stretched to longer rows; not at all by default.
         share: Of the features, the first of which are turned and the rest left as they are.
 
@@ -63,7 +63,7 @@ class Rotary(Position):
         d_head: int,
         schedule: Schedule | None = None,
         *,
-        layout: str = "half",
+        layout: str = "interleaved",
         scaling: Scaling | None = None,
         share: float = 1.0,
     ) -> None:
@@ -87,9 +87,9 @@ class Rotary(Position):
         learned = Trained(Geometric(100.0).frequencies(2))
         return (
             cls(4),
-            cls(4, layout="interleaved"),
-            cls(4, Geometric(100.0), share=0.5),
-            cls(4, learned, layout="interleaved"),
+            cls(4, layout="half"),
+            cls(4, Geometric(100.0), layout="half", share=0.5),
+            cls(4, learned, layout="half"),
             cls(4, scaling=LinearScaling(2.0)),
             cls(4, scaling=NTK(4.0)),
             cls(4, scaling=YaRN(4.0, 8)),
