@@ -24,8 +24,8 @@ class Pairs:
         first: Whether the queries are all of the row, so that n is t.
     """
 
-    i: Int[Tensor, "*b n"]
-    j: Int[Tensor, "*b t"]
+    i: Int[Tensor, "*i n"]
+    j: Int[Tensor, "*j t"]
     causal: bool
     mask: Bool[Tensor, "#b #n t"] | None
     first: bool
