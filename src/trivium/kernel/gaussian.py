@@ -68,3 +68,6 @@ class Gaussian(Stationary):
         self, n_frequencies: int, n_columns: int, generator: np.random.Generator
     ) -> Tensor:
         return torch.from_numpy(generator.standard_normal((n_frequencies, n_columns)))
+
+    def _unit_quantiles(self, t: Tensor) -> Tensor:
+        return torch.special.ndtri((1 + t) / 2)

@@ -66,3 +66,6 @@ class Laplace(Stationary):
         if self.norm == "l2":
             return Matern(1.0, nu=0.5).spectral_sample(n_frequencies, n_columns, generator)
         return torch.from_numpy(generator.standard_cauchy((n_frequencies, n_columns)))
+
+    def _unit_quantiles(self, t: Tensor) -> Tensor:
+        return torch.tan(t * (torch.pi / 2))

@@ -68,3 +68,9 @@ class Matern(Stationary):
         normal = generator.standard_normal((n_frequencies, n_columns))
         spread = generator.chisquare(2 * self.nu, (n_frequencies, 1)) / (2 * self.nu)
         return torch.from_numpy(normal / np.sqrt(spread))
+
+    def _unit_quantiles(self, t: Tensor) -> Tensor:
+        from scipy.special import stdtrit
+
+        found = stdtrit(2 * self.nu, (1 + t.cpu().numpy()) / 2)
+        return torch.from_numpy(np.asarray(found)).to(t.device)

@@ -62,6 +62,34 @@ class Stationary(Kernel):
         """
         return self._unit_spectrum(n_frequencies, n_columns, generator) / self._number()
 
+    def _unit_quantiles(self, t: Float[Tensor, "..."]) -> Float[Tensor, "..."] | None:
+        """Return the t-quantiles of |ω| for one column at ℓ = 1; `None` where there is no form."""
+        return None
+
+    def spectral_quantiles(self, t: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        """Return the frequencies below which the shares t of the spectrum on the line lie.
+
+        Args:
+            t: Shares in [0, 1), float64.
+
+        Raises:
+            ArgumentError: The lengthscale is not a number yet, or the kernel has no closed form.
+
+        Example:
+            >>> from trivium.kernel import Laplace
+            >>> Laplace(2.0).spectral_quantiles(torch.tensor([0.5], dtype=torch.float64))
+            tensor([0.5000], dtype=torch.float64)
+        """
+        found = self._unit_quantiles(t)
+        if found is None:
+            raise ArgumentError(
+                f"{type(self).__name__}: the kernel must have closed spectral quantiles; got "
+                f"{self!r}",
+                remedy="Take samples: Quantiles(kernel.spectral_sample(10_000, 1, rng)[:, 0]"
+                ".abs()).",
+            )
+        return found / self._number()
+
     def resolve(self, x: Shaped[Tensor, "n *d"], random_state: RandomState = 0) -> "Stationary":
         """Turn `lengthscale="median"` into a number; see `median_lengthscale`.
 
