@@ -149,8 +149,8 @@ class Ordered(Wrong):
 
 
 class NoSlope(Wrong):
-    def _projected(self, x, positions):
-        q, k, v, log = super()._projected(x, positions)
+    def _projected(self, x, *where):
+        q, k, v, log = super()._projected(x, *where)
         return q, k.detach(), v, log
 
 

@@ -10,10 +10,12 @@ from torch import Tensor, nn
 from trivium._core.checks import check_number
 from trivium._core.errors import ArgumentError
 from trivium.attention.cache import KeyValueState, check_same_layer
+from trivium.attention.encodings import is_ordered, position_of
 from trivium.attention.layer import AttentionLayer
-from trivium.attention.rows import Tokens, check_rows, positive, tokens_of
+from trivium.attention.rows import Tokens, marked, tokens_of
+from trivium.attention.sizes import check_rows, head_sizes, positive
 from trivium.attention.softmax import Pairs, attend
-from trivium.position.base import NoPosition, Position
+from trivium.position.base import Position
 
 __all__ = ["Attention"]
 
@@ -72,14 +74,13 @@ class Attention(AttentionLayer):
     ) -> None:
         super().__init__()
         caller = "Attention"
-        self.d_model, self.n_heads = positive(caller, "d_model", d_model), _heads(n_heads)
-        self.head_dim = _head_dim(self.d_model, self.n_heads, head_dim)
-        v = self.head_dim if value_dim is None else value_dim
-        self.value_dim = positive(caller, "value_dim", v)
+        self.d_model, self.n_heads, self.head_dim, self.value_dim = head_sizes(
+            caller, d_model, n_heads, head_dim, value_dim
+        )
         self.n_kv_heads = _groups(self.n_heads, n_kv_heads)
         self.causal = bool(causal)
-        self.position = _position(position, self.causal)
-        self.ordered = self.causal or not isinstance(self.position, NoPosition)
+        self.position = position_of(caller, position, self.causal)
+        self.ordered = self.causal or is_ordered(self.position)
         self.streaming = not self.position.refresh
         self.dropout = float(check_number(caller, "dropout", dropout, "in [0, 1]"))
         self._token = object()  # who a state belongs to: a copy of the layer gets its own
@@ -186,7 +187,8 @@ class Attention(AttentionLayer):
         self, x: Tensor, begin: KeyValueState, tokens: Tokens, first: bool
     ) -> tuple[Tensor, KeyValueState]:
         position, i = self.position, tokens.places(self.position.refresh)
-        q, k, v = self._projected(position.embed(x, i))
+        at = marked(i, tokens.keep) if position.mixing else i
+        q, k, v = self._projected(position.embed(x, at))
         q, k = position.query(q, i), k if position.refresh else position.key(k, i)
         end = begin.extend(k, v, i, tokens.keep)
         k = position.key(end.keys, end.at) if position.refresh else end.keys
@@ -217,35 +219,8 @@ class Attention(AttentionLayer):
         return out[:, 0], end
 
 
-def _heads(n_heads: int) -> int:
-    return positive("Attention", "n_heads", n_heads)
-
-
-def _head_dim(d_model: int, n_heads: int, head_dim: int | None) -> int:
-    if head_dim is not None:
-        return positive("Attention", "head_dim", head_dim)
-    if d_model % n_heads:
-        raise ArgumentError(
-            f"Attention: n_heads must divide d_model, {d_model}; got {n_heads}",
-            remedy="Or give head_dim.",
-        )
-    return d_model // n_heads
-
-
 def _groups(n_heads: int, n_kv_heads: int | None) -> int:
     groups = n_heads if n_kv_heads is None else positive("Attention", "n_kv_heads", n_kv_heads)
     if n_heads % groups:
         raise ArgumentError(f"Attention: n_kv_heads must divide n_heads, {n_heads}; got {groups}")
     return groups
-
-
-def _position(position: Position | None, causal: bool) -> Position:
-    found = NoPosition() if position is None else position
-    if not isinstance(found, Position):
-        raise ArgumentError(
-            f"Attention: position must be a trivium.position.Position; got {position!r}"
-        )
-    if (found.causal_only and not causal) or (found.bidirectional_only and causal):
-        name, wanted = type(found).__name__, not causal
-        raise ArgumentError(f"Attention: causal must be {wanted} with {name}; got {causal}")
-    return found

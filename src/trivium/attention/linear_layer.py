@@ -1,26 +1,30 @@
 """Linear attention as a layer: projections, heads, positions, decay, state."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from trivium._core.checks import check_choice, check_number, check_shapes
+from trivium._core.checks import check_choice, check_number
 from trivium._core.errors import ArgumentError
-from trivium.attention.doors import FLOATS, keep_of, normalized
+from trivium.attention.doors import keep_of, normalized
+from trivium.attention.encodings import Turn, is_ordered, linear_position, turned_dim
 from trivium.attention.features import AttentionFeatures, features_of
 from trivium.attention.layer import AttentionLayer
 from trivium.attention.linear import linear_attention
 from trivium.attention.linear_state import LinearState, check_alike, empty_state
+from trivium.attention.rows import marked
+from trivium.attention.sizes import check_rows, head_sizes, positive
 from trivium.attention.stepping import linear_step
+from trivium.position.base import Position
+from trivium.position.sinusoidal import Sinusoidal
 
 __all__ = ["LinearAttention"]
 
 _SHORTEST, _LONGEST = 8.0, 512.0  # half-lives in tokens, before training
-Position = Callable[[Tensor, Tensor], Tensor]
 
 
 class LinearAttention(AttentionLayer):
@@ -42,12 +46,13 @@ class LinearAttention(AttentionLayer):
         causal: Whether step t attends to steps up to t only.
         chunk: Most steps at a time; `"auto"` as in `linear_attention`.
         normalize: As in `linear_attention`.
-        position: `position(x, positions)` for queries and keys `(b, h, s, d)` before φ, and
-            positions `(b, s)`: a rotary encoding, for example. A module's parameters are learned.
+        position: An encoding that acts on tokens, queries and keys, before φ; or a function
+            `position(x, positions)` of queries and keys `(b, h, s, d)`, with positions `(b, s)`.
 
     Raises:
         ArgumentError: A size that is not positive, heads that do not divide, an unknown map or
-            decay, decay without causal, weights of both signs normalized.
+            decay, decay without causal, weights of both signs normalized, or an encoding that
+            needs logits or weights, changes keys again, or means nothing with this `causal`.
 
     Cost:
         O(b s h (m d + r (v + chunk))) time.
@@ -76,23 +81,21 @@ class LinearAttention(AttentionLayer):
         causal: bool = True,
         chunk: int | str = "auto",
         normalize: bool | None = None,
-        position: Position | None = None,
+        position: Position | Turn | None = None,
     ) -> None:
         super().__init__()
-        self.d_model, self.n_heads, self.head_dim = _sizes(d_model, n_heads, head_dim)
-        v = self.head_dim if value_dim is None else value_dim
-        self.value_dim = _positive("value_dim", v)
-        self.chunk: Any = "auto" if chunk == "auto" else _positive("chunk", chunk)
-        self.features: AttentionFeatures = features_of(
-            "LinearAttention", feature_map, self.n_heads, self.head_dim
+        caller = "LinearAttention"
+        self.d_model, self.n_heads, self.head_dim, self.value_dim = head_sizes(
+            caller, d_model, n_heads, head_dim, value_dim
         )
-        self.width = self.features.width(self.head_dim)
-        self.normalize = normalized("LinearAttention", self.features, normalize)
+        self.chunk: Any = "auto" if chunk == "auto" else positive(caller, "chunk", chunk)
         self.causal, self.decay = bool(causal), _decay(decay, causal)
-        if position is not None and not callable(position):
-            raise ArgumentError(f"LinearAttention: position must be callable; got {position!r}")
-        self.position = position
-        self.ordered = self.causal or position is not None
+        self.position = linear_position(caller, position, self.causal)
+        self.ordered = self.causal or is_ordered(self.position)
+        turned = turned_dim(self.position, self.n_heads, self.head_dim)
+        self.features: AttentionFeatures = features_of(caller, feature_map, self.n_heads, turned)
+        self.width = self.features.width(turned)
+        self.normalize = normalized(caller, self.features, normalize)
         self._token = object()  # who a state belongs to: a copy of the layer gets its own
         inner = self.n_heads * (2 * self.head_dim + self.value_dim)
         self.projection = nn.Linear(self.d_model, inner, bias=False)
@@ -108,6 +111,7 @@ class LinearAttention(AttentionLayer):
             cls(6, 2, head_dim=4, feature_map="hedgehog", decay="scalar"),
             cls(8, 2, feature_map="identity", decay="channel", chunk=3),
             cls(8, 2, feature_map="favor", position=_shifted),
+            cls(8, 2, position=Sinusoidal(8)),
             cls(8, 1, feature_map="exp", normalize=False),
         ]
         return (*causal, cls(8, 2, causal=False), cls(8, 2, feature_map="favor", causal=False))
@@ -157,14 +161,19 @@ class LinearAttention(AttentionLayer):
         return state
 
     def _projected(
-        self, x: Float[Tensor, "b s m"], positions: Tensor
+        self, x: Float[Tensor, "b s m"], i: Tensor, keep: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         """Return queries, keys, values and log factors, each `(b, h, s, ...)`."""
-        d, v = self.head_dim, self.value_dim
+        d, v, position = self.head_dim, self.value_dim, self.position
+        if isinstance(position, Position):
+            x = position.embed(x, marked(i, keep) if position.mixing else i)
         heads = self.projection(x).unflatten(-1, (self.n_heads, 2 * d + v)).transpose(1, 2)
         q, k, values = heads.split((d, d, v), -1)
-        if self.position is not None:
-            q, k = self.position(q, positions), self.position(k, positions)
+        if isinstance(position, Position):
+            q, k = position.query(q, i), position.key(k, i)
+        elif position is not None:
+            rows = i.expand(len(x), -1)
+            q, k = position(q, rows), position(k, rows)
         if self.fading is None:
             return q, k, values, None
         log = nn.functional.logsigmoid(self.fading(x)).unflatten(-1, (self.n_heads, -1))
@@ -194,13 +203,14 @@ class LinearAttention(AttentionLayer):
             NumericalError: As for `linear_attention`.
         """
         caller = "LinearAttention"
-        _check_rows(caller, x, "b s m", self.d_model)
+        check_rows(caller, x, "b s m", self.d_model)
         keep = keep_of(caller, lengths, len(x), x.shape[1], x.device)
         if keep is not None:
             x = x.masked_fill(~keep[..., None], 0)
         begin = self._own(caller, state, len(x), x)
-        positions = begin.position[:, None] + torch.arange(x.shape[1], device=x.device)
-        q, k, v, log = self._projected(x, positions)
+        i = torch.arange(x.shape[1], device=x.device)
+        i = i if state is None else begin.position[:, None] + i
+        q, k, v, log = self._projected(x, i, keep)
         out, end = linear_attention(
             q,
             k,
@@ -235,29 +245,13 @@ class LinearAttention(AttentionLayer):
         caller = "LinearAttention.step"
         if not self.causal:
             raise ArgumentError(f"{caller}: the layer must be causal; got causal=False")
-        _check_rows(caller, x, "b m", self.d_model)
+        check_rows(caller, x, "b m", self.d_model)
         begin = self._own(caller, state, len(x), x)
         q, k, v, log = self._projected(x[:, None], begin.position[:, None])
         out, end = linear_step(
             (q, k, v), log, begin, features=self.features, normalize=self.normalize
         )
         return self.output(out.transpose(1, 2).flatten(2))[:, 0], end
-
-
-def _positive(name: str, value: Any) -> int:
-    return int(check_number("LinearAttention", name, value, "positive", integer=True))
-
-
-def _sizes(d_model: int, n_heads: int, head_dim: int | None) -> tuple[int, int, int]:
-    m, h = _positive("d_model", d_model), _positive("n_heads", n_heads)
-    if head_dim is not None:
-        return m, h, _positive("head_dim", head_dim)
-    if m % h:
-        raise ArgumentError(
-            f"LinearAttention: n_heads must divide d_model, {m}; got {h}",
-            remedy="Or give head_dim.",
-        )
-    return m, h, m // h
 
 
 def _decay(decay: str | None, causal: bool) -> str:
@@ -269,13 +263,6 @@ def _decay(decay: str | None, causal: bool) -> str:
             f"LinearAttention: decay must be None where causal is False; got {decay!r}"
         )
     return decay
-
-
-def _check_rows(caller: str, x: Any, axes: str, d_model: int) -> None:
-    if not isinstance(x, Tensor) or x.dtype not in FLOATS:
-        got = x.dtype if isinstance(x, Tensor) else type(x).__name__
-        raise ArgumentError(f"{caller}: x must be a floating tensor; got {got}")
-    check_shapes(caller, {"x": (x, axes.replace("m", str(d_model)))})
 
 
 def _shifted(x: Tensor, positions: Tensor) -> Tensor:

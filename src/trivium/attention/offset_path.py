@@ -41,7 +41,7 @@ def offset_attention(
     q: Float[Tensor, "b h n d"],
     k: Float[Tensor, "b h t d"],
     v: Float[Tensor, "b h t d"],
-    table: Float[Tensor, "h r"],
+    table: Float[Tensor, "#h r"],
     *,
     causal: bool,
     scale: float,

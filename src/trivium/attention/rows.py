@@ -7,10 +7,9 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from trivium._core.checks import check_number, check_shapes
 from trivium._core.errors import ArgumentError, ShapeError
 from trivium.attention.cache import KeyValueState
-from trivium.attention.doors import FLOATS, keep_of
+from trivium.attention.doors import keep_of
 
 _WHOLE = (torch.int32, torch.int64)
 
@@ -53,6 +52,11 @@ class Tokens:
             return self.pairs
         kept = end.keep[:, None]
         return kept if self.pairs is None else kept & self.pairs
+
+
+def marked(i: Int[Tensor, "*i s"], keep: Bool[Tensor, "b s"] | None) -> Int[Tensor, "*j s"]:
+    """Return positions with −1 on padding."""
+    return i if keep is None else i.expand(keep.shape).masked_fill(~keep, -1)
 
 
 def tokens_of(
@@ -121,25 +125,3 @@ def _positions(
             f"{caller}: positions must have the shape {sizes[1:]} or {sizes}; got {tuple(at.shape)}"
         )
     return at.long().expand(sizes)
-
-
-def check_rows(caller: str, x: Any, axes: str, d_model: int) -> None:
-    """Refuse what is not rows of tokens of this width.
-
-    Raises:
-        ArgumentError: Not a floating tensor.
-        ShapeError: Other axes.
-    """
-    if not isinstance(x, Tensor) or x.dtype not in FLOATS:
-        got = x.dtype if isinstance(x, Tensor) else type(x).__name__
-        raise ArgumentError(f"{caller}: x must be a floating tensor; got {got}")
-    check_shapes(caller, {"x": (x, axes.replace("m", str(d_model)))})
-
-
-def positive(caller: str, name: str, value: Any) -> int:
-    """Return a size.
-
-    Raises:
-        ArgumentError: It is not a positive whole number.
-    """
-    return int(check_number(caller, name, value, "positive", integer=True))

@@ -33,6 +33,8 @@ class Position(nn.Module):
         bidirectional_only: The encoding looks at later tokens, and cannot stand in causal layers.
         weighted: `value` adds something, so the layer must form the attention weights.
         scored: `score` adds something.
+        mixing: `embed` lets a token see its neighbours: it is told the position −1 for padding.
+        stationary: Nothing changes when all positions move by the same number.
 
     Example:
         >>> import torch
@@ -50,6 +52,8 @@ class Position(nn.Module):
     bidirectional_only = False
     weighted = False
     scored = False
+    mixing = False
+    stationary = False
 
     @classmethod
     def examples(cls) -> Sequence["Position"]:
@@ -82,9 +86,9 @@ class Position(nn.Module):
         self,
         q: Float[Tensor, "b h n d"],
         k: Float[Tensor, "b h t d"],
-        i: Int[Tensor, "*b n"],
-        j: Int[Tensor, "*b t"],
-        keep: Bool[Tensor, "*b n t"],
+        i: Int[Tensor, "*i n"],
+        j: Int[Tensor, "*j t"],
+        keep: Bool[Tensor, "*k n t"],
     ) -> Tensor | None:
         """Return what is added to the scaled logits, `(b, h, n, t)` or broadcast to it.
 
@@ -103,8 +107,8 @@ class Position(nn.Module):
     def value(
         self,
         weights: Float[Tensor, "b h n t"],
-        i: Int[Tensor, "*b n"],
-        j: Int[Tensor, "*b t"],
+        i: Int[Tensor, "*i n"],
+        j: Int[Tensor, "*j t"],
     ) -> Tensor | None:
         """Return what is added to the output of each head, `(b, h, n, v)`; `None` for nothing."""
         return None
@@ -125,6 +129,8 @@ class NoPosition(Position):
         Kazemnejad et al., The Impact of Positional Encoding on Length Generalization in
         Transformers, NeurIPS (2023).
     """
+
+    stationary = True
 
 
 class Added(Position, ABC):
@@ -159,6 +165,7 @@ class Offset(Position, ABC):
     """
 
     scored = True
+    stationary = True
 
     @abstractmethod
     def curve(self, r: Int[Tensor, "*r"]) -> Float[Tensor, "*r h"]:

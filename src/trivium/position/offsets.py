@@ -27,7 +27,7 @@ def run_of_offsets(i: Int[Tensor, " n"], j: Int[Tensor, " t"]) -> Int[Tensor, " 
     return (i[0] - j[0]) + torch.arange(1 - t, n, device=i.device)
 
 
-def offset_matrix(i: Int[Tensor, "*b n"], j: Int[Tensor, "*b t"]) -> Int[Tensor, "*b n t"]:
+def offset_matrix(i: Int[Tensor, "*i n"], j: Int[Tensor, "*j t"]) -> Int[Tensor, "*k n t"]:
     """Return r = i − j of every pair."""
     return i[..., :, None] - j[..., None, :]
 

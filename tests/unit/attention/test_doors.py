@@ -124,7 +124,10 @@ def test_a_state_of_another_layer_of_the_same_sizes():
         ("decay must be None where causal is False", {"decay": "scalar", "causal": False}),
         ("feature_map must be one of 'elu1'", {"feature_map": 3}),
         ("normalize must be False", {"feature_map": "identity", "normalize": True}),
-        ("position must be callable; got 'rotary'", {"position": "rotary"}),
+        (
+            "position must be a trivium.position.Position or callable; got 'rotary'",
+            {"position": "rotary"},
+        ),
     ],
 )
 def test_layer(message, given):

@@ -1,0 +1,75 @@
+"""Which position encodings a layer takes."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trivium._core.errors import ArgumentError
+from trivium.position.base import NoPosition, Position
+
+Turn = Callable[[Tensor, Tensor], Tensor]
+
+
+def position_of(caller: str, position: Any, causal: bool) -> Position:
+    """Return the encoding of a layer, none by default.
+
+    Raises:
+        ArgumentError: Not an encoding, or one that means nothing with this `causal`.
+    """
+    found = NoPosition() if position is None else position
+    if not isinstance(found, Position):
+        raise ArgumentError(
+            f"{caller}: position must be a trivium.position.Position; got {position!r}"
+        )
+    if (found.causal_only and not causal) or (found.bidirectional_only and causal):
+        name, wanted = type(found).__name__, not causal
+        raise ArgumentError(f"{caller}: causal must be {wanted} with {name}; got {causal}")
+    return found
+
+
+def linear_position(caller: str, position: Any, causal: bool) -> Position | Turn | None:
+    """Return the encoding of a layer without logits: it acts on tokens, queries and keys.
+
+    Raises:
+        ArgumentError: Neither an encoding nor callable, one that acts elsewhere or changes keys
+            again, or as for `position_of`.
+    """
+    if position is None or (callable(position) and not isinstance(position, Position)):
+        turn: Turn | None = position
+        return turn
+    if not isinstance(position, Position):
+        raise ArgumentError(
+            f"{caller}: position must be a trivium.position.Position or callable; got {position!r}"
+        )
+    found, name = position_of(caller, position, causal), type(position).__name__
+    if found.scored or found.weighted:
+        where = "the logits" if found.scored else "the weights"
+        raise ArgumentError(
+            f"{caller}: position must act on tokens, queries and keys only; got {name}, which "
+            f"needs {where}, and there are none",
+            remedy="Take an encoding such as Sinusoidal or Rotary, or the layer Attention.",
+        )
+    if found.refresh:
+        raise ArgumentError(
+            f"{caller}: position must leave keys as they are; got {name}, whose keys change with "
+            "the length of the row, when they are summed already",
+            remedy="Take one whose scaling does not depend on the length.",
+        )
+    return found
+
+
+def turned_dim(position: Position | Turn | None, n_heads: int, d: int) -> int:
+    """Return the dimension of queries and keys after an encoding."""
+    if not isinstance(position, Position):
+        return d
+    like = next(position.parameters(), torch.zeros(()))
+    with torch.no_grad():
+        one = position.query(like.new_zeros(1, n_heads, 1, d), like.new_zeros(1).long())
+    return one.shape[-1]
+
+
+def is_ordered(position: Position | Turn | None) -> bool:
+    """Return whether an encoding tells positions apart."""
+    return not (position is None or isinstance(position, NoPosition))
