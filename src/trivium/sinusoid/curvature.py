@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -18,6 +18,7 @@ from trivium.kernel.tangent import evaluating
 __all__ = ["LossHessian"]
 
 _BATCH = 16
+_ONCE = "hessian: model must have a second derivative"
 Forward = Callable[..., Any]
 
 
@@ -35,19 +36,60 @@ class LossHessian:
     """
 
     def __init__(self, function: Callable[[Tensor], Tensor], origin: Float[Tensor, "n d"]) -> None:
+        self._function = function
         self._at = origin.detach().clone().requires_grad_()
+        value, self._slope = self._derived(self._at)
+        self.value = float(value.detach())
+        self.gradient = self._slope.detach()
+        self.n_positions, self.width = origin.shape
+        self._together = True
+        self._linear = not self._slope.requires_grad or self._unused()
+        if self._linear and self.gap() > 0:
+            raise ArgumentError(_ONCE)  # the gradient moves, but nothing knows how
+
+    def _unused(self) -> bool:
+        """Whether the gradient's graph does not reach the vectors."""
+        ones = torch.ones_like(self._slope)
+        with _second():
+            (found,) = torch.autograd.grad(
+                self._slope, self._at, ones, retain_graph=True, allow_unused=True
+            )
+        return found is None
+
+    def _derived(self, at: Tensor) -> tuple[Tensor, Tensor]:
         with torch.enable_grad():
-            value = function(self._at)
+            value = self._function(at)
             if not isinstance(value, Tensor) or value.numel() != 1 or not value.requires_grad:
                 raise ArgumentError(
                     "hessian: loss must return one number that depends on the output of `at`; "
                     f"got {value!r}"
                 )
-            (self._slope,) = torch.autograd.grad(value.reshape(()), self._at, create_graph=True)
-        self.value = float(value.detach())
-        self.gradient = self._slope.detach()
-        self.n_positions, self.width = origin.shape
-        self._together = True
+            return value, torch.autograd.grad(value.reshape(()), at, create_graph=True)[0]
+
+    def gap(self, step: float = 1e-2, random_state: RandomState = 0) -> float:
+        """Return how far a random product is from differences of the gradient, relative to them.
+
+        Near zero for a smooth model. Kinks (ReLU) that a step crosses widen it, which a smaller
+        step tells; 1 says that the second derivative is missing: a fused loss may make its
+        gradient in the forward pass and hide it.
+
+        Args:
+            step: Length of the step at each position.
+            random_state: Seed of the direction.
+
+        Raises:
+            ArgumentError: A step that is not positive, or the model has no second derivative.
+        """
+        size = check_number("LossHessian.gap", "step", step, "positive")
+        generator = numpy_generator(random_state, "LossHessian.gap")
+        drawn = torch.from_numpy(generator.standard_normal(self._at.shape)).to(self._at)
+        v = drawn / drawn.norm(dim=1, keepdim=True)
+        ends = [(self._at.detach() + sign * size * v).requires_grad_() for sign in (1, -1)]
+        high, low = (self._derived(end)[1].detach() for end in ends)
+        moved = (high - low) / (2 * size)
+        noise = 8 * torch.finfo(moved.dtype).eps * float(high.norm()) / size
+        away = float((self.product(v[None])[0] - moved).norm()) - noise
+        return max(0.0, away) / max(float(moved.norm()), 1e-300)
 
     def product(self, vectors: Float[Tensor, "k n d"]) -> Float[Tensor, "k n d"]:
         """Return Σₙ H_mn v_n at every m, for several v.
@@ -64,8 +106,9 @@ class LossHessian:
         """
         spec = f"k {self.n_positions} {self.width}"
         check_shapes("LossHessian.product", {"vectors": (vectors, spec)})
-        parts = [self._products(part) for part in vectors.to(self._slope).split(_BATCH)]
-        return torch.cat(parts) if parts else torch.zeros_like(vectors)
+        return torch.cat(
+            [self._products(v) for v in vectors.detach().to(self._slope).split(_BATCH)]
+        )
 
     def terms(
         self, left: Float[Tensor, "n d"], right: Float[Tensor, "n d"] | None = None
@@ -86,7 +129,7 @@ class LossHessian:
         other = left if right is None else right
         spec = f"{self.n_positions} {self.width}"
         check_shapes("LossHessian.terms", {"left": (left, spec), "right": (other, spec)})
-        rows, near = other.to(self._slope), left.to(self._slope)
+        rows, near = other.detach().to(self._slope), left.detach().to(self._slope)
         found = []
         for start in range(0, self.n_positions, _BATCH):
             places = torch.arange(start, min(start + _BATCH, self.n_positions))
@@ -107,9 +150,9 @@ class LossHessian:
                 raise ArgumentError(
                     f"LossHessian.block: {name} must be below {self.n_positions}; got {place}"
                 )
-        vectors = self._slope.new_zeros(self.width, self.n_positions, self.width)
-        vectors[:, n] = torch.eye(self.width).to(vectors)
-        return self.product(vectors)[:, m].mT
+        only = torch.zeros(self.n_positions, dtype=torch.bool)
+        only[n] = True
+        return self._columns(only)[m]
 
     def mean(self, n_splits: int | None = 4, random_state: RandomState = 0) -> Float[Tensor, "d d"]:
         """Return the mean of H_mn over pairs m ≠ n: the one H of the expansion.
@@ -144,39 +187,47 @@ class LossHessian:
             odd = torch.tensor([int(each).bit_count() % 2 == 1 for each in places & int(code)])
             if bool(odd.all()) or not bool(odd.any()):
                 continue
-            vectors = self._slope.new_zeros(self.width, self.n_positions, self.width)
-            vectors[:, odd] = torch.eye(self.width).to(vectors)[:, None]
-            total += self.product(vectors)[:, ~odd].sum(1).mT
+            total += self._columns(odd)[~odd].sum(0)
             pairs += int(odd.sum()) * int((~odd).sum())
         # H_nm is the transpose of H_mn, and the other side of a split.
         return (total + total.mT) / (2 * pairs)
 
+    def _columns(self, which: Bool[Tensor, " n"]) -> Float[Tensor, "n d d"]:
+        """Return the sum of H_mn over the positions n chosen, for each m."""
+        eye, found = torch.eye(self.width).to(self._slope), []
+        for rows in eye.split(_BATCH):
+            vectors = eye.new_zeros(len(rows), self.n_positions, self.width)
+            vectors[:, which] = rows[:, None]
+            found.append(self._products(vectors))
+        return torch.cat(found).permute(1, 2, 0)
+
     def _products(self, vectors: Tensor) -> Tensor:
         def one(batched: bool, v: Tensor) -> Tensor:
             (found,) = torch.autograd.grad(
-                self._slope,
-                self._at,
-                v,
-                retain_graph=True,
-                is_grads_batched=batched,
-                materialize_grads=True,
+                self._slope, self._at, v, retain_graph=True, is_grads_batched=batched
             )
             return found
 
-        if not self._slope.requires_grad:  # the loss is linear
+        if self._linear or len(vectors) == 0:
             return torch.zeros_like(vectors)
         if self._together:
             try:
                 return one(True, vectors)
             except RuntimeError:  # an operator of the model cannot be batched
                 self._together = False
-        try:
+        with _second():
             return torch.stack([one(False, v) for v in vectors])
-        except RuntimeError as error:
-            raise ArgumentError(
-                f"hessian: model must have a second derivative; {error}",
-                remedy="Use its eager path: fused kernels have a first derivative only.",
-            ) from error
+
+
+@contextmanager
+def _second() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        raise ArgumentError(
+            f"{_ONCE}; {error}",
+            remedy="Use its eager path: fused kernels have a first derivative only.",
+        ) from error
 
 
 def loss_hessian(
@@ -191,25 +242,26 @@ def loss_hessian(
         seen: list[Tensor] = []
         with torch.no_grad(), _hooked(site, seen.append):
             loss(model)
-        if len(seen) != 1 or seen[0].ndim < 2 or not seen[0].is_floating_point():
-            shapes = [tuple(out.shape) for out in seen]
-            raise ArgumentError(
-                "hessian: at must be a module that gives vectors (..., positions, width) once a "
-                f"call; {at if isinstance(at, str) else type(at).__name__} gave {shapes}"
-            )
-        zeros = seen[0].new_zeros(seen[0].shape[-2:])
-        start = zeros if origin is None else origin.to(zeros)
-        if start.shape != zeros.shape:
-            raise ShapeError(
-                f"hessian: origin must have the shape of the vectors, {tuple(zeros.shape)}; got "
-                f"{tuple(start.shape)}"
-            )
+    whole = len(seen) == 1 and isinstance(seen[0], Tensor) and seen[0].ndim > 1
+    if not whole or not seen[0].is_floating_point():
+        shapes = [tuple(getattr(out, "shape", ())) or type(out).__name__ for out in seen]
+        raise ArgumentError(
+            "hessian: at must be a module that gives vectors (..., positions, width) once a "
+            f"call; {at if isinstance(at, str) else type(at).__name__} gave {shapes}"
+        )
+    zeros = seen[0].new_zeros(seen[0].shape[-2:])
+    start = zeros if origin is None else origin.to(zeros)
+    if start.shape != zeros.shape:
+        raise ShapeError(
+            f"hessian: origin must have the shape of the vectors, {tuple(zeros.shape)}; got "
+            f"{tuple(start.shape)}"
+        )
 
-        def function(added: Tensor) -> Tensor:
-            with _hooked(site, lambda out: out + added):
-                return loss(model)
+    def function(added: Tensor) -> Tensor:
+        with _differentiable(model), _hooked(site, lambda out: out + added):
+            return loss(model)
 
-        return LossHessian(function, start)
+    return LossHessian(function, start)
 
 
 def _site(model: nn.Module, at: str | nn.Module) -> nn.Module:

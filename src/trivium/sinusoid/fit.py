@@ -119,10 +119,10 @@ def fit(
         wanted = target.of_differences(x.clone())
         return FittedDecay(theta, torch.full_like(theta, 1 / n), x, wanted)
     places, values = _curve(target, distances)
-    found, amplitude = _spectrum(places, values, n)
-    mass = np.full(n, amplitude / n)
+    starts = _starts(places, values, n, lumps=weights == "free")
     if n <= len(places):
-        found, mass = _refine(places, values, found, mass, free=weights == "free")
+        starts = [_refine(places, values, *start, free=weights == "free") for start in starts]
+    found, mass = min(starts, key=lambda start: _cost(places, values, *start))
     order = np.argsort(-found)
     return FittedDecay(
         torch.from_numpy(found[order]),
@@ -160,8 +160,38 @@ def _importance(x: Array) -> Array:
     return np.where(x == 0, np.sqrt(len(x)), 1.0)
 
 
-def _spectrum(x: Array, y: Array, n: int) -> tuple[Array, float]:
-    """Return midpoint quantiles of a spectrum that explains the curve, and its mass."""
+def _cost(x: Array, y: Array, theta: Array, weights: Array) -> float:
+    left = _importance(x) * (np.cos(np.outer(x, theta)) @ weights - y)
+    return float(np.square(left).sum())
+
+
+def _starts(x: Array, y: Array, n: int, *, lumps: bool) -> list[tuple[Array, Array]]:
+    """Return first frequencies and weights: quantiles of a spectrum, and its n largest lumps."""
+    cells, mass = _spectrum(x, y)
+    total = float(mass.sum())
+    if total <= 0:
+        raise DataError("fit: target must have a positive part that cosines explain; got none")
+    below = np.concatenate(([0.0], np.cumsum(mass) / total))
+    shares = (np.arange(n) + 0.5) / n
+    place = np.clip(np.searchsorted(below, shares) - 1, 0, len(mass) - 1)
+    part = (shares - below[place]) / np.maximum(below[place + 1] - below[place], 1e-300)
+    even = cells[place] + np.clip(part, 0, 1) * (cells[place + 1] - cells[place])
+    starts = [(even, np.full(n, total / n))]
+    if lumps:
+        lump = np.cumsum(np.diff(mass > 0, prepend=False)) * (mass > 0)
+        sizes = np.bincount(lump, mass)
+        middles = np.bincount(lump, mass * (cells[1:] + cells[:-1]) / 2)
+        most = np.argsort(-sizes)[:n]
+        most = most[sizes[most] > 0]
+        theta, weights = even.copy(), np.full(n, 1e-3 * total / n)
+        theta[: len(most)] = middles[most] / sizes[most]
+        weights[: len(most)] = sizes[most]
+        starts.append((theta, weights))
+    return starts
+
+
+def _spectrum(x: Array, y: Array) -> tuple[Array, Array]:
+    """Return the edges of cells of frequencies, and the mass in each that explains the curve."""
     ordered = np.unique(x)
     fastest = np.pi / np.diff(ordered).min() if len(ordered) > 1 else np.pi / ordered[0]
     slowest = np.pi / (16 * ordered[-1])
@@ -171,18 +201,9 @@ def _spectrum(x: Array, y: Array, n: int) -> tuple[Array, float]:
     # A small ridge spreads the mass over neighbours and bounds the iterations.
     ridge = _RIDGE * np.sqrt(len(x)) * np.eye(len(grid))
     waves = np.vstack((np.cos(np.outer(x, grid)) * rows[:, None], ridge))
-    wanted = np.concatenate((y * rows, np.zeros(len(grid))))
-    mass, _ = nnls(waves, wanted, maxiter=30 * len(grid))
-    total = float(mass.sum())
-    if total <= 0:
-        raise DataError("fit: target must have a positive part that cosines explain; got none")
-    # Each atom fills the cell around it, so that one atom gives frequencies that differ.
-    cells = np.concatenate(([0.0], (grid[1:] + grid[:-1]) / 2, grid[-1:]))
-    below = np.concatenate(([0.0], np.cumsum(mass) / total))
-    shares = (np.arange(n) + 0.5) / n
-    place = np.clip(np.searchsorted(below, shares) - 1, 0, len(mass) - 1)
-    part = (shares - below[place]) / np.maximum(below[place + 1] - below[place], 1e-300)
-    return cells[place] + np.clip(part, 0, 1) * (cells[place + 1] - cells[place]), total
+    mass, _ = nnls(waves, np.concatenate((y * rows, np.zeros(len(grid)))), maxiter=30 * len(grid))
+    # An atom fills the cell around it, so that one atom gives frequencies that differ.
+    return np.concatenate(([0.0], (grid[1:] + grid[:-1]) / 2, grid[-1:])), mass
 
 
 def _refine(x: Array, y: Array, theta: Array, weights: Array, *, free: bool) -> tuple[Array, Array]:

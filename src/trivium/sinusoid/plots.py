@@ -10,14 +10,15 @@ from torch import Tensor
 from trivium._core.checks import check_number, check_shapes, require
 from trivium._core.errors import ArgumentError
 from trivium.kernel.spectral import Geometric, Schedule
-from trivium.sinusoid.decay import decay, first_zero, name_schedules, noise_floor
+from trivium.sinusoid.decay import decay, first_zero, noise_floor
+from trivium.sinusoid.decay_table import name_schedules
 from trivium.sinusoid.relativity import relativity
 
 __all__ = ["plot_decay", "plot_relativity"]
 
 _COLORS = ("#2b6cb0", "#c05621", "#2f855a", "#805ad5", "#b7791f", "#555555")
 _CHANCE, _INK = "#e2e2e2", "#555555"
-_POINTS = 500
+_POINTS = 320
 _MOST_HEADS = 8
 
 
@@ -29,8 +30,8 @@ def plot_decay(
 ) -> Any:
     """Draw the decay of schedules up to `near`, and up to `far` on a logarithmic axis.
 
-    A dot marks the first zero, where decay stops; the band is ±1/√d, below which a code of n
-    frequencies (dotted) shows the phases of its frequencies and no trend.
+    A dot marks the first zero, where decay stops, a ring that of the code of n frequencies
+    (dotted); the band is ±1/√d, the root mean square of their phases alone.
 
     Args:
         schedules: One, several, or several by name; `Geometric(10_000)` by default.
@@ -70,9 +71,12 @@ def plot_decay(
             if n_frequencies is not None:
                 finite = decay(x, plan, n_frequencies).detach()
                 axes.plot(x, finite, color=color, linewidth=0.7, linestyle=":")
+        if n_frequencies is not None:
+            soon = first_zero(plan, n_frequencies, limit=far)
+            right.plot([soon], [0], "o", color=color, markerfacecolor="white", markersize=5)
         zero = first_zero(plan, limit=far)
         if zero is not None:
-            _mark(right, zero, color, -0.3 - 0.07 * (marks % 3))
+            _mark(right, zero, color, -0.3 - 0.07 * (marks % 3), zero > far**0.85)
             marks += 1
     left.set_ylim(-0.5, 1.03)
     left.set_xlabel("distance")
@@ -84,12 +88,17 @@ def plot_decay(
     return left, right
 
 
-def _mark(axes: Any, zero: float, color: str, height: float) -> None:
+def _mark(axes: Any, zero: float, color: str, height: float, late: bool) -> None:
     """Mark a first zero, and say so below where there is room."""
     axes.plot([zero], [0], "o", color=color, markersize=5)
     axes.vlines(zero, height + 0.03, 0, color=color, linewidth=0.8)
     text = f"stops at {zero:,.0f}" if zero >= 100 else f"stops at {zero:.3g}"
-    place = {"ha": "center", "va": "center", "fontsize": "x-small", "color": color}
+    place = {
+        "ha": "right" if late else "center",
+        "va": "center",
+        "fontsize": "x-small",
+        "color": color,
+    }
     axes.text(zero, height, text, clip_on=True, **place)
 
 
@@ -120,24 +129,24 @@ def plot_relativity(
     if len(heads) > _MOST_HEADS:
         raise ArgumentError(f"{caller}: hessian must have at most 8 heads; got {len(heads)}")
     pyplot = require("matplotlib.pyplot", "plot", caller)
-    figure, grid = pyplot.subplots(
+    _, grid = pyplot.subplots(
         len(heads), 3, figsize=(9.0, 2.9 * len(heads)), squeeze=False, layout="constrained"
     )
     for i, (one, share) in enumerate(zip(heads, shares.tolist(), strict=True)):
         form = P @ one @ P.mT
         name = "H" if len(heads) == 1 else f"H of head {i}"
-        _draw_matrix(figure, grid[i][0], one, name)
-        _draw_matrix(figure, grid[i][1], form, "p_mᵀ H p_n")
+        _draw_matrix(grid[i][0], one, name)
+        _draw_matrix(grid[i][1], form, "p_mᵀ H p_n")
         _draw_offsets(grid[i][2], form, share)
     return grid
 
 
-def _draw_matrix(figure: Any, axes: Any, values: Tensor, title: str) -> None:
+def _draw_matrix(axes: Any, values: Tensor, title: str) -> None:
     bound = float(values.abs().max().clamp_min(1e-30))
-    image = axes.imshow(values, cmap="RdBu_r", vmin=-bound, vmax=bound, interpolation="nearest")
-    axes.set_title(title, fontsize="small")
+    options = {"cmap": "RdBu_r", "vmin": -bound, "vmax": bound, "interpolation": "none"}
+    axes.imshow(values.numpy(), **options)
+    axes.set_title(f"{title}, from −{bound:.2g} to {bound:.2g}", fontsize="small")
     axes.tick_params(labelsize="x-small")
-    figure.colorbar(image, ax=axes, shrink=0.8).ax.tick_params(labelsize="x-small")
 
 
 def _draw_offsets(axes: Any, form: Tensor, share: float) -> None:
