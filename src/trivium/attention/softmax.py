@@ -24,8 +24,8 @@ class Pairs:
         first: Whether the queries are all of the row, so that n is t.
     """
 
-    i: Int[Tensor, "*b n"]
-    j: Int[Tensor, "*b t"]
+    i: Int[Tensor, "*i n"]
+    j: Int[Tensor, "*j t"]
     causal: bool
     mask: Bool[Tensor, "#b #n t"] | None
     first: bool
@@ -65,7 +65,7 @@ def attend(
         out = scaled_dot_product_attention(q, k, v, keep[..., None, :, :], drop, scale=scale)
         return _emptied(out, empty)
     by_table = pairs.mask is None and is_run(pairs.i, pairs.j) and fits_offset_path(q, k, v, drop)
-    if isinstance(position, Offset) and by_table:
+    if by_table and isinstance(position, Offset) and type(position).score is Offset.score:
         table = position.curve(run_of_offsets(pairs.i, pairs.j)).mT
         return offset_attention(q, k, v, table, causal=pairs.causal, scale=scale)
     keep, empty = _seen(pairs)

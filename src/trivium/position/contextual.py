@@ -66,9 +66,9 @@ class Contextual(Position):
         self,
         q: Float[Tensor, "b h n d"],
         k: Float[Tensor, "b h t d"],
-        i: Int[Tensor, "*b n"],
-        j: Int[Tensor, "*b t"],
-        keep: Bool[Tensor, "*b n t"],
+        i: Int[Tensor, "*i n"],
+        j: Int[Tensor, "*j t"],
+        keep: Bool[Tensor, "*k n t"],
     ) -> Tensor | None:
         """Return the logits of the counted positions."""
         gates = (self.scale(q.shape[-1]) * (q @ k.mT)).sigmoid()

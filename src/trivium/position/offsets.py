@@ -27,7 +27,7 @@ def run_of_offsets(i: Int[Tensor, " n"], j: Int[Tensor, " t"]) -> Int[Tensor, " 
     return (i[0] - j[0]) + torch.arange(1 - t, n, device=i.device)
 
 
-def offset_matrix(i: Int[Tensor, "*b n"], j: Int[Tensor, "*b t"]) -> Int[Tensor, "*b n t"]:
+def offset_matrix(i: Int[Tensor, "*i n"], j: Int[Tensor, "*j t"]) -> Int[Tensor, "*k n t"]:
     """Return r = i − j of every pair."""
     return i[..., :, None] - j[..., None, :]
 
@@ -35,6 +35,9 @@ def offset_matrix(i: Int[Tensor, "*b n"], j: Int[Tensor, "*b t"]) -> Int[Tensor,
 def toeplitz(table: Tensor, n: int) -> Tensor:
     """Return the matrix `(..., n, t)` of a table over `run_of_offsets`, `(..., n + t − 1)`."""
     t = table.shape[-1] - n + 1
+    if torch.compiler.is_compiling():  # a window of unfold has a fixed length in a graph
+        rows, columns = (torch.arange(size, device=table.device) for size in (n, t))
+        return table[..., rows[:, None] - columns + t - 1]
     return table.flip(-1).unfold(-1, t, 1).flip(-2)
 
 

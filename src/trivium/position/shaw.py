@@ -113,9 +113,9 @@ class Shaw(Position):
         self,
         q: Float[Tensor, "b h n d"],
         k: Float[Tensor, "b h t d"],
-        i: Int[Tensor, "*b n"],
-        j: Int[Tensor, "*b t"],
-        keep: Bool[Tensor, "*b n t"],
+        i: Int[Tensor, "*i n"],
+        j: Int[Tensor, "*j t"],
+        keep: Bool[Tensor, "*k n t"],
     ) -> Tensor | None:
         """Return q_i · a_r, and k_j · a_r where keys meet the vectors too, scaled."""
         table = self.vectors("key", q) * self.scale(q.shape[-1])
@@ -131,7 +131,7 @@ class Shaw(Position):
         return by_row(q, run, also, None if also is None else run, i.shape[-1], keep)
 
     def value(
-        self, weights: Float[Tensor, "b h n t"], i: Int[Tensor, "*b n"], j: Int[Tensor, "*b t"]
+        self, weights: Float[Tensor, "b h n t"], i: Int[Tensor, "*i n"], j: Int[Tensor, "*j t"]
     ) -> Tensor | None:
         """Return the sum of the vectors c of the offsets, each with its weight."""
         if not self.weighted:

@@ -98,9 +98,9 @@ class TransformerXL(Position):
         self,
         q: Float[Tensor, "b h n d"],
         k: Float[Tensor, "b h t d"],
-        i: Int[Tensor, "*b n"],
-        j: Int[Tensor, "*b t"],
-        keep: Bool[Tensor, "*b n t"],
+        i: Int[Tensor, "*i n"],
+        j: Int[Tensor, "*j t"],
+        keep: Bool[Tensor, "*k n t"],
     ) -> Tensor | None:
         """Return (q + v) · W_R R_r, scaled; q comes with u added."""
         own = (q + (self.offset - self.content)[:, None]) * self.scale(q.shape[-1])

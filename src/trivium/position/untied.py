@@ -119,9 +119,9 @@ class Untied(Position):
         self,
         q: Float[Tensor, "b h n d"],
         k: Float[Tensor, "b h t d"],
-        i: Int[Tensor, "*b n"],
-        j: Int[Tensor, "*b t"],
-        keep: Bool[Tensor, "*b n t"],
+        i: Int[Tensor, "*i n"],
+        j: Int[Tensor, "*j t"],
+        keep: Bool[Tensor, "*k n t"],
     ) -> Tensor | None:
         """Return what positions add, `(h, n, t)` or `(b, h, n, t)`.
 

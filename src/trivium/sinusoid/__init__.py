@@ -1,15 +1,8 @@
 """Why sinusoids: what frequencies do to distance, and how much of a model is relative position."""
 
 from trivium.sinusoid.curvature import LossHessian
-from trivium.sinusoid.decay import (
-    DecayRow,
-    decay,
-    decay_table,
-    envelope,
-    first_zero,
-    logarithmic_law,
-    noise_floor,
-)
+from trivium.sinusoid.decay import decay, envelope, first_zero, logarithmic_law, noise_floor
+from trivium.sinusoid.decay_table import DecayRow, decay_table
 from trivium.sinusoid.fit import FittedDecay, fit
 from trivium.sinusoid.heads import head_hessian
 from trivium.sinusoid.hessian import hessian

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -69,8 +69,9 @@ class LossHessian:
     def gap(self, step: float = 1e-2, random_state: RandomState = 0) -> float:
         """Return how far a random product is from differences of the gradient, relative to them.
 
-        Near zero for a smooth model. Kinks (ReLU) widen it; 1 says that the second derivative is
-        missing: a fused loss may make its gradient in the forward pass and hide it.
+        Near zero for a smooth model. Kinks (ReLU) that a step crosses widen it, which a smaller
+        step tells; 1 says that the second derivative is missing: a fused loss may make its
+        gradient in the forward pass and hide it.
 
         Args:
             step: Length of the step at each position.
@@ -149,9 +150,9 @@ class LossHessian:
                 raise ArgumentError(
                     f"LossHessian.block: {name} must be below {self.n_positions}; got {place}"
                 )
-        vectors = self._slope.new_zeros(self.width, self.n_positions, self.width)
-        vectors[:, n] = torch.eye(self.width).to(vectors)
-        return self.product(vectors)[:, m].mT
+        only = torch.zeros(self.n_positions, dtype=torch.bool)
+        only[n] = True
+        return self._columns(only)[m]
 
     def mean(self, n_splits: int | None = 4, random_state: RandomState = 0) -> Float[Tensor, "d d"]:
         """Return the mean of H_mn over pairs m ≠ n: the one H of the expansion.
@@ -186,12 +187,19 @@ class LossHessian:
             odd = torch.tensor([int(each).bit_count() % 2 == 1 for each in places & int(code)])
             if bool(odd.all()) or not bool(odd.any()):
                 continue
-            vectors = self._slope.new_zeros(self.width, self.n_positions, self.width)
-            vectors[:, odd] = torch.eye(self.width).to(vectors)[:, None]
-            total += self.product(vectors)[:, ~odd].sum(1).mT
+            total += self._columns(odd)[~odd].sum(0)
             pairs += int(odd.sum()) * int((~odd).sum())
         # H_nm is the transpose of H_mn, and the other side of a split.
         return (total + total.mT) / (2 * pairs)
+
+    def _columns(self, which: Bool[Tensor, " n"]) -> Float[Tensor, "n d d"]:
+        """Return the sum of H_mn over the positions n chosen, for each m."""
+        eye, found = torch.eye(self.width).to(self._slope), []
+        for rows in eye.split(_BATCH):
+            vectors = eye.new_zeros(len(rows), self.n_positions, self.width)
+            vectors[:, which] = rows[:, None]
+            found.append(self._products(vectors))
+        return torch.cat(found).permute(1, 2, 0)
 
     def _products(self, vectors: Tensor) -> Tensor:
         def one(batched: bool, v: Tensor) -> Tensor:
@@ -234,8 +242,9 @@ def loss_hessian(
         seen: list[Tensor] = []
         with torch.no_grad(), _hooked(site, seen.append):
             loss(model)
-    if len(seen) != 1 or seen[0].ndim < 2 or not seen[0].is_floating_point():
-        shapes = [tuple(out.shape) for out in seen]
+    whole = len(seen) == 1 and isinstance(seen[0], Tensor) and seen[0].ndim > 1
+    if not whole or not seen[0].is_floating_point():
+        shapes = [tuple(getattr(out, "shape", ())) or type(out).__name__ for out in seen]
         raise ArgumentError(
             "hessian: at must be a module that gives vectors (..., positions, width) once a "
             f"call; {at if isinstance(at, str) else type(at).__name__} gave {shapes}"

@@ -1,8 +1,6 @@
 """What a schedule of frequencies does to distance: exact, of a finite code, and where it stops."""
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -14,15 +12,7 @@ from trivium._core.errors import ArgumentError
 from trivium.kernel.spectral import Geometric, Schedule, cos_sin
 from trivium.kernel.spectral.schedule import as_distances
 
-__all__ = [
-    "DecayRow",
-    "decay",
-    "decay_table",
-    "envelope",
-    "first_zero",
-    "logarithmic_law",
-    "noise_floor",
-]
+__all__ = ["decay", "envelope", "first_zero", "logarithmic_law", "noise_floor"]
 
 _EULER = 0.5772156649015329
 _RATIO = 1.01  # between the distances at which a sign is looked for
@@ -67,7 +57,7 @@ def decay(
     Source:
         Su, Transformer upgrade road 1 (2021), section 5, for the finite sum.
     """
-    plan = _schedule("decay", schedule)
+    plan = as_schedule("decay", schedule)
     places = as_distances("decay", x)
     if n_frequencies is None:
         return plan.cosines(places)
@@ -107,7 +97,7 @@ def first_zero(
         >>> round(first_zero(Uniform()), 6)  # of sin x / x
         3.141593
     """
-    plan = _schedule("first_zero", schedule)
+    plan = as_schedule("first_zero", schedule)
     end = float(check_number("first_zero", "limit", limit, "positive"))
 
     def at(x: Tensor) -> Tensor:
@@ -196,95 +186,8 @@ def noise_floor(n_frequencies: int) -> float:
     return 1 / math.sqrt(2 * n)
 
 
-@dataclass(frozen=True)
-class DecayRow:
-    """One schedule at one distance.
-
-    Args:
-        schedule: Its name.
-        distance: x.
-        exact: The integral.
-        finite: The mean over the frequencies of a code; `None` where none was asked for.
-        floor: 1/√d of that code; `None` likewise.
-        first_zero: Where the integral is first zero; `None` where it never is.
-    """
-
-    schedule: str
-    distance: float
-    exact: float
-    finite: float | None
-    floor: float | None
-    first_zero: float | None
-
-    @property
-    def beyond(self) -> bool:
-        """Whether the distance is at or past the first zero: no decay there."""
-        return self.first_zero is not None and self.distance >= self.first_zero
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the fields and `beyond`, for JSON."""
-        return {**asdict(self), "beyond": self.beyond}
-
-
-def decay_table(
-    schedules: Schedule | Sequence[Schedule] | Mapping[str, Schedule],
-    distances: Sequence[float] | Tensor,
-    n_frequencies: int | None = None,
-    convention: str = "left",
-) -> list[DecayRow]:
-    """Return the decay of several schedules at several distances, schedule by schedule.
-
-    Args:
-        schedules: One, several, or several by name.
-        distances: One axis.
-        n_frequencies: As for `decay`; adds the finite code beside the integral.
-        convention: As for `decay`.
-
-    Raises:
-        ArgumentError: As for `decay`, or none is given, or two have one name.
-        DataError: A distance is not finite.
-
-    Example:
-        >>> rows = decay_table(Geometric(), [100, 10_000], n_frequencies=64)
-        >>> [(row.distance, round(row.exact, 3), row.beyond) for row in rows]
-        [(100.0, 0.437, False), (10000.0, -0.037, True)]
-    """
-    named = name_schedules("decay_table", schedules)
-    places = as_distances("decay_table", distances).reshape(-1)
-    floor = None if n_frequencies is None else noise_floor(n_frequencies)
-    rows = []
-    for name, plan in named.items():
-        exact = decay(places, plan).tolist()
-        finite: list[Any] = [None] * len(exact)
-        if n_frequencies is not None:
-            finite = decay(places, plan, n_frequencies, convention).tolist()
-        zero = first_zero(plan)
-        rows += [
-            DecayRow(name, x, e, f, floor, zero)
-            for x, e, f in zip(places.tolist(), exact, finite, strict=True)
-        ]
-    return rows
-
-
-def name_schedules(
-    caller: str, schedules: Schedule | Sequence[Schedule] | Mapping[str, Schedule]
-) -> dict[str, Schedule]:
-    """Return schedules by name, refusing what is none."""
-    several = [schedules] if isinstance(schedules, Schedule) else schedules
-    pairs = (
-        list(several.items())
-        if isinstance(several, Mapping)
-        else [(repr(each), each) for each in several]
-    )
-    named = {str(name): _schedule(caller, each) for name, each in pairs}
-    if not named or len(named) < len(pairs):
-        raise ArgumentError(
-            f"{caller}: schedules must be one or more, no two alike; got {schedules!r}"
-        )
-    return named
-
-
-def _schedule(caller: str, schedule: Schedule | None) -> Schedule:
+def as_schedule(caller: str, schedule: Schedule | None) -> Schedule:
+    """Return a schedule, the default for none, refusing what is no schedule."""
     if schedule is None:
         return Geometric()
     if not isinstance(schedule, Schedule):

@@ -10,7 +10,8 @@ from torch import Tensor
 from trivium._core.checks import check_number, check_shapes, require
 from trivium._core.errors import ArgumentError
 from trivium.kernel.spectral import Geometric, Schedule
-from trivium.sinusoid.decay import decay, first_zero, name_schedules, noise_floor
+from trivium.sinusoid.decay import decay, first_zero, noise_floor
+from trivium.sinusoid.decay_table import name_schedules
 from trivium.sinusoid.relativity import relativity
 
 __all__ = ["plot_decay", "plot_relativity"]

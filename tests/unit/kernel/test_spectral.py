@@ -77,7 +77,9 @@ def test_left_end_points_are_the_transformers() -> None:
 
 def test_a_kernels_schedule_is_that_kernel() -> None:
     r = torch.tensor(DISTANCES, dtype=torch.float64)
-    for kernel in (Gaussian(0.5), Laplace(2.0), Laplace(2.0, norm="l2"), Matern(1.5, nu=2.5)):
+    kernels = [Gaussian(0.5), Laplace(2.0), Laplace(2.0, norm="l2"), Matern(1.5, nu=2.5)]
+    kernels += [RationalQuadratic(2.0, alpha) for alpha in (0.3, 0.5, 1.0, 30.0)]
+    for kernel in kernels:
         found = Quantiles(kernel).kernel(r)
         assert torch.equal(found.real, kernel.gram(r, torch.zeros(1, dtype=r.dtype))[:, 0])
         again = fourier_integral(kernel.spectral_quantiles, r)  # no form of the kernel is used
@@ -202,7 +204,7 @@ CASES: list[tuple[Any, type[Exception], str]] = [
     (lambda: Geometric().kernel(torch.ones(1) * 1j), ArgumentError, r"r must be real"),
     (lambda: Geometric().kernel(math.nan), DataError, r"Geometric.kernel: r must be finite"),
     (lambda: Quantiles(Gaussian()), ArgumentError, r"lengthscale must be a number here"),
-    (lambda: Quantiles(RationalQuadratic(1.0)), ArgumentError, r"closed spectral quantiles"),
+    (lambda: Quantiles(RationalQuadratic(1.0, 31.0)), ArgumentError, r"closed spectral quantiles"),
     (lambda: Quantiles("gaussian"), ArgumentError, r"Quantiles: source must be a stationary"),
     (lambda: Quantiles(torch.exp), ArgumentError, r"Quantiles: support must be \(lowest"),
     (lambda: Quantiles(torch.exp, (1.0, 0.0)), ArgumentError, r"support must ascend"),

@@ -269,6 +269,8 @@ CASES: list[tuple[Any, type[Exception], str]] = [
     (lambda: hessian(decoder(), loss, "nothing"), ArgumentError, "at must be a module of the"),
     (lambda: hessian(decoder(), loss, nn.Linear(1, 1)), ArgumentError, "at must be a module of"),
     (lambda: hessian(decoder(), two, "position"), ArgumentError, "vectors .* once a call"),
+    (lambda: hessian(nn.ModuleDict({"a": nn.LSTM(2, 2)}), lambda net: net["a"](torch.ones(3, 2)),
+                     "a"), ArgumentError, r"LSTM gave \['tuple'\]|a gave \['tuple'\]"),
     (lambda: hessian(decoder(), lambda net: net(TOKENS), "position"), ArgumentError, "one number"),
     (lambda: hessian(decoder(), lambda net: net(TOKENS).detach().sum(), "position"),
      ArgumentError, "one number that depends"),

@@ -30,8 +30,8 @@ class Quantiles(Schedule):
 
     Args:
         source: Where the density comes from:
-            a stationary kernel with a number for its lengthscale (Gaussian, Laplace, Matern), whose
-            real κ then *is* that kernel on the line;
+            a stationary kernel with a number for its lengthscale (Gaussian, Laplace, Matern,
+            RationalQuadratic up to α = 30), whose real κ then *is* that kernel on the line;
             a density, a function of float64 frequencies in `support`, not necessarily normalized;
             or samples, a tensor of frequencies, between whose order statistics θ is linear.
         support: Lowest and highest frequency of a density; needed for one, refused otherwise.
@@ -86,9 +86,11 @@ class Quantiles(Schedule):
         """Return a few small instances."""
         from trivium.kernel.laplace import Laplace
         from trivium.kernel.matern import Matern
+        from trivium.kernel.rational_quadratic import RationalQuadratic
 
         return (
             cls(Gaussian(0.5)),
+            cls(RationalQuadratic(1.0, alpha=1.5)),
             cls(Laplace(2.0)),
             cls(Matern(1.0, nu=2.5)),
             cls(torch.tensor([0.1, 0.4, 0.5, 1.0], dtype=torch.float64)),
