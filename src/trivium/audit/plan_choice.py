@@ -10,7 +10,7 @@ from trivium.audit.options import AuditOptions
 from trivium.audit.plan import Plan
 from trivium.audit.plan_depend import aspect_work, column_work, gram_work
 from trivium.audit.plan_fit import RIDGES, closed_form_products
-from trivium.audit.plan_size import ColumnSize, TableSize
+from trivium.audit.plan_size import ColumnSize, TableSize, alike
 from trivium.audit.plan_text import TextPlan, text_plan
 from trivium.audit.plan_work import scaled, total_count
 from trivium.dependence.column_road import column_road
@@ -66,10 +66,14 @@ def _kernels(plan: Plan, used: Table, seed: int) -> Iterator[Section]:
     for column, measured in zip(tested.columns, size.columns, strict=True):
         road = column_road(as_dependence_column(column))
         groups.setdefault((measured.kind, road.exact, road.why), []).append(measured)
-    gram = gram_work(rows, size.permutations)
+    gram = gram_work(size, rows)
     sample = "" if rows == size.rows else f", on a sample of {rows:,} of {size.rows:,} rows"
     for (kind, exact, why), columns in groups.items():
-        work = [w for column in columns for w in column_work(column, size, rows)]
+        work = [
+            w
+            for column, times in alike(columns)
+            for w in scaled(column_work(column, size, rows), times)
+        ]
         instead = (f"Gram matrices of {rows:,} rows", gram * len(columns))
         yield _choice(
             "depend",
@@ -84,7 +88,7 @@ def _kernels(plan: Plan, used: Table, seed: int) -> Iterator[Section]:
 def _named(kind: str, columns: Sequence[ColumnSize]) -> str:
     names = listed([cut(column.name) for column in columns])
     noun = kind if len(columns) == 1 else {"category": "categories"}.get(kind, f"{kind}s")
-    return f"{noun}: {names}" if len(columns) <= 3 else f"{len(columns)} {noun}"
+    return f"{noun}: {names}" if len(columns) <= 3 else f"{len(columns):,} {noun}"
 
 
 def _aspects(plan: Plan) -> Iterable[Section]:
@@ -162,7 +166,7 @@ def _boosting(size: TableSize) -> Section:
 
 def _explained(plan: Plan) -> Section:
     n, asked = plan.size.rows, plan.explained
-    count = total_count(scaled(plan.work["explain"], 1))
+    count = total_count(plan.work["explain"])
     if asked == n:
         return _choice("explain", "rows", f"all {n:,}", "within the budget", count)
     whole = (f"all {n:,}", n * n * min(n, plan.size.features))

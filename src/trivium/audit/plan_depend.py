@@ -13,7 +13,7 @@ from trivium.audit.plan_work import Work, passes, product, scaled, steps, total_
 from trivium.dependence.screen import MOST_ROWS
 from trivium.dependence.sequence import MOST_ROWS as MOST_TEXTS
 from trivium.dependence.shift import Shifts
-from trivium.dependence.stages import members_of
+from trivium.dependence.stages import MOST_MEMBERS, members_of
 
 __all__ = [
     "DependRows",
@@ -85,15 +85,16 @@ def _group(rows: int, count: int) -> _Group:
 
 def _smooth(n: int, target: float) -> list[Work]:
     """A number: an incomplete Cholesky, and nodes that all lengthscales share."""
+    rank = min(_SMOOTH, n)
     return [
-        product(n, _SMOOTH, _SMOOTH / 2),
-        passes(n, 10 * _SMOOTH),
-        product(_SMOOTH, n, 2 * _SMOOTH),
+        product(n, rank, rank / 2),
+        passes(n, 10 * rank),
+        product(rank, n, 2 * rank),
         product(_NODES, n, _NODES),
-        product(_BASIS, _NODES, n),
+        product(min(_BASIS, n), _NODES, n),
         passes(n, 6 * _NODES + 5 * _BASIS + 30),
         product(_NODES, _NODES, _NODES, 60),
-        product(_SMOOTH, n, _SMOOTH + target),
+        product(rank, n, rank + target),
         steps(500),
     ]
 
@@ -125,15 +126,12 @@ def column_work(column: ColumnSize, size: TableSize, rows: int) -> list[Work]:
         rows: Rows tested.
     """
     target = float(min(size.classes, 256) - 1)
-    again = math.ceil(len(size.columns) / _FDR)
-    groups = [(1.0, _group(rows, size.permutations))]
-    if again > groups[0][1].total - 1:
-        groups.append((_SHARE_AGAIN, _group(rows, min(again, 100_000))))
     grid = 0.0
     if column.kind == "number":
-        basis, grid, found = float(_BASIS), float(_GRID), _smooth(rows, target)
+        basis = float(min(_BASIS, rows - 1))
+        grid, found = basis * _GRID / _BASIS, _smooth(rows, target)
     elif column.kind == "date":
-        basis = float(_DATE[1])
+        basis = float(min(_DATE[1], rows - 1))
         found = [*_smooth(rows, target)[:2], *_plain(rows, *_DATE, target)]
     elif column.texts is not None:
         width = column.texts.features
@@ -142,14 +140,23 @@ def column_work(column: ColumnSize, size: TableSize, rows: int) -> list[Work]:
     else:
         basis = float(max(1, column.features - 1))
         found = _plain(rows, column.features, basis, target)
-    for share, group in groups:
+    for share, group in _groups(size, rows):
         found += scaled(group.null(basis, target, grid), share)
     return found
 
 
-def gram_work(rows: int, permutations: int) -> int:
-    """Return the count of the other road: a Gram matrix of all rows for every member."""
-    return round(float(rows) ** 2 * (permutations + 1))
+def _groups(size: TableSize, rows: int) -> list[tuple[float, _Group]]:
+    """The group of all columns, and a larger one for the share of them near its floor."""
+    first, most = _group(rows, size.permutations), math.ceil(len(size.columns) / _FDR)
+    if most <= first.total - 1:
+        return [(1.0, first)]
+    return [(1.0, first), (_SHARE_AGAIN, _group(rows, min(most, MOST_MEMBERS)))]
+
+
+def gram_work(size: TableSize, rows: int) -> int:
+    """Return the count of the other road: a column's Gram matrix of all rows for every member."""
+    members = sum(share * group.total for share, group in _groups(size, rows))
+    return round(float(rows) ** 2 * members)
 
 
 def aspect_work(texts: TextSize, size: TableSize, rows: int) -> list[Work]:

@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,7 @@ from trivium.dependence.text_features import WIDTH, vocabulary
 from trivium.table import Column, Kind, Label, Table, encoded_widths
 from trivium.table.encode_text import N_BUCKETS
 
-__all__ = ["ColumnSize", "TableSize", "TextSize"]
+__all__ = ["ColumnSize", "TableSize", "TextSize", "alike"]
 
 _SAMPLE = 128
 _PIECES = 6  # of a word
@@ -180,9 +181,13 @@ class TableSize:
     @property
     def alike(self) -> tuple[tuple[ColumnSize, int], ...]:
         """Columns whose test takes the same work: one of each sort, and how many there are."""
-        by_sort: dict[object, list[ColumnSize]] = {}
-        for column in self.columns:
-            level = column.features if column.kind == "category" else 0
-            sort = (column.kind, level, column.texts)
-            by_sort.setdefault(sort, []).append(column)
-        return tuple((each[0], len(each)) for each in by_sort.values())
+        return alike(self.columns)
+
+
+def alike(columns: Sequence[ColumnSize]) -> tuple[tuple[ColumnSize, int], ...]:
+    """Return one column of each sort of the same work, and how many there are."""
+    by_sort: dict[object, list[ColumnSize]] = {}
+    for column in columns:
+        level = column.features if column.kind == "category" else 0
+        by_sort.setdefault((column.kind, level, column.texts), []).append(column)
+    return tuple((each[0], len(each)) for each in by_sort.values())

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -18,6 +18,7 @@ __all__ = ["AuditState", "Listener", "Section", "Silent"]
 Section = dict[str, Any]
 
 
+@runtime_checkable
 class Listener(Protocol):
     """Who is told of a run's progress."""
 

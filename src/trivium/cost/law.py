@@ -20,9 +20,10 @@ def features(
 ) -> tuple[float, float, float, float, float]:
     """Return what the coefficients of a law multiply.
 
-    Bytes of a call up to the size of the cache are near, those beyond are far. Memory is fresh
-    where a result is so large that the allocator asks the system for it each time: then every
-    page is touched for the first time.
+    The bytes of a call are near where all of them fit into the cache, and far where they are
+    twice as many: then each is gone before it is asked for again. Between, a share is near.
+    Memory is fresh where a result is so large that the allocator asks the system for it each
+    time: then every page is touched for the first time.
 
     Args:
         operation: The work.
@@ -30,7 +31,9 @@ def features(
         fresh_above: The largest result that the allocator serves from memory it has.
     """
     calls = operation.calls or 1
-    near = min(operation.bytes / calls, cache) * calls
+    each = operation.bytes / calls
+    share = min(max(2 - each / cache, 0.0), 1.0) if cache else 0.0
+    near = share * operation.bytes
     fresh = operation.fresh if operation.fresh / calls > fresh_above else 0.0
     return operation.flops, near, operation.bytes - near, operation.calls, fresh
 

@@ -1,6 +1,6 @@
 """A machine: what each kind of operator costs on it, measured or from a datasheet."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from os import PathLike
 from typing import Any
@@ -195,3 +195,29 @@ class Machine:
 
         laws, about = laws_of(flops_per_second, bytes_per_second, call_seconds)
         return cls(laws, dtype, threads, calibrated=False, about=about)
+
+    @classmethod
+    def calibrate(
+        cls,
+        seconds: float = 60.0,
+        threads: int = 1,
+        dtype: str = "float32",
+        progress: Callable[[int, int], None] | None = None,
+        **more: Any,
+    ) -> "Machine":
+        """Measure this machine: operators of several sizes, and a law fitted to each kind.
+
+        Args:
+            seconds: Time to spend, within about a tenth.
+            threads: Threads of torch while measuring; with one, CPU seconds are measured, with
+                more, seconds on the wall.
+            dtype: Of the numbers.
+            progress: Told of the measurements done and in all.
+            **more: As for `trivium.cost.calibrate.calibrate`.
+
+        Raises:
+            ArgumentError: An argument breaks its rule.
+        """
+        from trivium.cost.calibrate import calibrate
+
+        return calibrate(seconds, threads, dtype, progress, **more)

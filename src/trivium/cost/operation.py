@@ -8,14 +8,18 @@ from trivium._core.errors import ArgumentError
 __all__ = ["KINDS", "Operation", "gathered"]
 
 KINDS = {
-    "linear": "vectors times a weight: one GEMM of any size",
-    "product": "products of activations by batches of small matrices",
+    "linear": "32 or more vectors times a weight: one GEMM",
+    "thin linear": "fewer than 32 vectors times a weight: the weight has to be read",
+    "product": "batches of products of activations, such as weights by values",
+    "wide product": "the same with a result larger than what it is made of, such as scores",
     "pass": "reading and writing numbers: sums, scaling, copies",
     "softmax": "softmax over rows",
     "activation": "GELU, SiLU and tanh",
     "norm": "LayerNorm in one kernel",
-    "attention": "softmax attention in one kernel, every pair",
-    "causal attention": "softmax attention in one kernel, causal: FLOPs of every pair all the same",
+    "attention": "softmax attention in one kernel, every pair, but for its softmax",
+    "causal attention": "the same, causal: FLOPs of every pair all the same",
+    "linear attention": "features, state and read-out of linear attention",
+    "causal linear attention": "the same with a running state",
     "gather": "rows of a table by their ids",
     "convolution": "filters over patches or frames",
     "call": "a call that computes nothing worth counting",

@@ -15,7 +15,7 @@ from trivium.dependence.shift import Shifts
 __all__ = ["SLACK", "Rank", "Stages", "members_of", "members_words"]
 
 _FEW = 10
-_MOST = 100_000
+MOST_MEMBERS = 100_000
 SLACK = 1e-4  # share of a statistic that is rounding: transforms in single precision
 
 
@@ -87,7 +87,7 @@ class Stages:
             seed: Seed.
         """
         first = members_of(n_rows, n_permutations, seed)
-        most = min(math.ceil(n_tests / fdr), _MOST)
+        most = min(math.ceil(n_tests / fdr), MOST_MEMBERS)
         enough = not isinstance(first, Shifts) or most <= first.total - 1
         return cls(first, None if enough else members_of(n_rows, most, seed))
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from trivium.cost.blocks.base import Tokens
 from trivium.cost.component import Component, Group, elementwise, linear
 from trivium.cost.design import Design
+from trivium.cost.run import Run
 from trivium.cost.size import Kept, Size
 
 __all__ = ["ACTIVATIONS", "FeedForward", "feed_forward"]
@@ -21,6 +22,8 @@ ACTIVATIONS = {
     "swish": 1,
     "tanh": 0,
 }
+# Passes around the kernel where an activation is written out.
+_PASSES = {"gelu_new": 7, "quick_gelu": 2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +88,27 @@ def feed_forward(
     # ReLU and tanh keep their result, which is the next layer's input unless dropout is between.
     tensors += layer.dropout and not layer.gated and inside == 0
     kept = (Kept(size),) * tensors
+    runs = _function(layer.activation, size)
+    if layer.gated:
+        runs += (Run("pass", (*size, 2), size),)
     parts.append(
         elementwise(
-            f"{prefix}activation", group, size, passes=1 + layer.gated + layer.dropout, kept=kept
+            f"{prefix}activation",
+            group,
+            size,
+            passes=1 + layer.gated + layer.dropout,
+            kept=kept,
+            runs=runs,
         )
     )
     parts.append(linear(f"{prefix}down", group, tokens, inner, width, experts=experts))
     return tuple(parts)
+
+
+def _function(name: str, size: Size) -> tuple[Run, ...]:
+    """Return what an activation runs: one kernel, or as many passes as transformers writes."""
+    if name in ("relu", "relu2"):
+        return (Run("pass", size, size),) * (1 + (name == "relu2"))
+    kernel = (Run("activation", size, size),)
+    passes = _PASSES.get(name, 0)
+    return (*kernel, Run("pass", (*size, passes), (*size, passes), passes)) if passes else kernel

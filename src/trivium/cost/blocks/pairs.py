@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from trivium.cost.component import Component, product
 from trivium.cost.design import Design, Fused, Window
 from trivium.cost.mask import Mask
+from trivium.cost.run import Run
 from trivium.cost.size import Kept, Size
 
 __all__ = ["Heads", "softmax_pairs"]
@@ -22,6 +23,7 @@ class Heads:
         dropout: Whether the weights pass a dropout.
         upcast: Whether the softmax is computed in float32 whatever the dtype.
         capped: Whether the scores pass a tanh.
+        rotary: Numbers of a query and of a key that turn by their position.
     """
 
     count: int
@@ -31,6 +33,7 @@ class Heads:
     dropout: bool = False
     upcast: bool = False
     capped: bool = False
+    rotary: int = 0
 
 
 def softmax_pairs(
@@ -55,6 +58,7 @@ def softmax_pairs(
     )
     out = (*batch, queries, heads.value)
     fused = isinstance(design, Fused | Window)
+    few = ("b", heads.groups, keys)
     scores = replace(
         product("scores", "quadratic", batch, (queries,), (heads.key,), (keys,)),
         macs=(*pairs, heads.key),
@@ -65,6 +69,8 @@ def softmax_pairs(
         backward=3 if fused else 2,
         mask=mask,
         stream=stream,
+        calls=0 if fused else 1,
+        runs=() if fused else _apart(heads, few, query, key),
     )
     context = replace(
         product("context", "quadratic", batch, (queries,), (keys,), (heads.value,)),
@@ -75,6 +81,12 @@ def softmax_pairs(
         cache=heads.groups * heads.value if queries == "n" else 0,
         mask=mask,
         stream=stream,
+        operator="attention" if fused else "",
+        joined=(scores,) if fused else (),
+        # The heads of a token are put side by side again.
+        runs=_fused_softmax(mask, pairs)
+        if fused
+        else (*_apart(heads, few, value), Run("pass", out, out)),
     )
     if fused:
         return scores, context
@@ -96,5 +108,29 @@ def softmax_pairs(
         kept=kept,
         mask=mask,
         stream=stream,
+        runs=_passes(heads, mask, pairs),
     )
     return scores, softmax, context
+
+
+def _fused_softmax(mask: Mask, pairs: Size) -> tuple[Run, ...]:
+    """Return the softmax within the kernel; a causal kernel leaves out about half of the pairs."""
+    halved = mask.kind == "causal" and mask.window is None
+    return (Run("softmax", pairs, (0,) if halved else pairs, fresh=False),)
+
+
+def _apart(heads: Heads, few: Size, *operands: Size) -> tuple[Run, ...]:
+    """Return the copies that make heads of keys or values as many as there are, or whole."""
+    if heads.groups != heads.count:
+        read = (*few, operands[-1][-1])
+        return (Run("pass", read, operands[-1]),)
+    return tuple(Run("pass", each, each, batched=True) for each in operands)
+
+
+def _passes(heads: Heads, mask: Mask, pairs: Size) -> tuple[Run, ...]:
+    """Return scaling, cap, mask and softmax; an encoder whose rows are whole has no mask."""
+    many = 1 + 2 * heads.capped + (mask.kind == "causal" or mask.window is not None)
+    runs: tuple[Run, ...] = (Run("pass", (*pairs, many), (*pairs, many), many),)
+    if heads.capped:
+        runs += (Run("activation", pairs, pairs),)
+    return (*runs, Run("softmax", pairs, pairs))

@@ -1,7 +1,7 @@
 """Decoders of the kind of LLaMA: rotary positions, grouped heads, gated feed-forward layers."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
@@ -185,6 +185,8 @@ def decoder(
     width = fields.count("hidden_size")
     layers = fields.count("num_hidden_layers")
     heads = heads_of(fields, traits)
+    rotary = _rotary(fields, traits, heads.key, layers)
+    heads = replace(heads, rotary=rotary.width)
     if feeds is None:
         feeds = _everywhere(
             FeedForward(
@@ -208,7 +210,7 @@ def decoder(
         capped = int(fields.get("final_logit_softcapping") is not None)
         vocabulary = fields.count("vocab_size")
         after.append(Dense("head", "head", ("b", "r"), width, vocabulary, after=capped))
-    before = (Embedding(width), _rotary(fields, traits, heads.key, layers))
+    before = (Embedding(width), rotary)
     return TransformerShape(
         fields.name,
         fields.text("model_type", default="llama"),

@@ -1,7 +1,7 @@
 """Decoders before LLaMA: GPT-2, GPT-Neo, GPT-J, GPT-NeoX, OPT, Bloom, MPT, Falcon, StarCoder."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from trivium.cost.blocks import (
@@ -60,6 +60,8 @@ def _gpt(fields: Fields, traits: Traits) -> TransformerShape:
     width = fields.count(*_WIDTH)
     layers = fields.count(*_LAYERS)
     heads = _heads(fields, traits, width)
+    if traits.positions == "rotary":
+        heads = replace(heads, rotary=_rotary(fields, traits, heads.key).width)
     inner = fields.count(traits.inner, default=fields.count("expansion_ratio", default=4) * width)
     feed = FeedForward(
         width,

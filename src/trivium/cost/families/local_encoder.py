@@ -26,7 +26,9 @@ def _modernbert(fields: Fields) -> TransformerShape:
     count = fields.count("num_attention_heads")
     inner = fields.count("intermediate_size")
     each = fields.divided(("hidden_size", width), ("num_attention_heads", count))
-    heads = Heads(count, count, each, each, fields.rate("attention_dropout"), upcast=True)
+    heads = Heads(
+        count, count, each, each, fields.rate("attention_dropout"), upcast=True, rotary=each
+    )
     window = fields.count("local_attention", default=128)
     every = fields.count("global_attn_every_n_layers", default=3)
     kinds = fields.kinds("layer_types", layers) or tuple(
