@@ -93,6 +93,25 @@ def tuned_report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return report
 
 
+@pytest.fixture(scope="module")
+def learnt_report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """A run that tries to read a text in order, and finds a period of its dates."""
+    folder = tmp_path_factory.mktemp("learnt")
+    rng = np.random.default_rng(0)
+    lines = []
+    for last, words in zip(rng.integers(0, 2, 240), rng.integers(0, 9, (240, 4)), strict=True):
+        a, b, c, d = (f"w{word}" for word in words)
+        text = f"{a} first {b} {c} then {d}" if last else f"{a} then {b} {c} first {d}"
+        day = 23 * int(rng.integers(0, 30)) + 8 * int(last) + int(rng.integers(0, 11))
+        lines.append(f"{np.datetime64('2020-01-01') + day},{text},{'yes' if last else 'no'}")
+    (folder / "t.csv").write_text("\n".join(["when,steps,y", *lines]) + "\n")
+    options = AuditOptions(data=folder / "t.csv", label="y", folds=2, permutations=199)
+    report = audit(options, folder / "run").report
+    assert report["encode"]["waves"][0]["periods"]
+    assert report["encode"]["in_order"][0]["tried"]
+    return report
+
+
 def documented_fields() -> set[str]:
     fields = re.sub(r"### Warnings.*", "", section(AUDIT, "## report.json"), flags=re.S)
     found = {cell.strip("`") for cell in first_cells(fields) if cell.startswith("`")}
@@ -102,16 +121,16 @@ def documented_fields() -> set[str]:
 
 
 def test_every_field_of_a_report_is_described(
-    report: dict[str, Any], tuned_report: dict[str, Any]
+    report: dict[str, Any], tuned_report: dict[str, Any], learnt_report: dict[str, Any]
 ) -> None:
-    for one in (report, tuned_report):
+    for one in (report, tuned_report, learnt_report):
         assert set(key_paths(one)) - documented_fields() == set()
 
 
 def test_no_field_is_described_that_is_not_written(
-    report: dict[str, Any], tuned_report: dict[str, Any]
+    report: dict[str, Any], tuned_report: dict[str, Any], learnt_report: dict[str, Any]
 ) -> None:
-    written = set(key_paths(report)) | set(key_paths(tuned_report))
+    written = set().union(*map(key_paths, (report, tuned_report, learnt_report)))
     parents = {path.split(".")[0] for path in written}
     assert documented_fields() - written - parents == set()
 

@@ -162,7 +162,7 @@ def _judged(trial: _Trial, column: str, names: Sequence[str]) -> Section:
 def _gains(trial: _Trial, name: str, grams: np.ndarray) -> tuple[float, float, int]:
     """Return the mean gain in log loss over hashed n-grams, its standard error, and the folds.
 
-    After two folds an encoding that is behind by more than its standard error is given up.
+    After two folds an encoding that is no better is given up.
     """
     gained = np.full(len(grams), np.nan)
     for fold in range(int(trial.folds.max()) + 1):
@@ -171,7 +171,7 @@ def _gains(trial: _Trial, name: str, grams: np.ndarray) -> tuple[float, float, i
         gained[test] = grams[test] - own
         seen = gained[~np.isnan(gained)]
         gain, error = float(seen.mean()), float(seen.std() / len(seen) ** 0.5)
-        if fold == 1 and gain + error < 0:
+        if fold == 1 and gain <= 0:
             break
     return gain, error, fold + 1
 

@@ -20,7 +20,6 @@ from trivium.table import Column, Kind
 __all__ = ["FittedWaves", "asks_for_waves", "fit_waves", "kept_waves"]
 
 _DAY = 86_400.0
-_FDR = 0.05
 _MOST = 3  # frequencies
 _FALSE_ALARM = 0.01
 
@@ -81,9 +80,8 @@ def _waves(t: np.ndarray, frequencies: np.ndarray) -> Float[np.ndarray, "n g"]:
 
 
 def asks_for_waves(state: AuditState) -> list[str]:
-    """Return the columns of dates that the label depends on, by the tests."""
-    hits = {row["column"] for row in state.report["depend"] if row["q_value"] < _FDR}
-    return [c.name for c in state.used.columns if c.kind is Kind.datetime and c.name in hits]
+    """Return the columns of dates: a period too short for the tests of dependence is one, too."""
+    return [column.name for column in state.used.columns if column.kind is Kind.datetime]
 
 
 def _found(state: AuditState, t: np.ndarray, which: np.ndarray, most: int) -> np.ndarray:

@@ -302,6 +302,12 @@ def make_report():
                 {"column": name, "kind": kind, "features": 1 + i % 9, "how": "standardized"}
                 for i, (name, kind) in enumerate(_KINDS)
             ],
+            "waves": [
+                {
+                    "column": "signed up", "periods": [23.41, 7.0], "calendar_log_loss": 0.44,
+                    "gain": 0.012, "standard_error": 0.004, "kept": True, "why": "kept",
+                }
+            ],
             "in_order": [
                 {
                     "column": "complaint", "evidence": "order", "count": 2.1e11,

@@ -8,7 +8,7 @@ from markupsafe import Markup
 from trivium.report.blocks import Block, Column, Fold, Missing, Section, Table
 from trivium.report.fields import Limits, record, records
 from trivium.report.numbers import clock, count, finite, size
-from trivium.report.sections.in_order import in_order_table
+from trivium.report.sections.learnt import in_order_table, waves_table
 from trivium.report.text import shown
 
 __all__ = ["method_section"]
@@ -31,9 +31,12 @@ def method_section(report: Record, limits: Limits) -> Section:
         total = count(record(report, "encode").get("features"))
         summary = f"{count(len(features))} columns as {total} features for the models"
         blocks.append(Fold(summary, (table,)) if len(features) > _FOLDED else table)
-    in_order = in_order_table(records(record(report, "encode"), "in_order"), limits)
-    if in_order is not None:
-        blocks.append(in_order)
+    encode = record(report, "encode")
+    learnt = (
+        waves_table(records(encode, "waves"), limits),
+        in_order_table(records(encode, "in_order"), limits),
+    )
+    blocks += [table for table in learnt if table is not None]
     blocks.append(_facts(report))
     done = [stage for stage in stages if not stage.get("skipped")]
     seconds = [s for stage in done if (s := finite(stage.get("seconds"))) is not None]
