@@ -149,6 +149,7 @@ def _crossover(found: Crossover) -> dict[str, Any]:
             "low": float(point.low),
             "high": float(point.high),
             "exact": str(point.low) if point.exact else None,
+            "estimate": None if point.estimate is None else float(point.estimate),
         }
         for point in found.crossings
     ]
