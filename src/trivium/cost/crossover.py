@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
-from typing import Any
 
 from trivium._core.errors import ArgumentError
 from trivium.cost.component import GROUPS
@@ -62,6 +61,7 @@ class Crossover:
         by: What they are compared by.
         crossings: All places up to the farthest length, in their order.
         smaller: Which is smaller where there is no crossing, or before the first; "" for equal.
+        attention: The design that the parts are of; "" where designs are compared.
     """
 
     a: str
@@ -69,6 +69,7 @@ class Crossover:
     by: str
     crossings: tuple[Crossing, ...]
     smaller: str
+    attention: str = ""
 
     @property
     def at(self) -> Fraction | None:
@@ -93,6 +94,7 @@ def crossover(  # noqa: PLR0913 - the two, the measure, and the pass
     batch: int = 1,
     attention: Design | str = "eager",
     farthest: int = _FARTHEST,
+    itemsize: int = 4,
 ) -> Crossover:
     """Return where the costs of two parts, or of two designs of attention, cross.
 
@@ -114,6 +116,7 @@ def crossover(  # noqa: PLR0913 - the two, the measure, and the pass
         batch: Rows.
         attention: The design that parts are of.
         farthest: The largest n looked at.
+        itemsize: Bytes of a number; that of the clock's dtype.
 
     Returns:
         All crossings up to `farthest`.
@@ -139,7 +142,7 @@ def crossover(  # noqa: PLR0913 - the two, the measure, and the pass
             f"{shape.tokens} patches"
         )
     measure = measure_of("crossover", by, clock)
-    first, second = _costs(shape, (a, b), mode, batch, attention)
+    first, second = _costs(shape, (a, b), mode, batch, attention, itemsize)
 
     def gap(place: int, n: int) -> Fraction:
         one, other = measure(first(n)), measure(second(n))
@@ -149,7 +152,8 @@ def crossover(  # noqa: PLR0913 - the two, the measure, and the pass
     crossings, before = _crossings(partial(gap, 1), farthest, names, _bends(shape, a, b, attention))
     if by == "time" and crossings:
         crossings = [_widened(gap, point, farthest, names) for point in crossings]
-    return Crossover(*names, by, tuple(crossings), before)
+    under = str(design_of(attention)) if _is_part(shape, a, attention) else ""
+    return Crossover(*names, by, tuple(crossings), before, under)
 
 
 Cost = Callable[[int], CostTable]
@@ -161,26 +165,21 @@ def _costs(
     mode: Mode,
     batch: int,
     own: Design | str,
+    itemsize: int,
 ) -> tuple[Cost, Cost]:
     """Return the two costs as functions of n."""
     a, b = pair
-    first = shape.parts(own)
-    known = {*SUMS, *GROUPS, *(part.component.name for part in first)}
-
-    def is_part(what: Any) -> bool:
-        return isinstance(what, str) and set(what.split("+")) <= known
-
-    if is_part(a) != is_part(b):
+    if _is_part(shape, a, own) != _is_part(shape, b, own):
         raise ArgumentError(
             f"crossover: a and b must both be parts or both be designs; got {a!s} and {b!s}"
         )
 
     def table(n: int, attention: Design | str) -> CostTable:
         if mode == "decode":
-            return shape.table(1, batch, mode, n, attention=attention)
-        return shape.table(n, batch, mode, attention=attention)
+            return shape.table(1, batch, mode, n, attention=attention, itemsize=itemsize)
+        return shape.table(n, batch, mode, attention=attention, itemsize=itemsize)
 
-    if is_part(a):
+    if _is_part(shape, a, own):
         one, other = str(a), str(b)
         return (
             lambda n: table(n, own).select(one),
@@ -188,6 +187,11 @@ def _costs(
         )
     chosen, rival = design_of(a), design_of(b)
     return lambda n: table(n, chosen), lambda n: table(n, rival)
+
+
+def _is_part(shape: TransformerShape, what: Design | str, own: Design | str) -> bool:
+    known = {*SUMS, *GROUPS, *(part.component.name for part in shape.parts(own))}
+    return isinstance(what, str) and set(what.split("+")) <= known
 
 
 def _bends(shape: TransformerShape, *designs: Design | str) -> list[int]:
