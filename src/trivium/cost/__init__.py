@@ -9,6 +9,7 @@ from trivium.cost.crossover import Crossing, Crossover, crossover
 from trivium.cost.design import Eager, Fused, Hybrid, Linear, Window
 from trivium.cost.lengths import Lengths, read_lengths
 from trivium.cost.measure import Clock
+from trivium.cost.memory import Peak
 from trivium.cost.report import Asked, CostReport, cost_report
 from trivium.cost.shape import TransformerShape
 from trivium.cost.table import CostTable, Row
@@ -30,6 +31,7 @@ __all__ = [
     "Hybrid",
     "Lengths",
     "Linear",
+    "Peak",
     "Row",
     "TransformerShape",
     "Verified",

@@ -27,6 +27,7 @@ class Entry:
         needed: FLOPs without padding and without the pairs that masks throw away.
         bytes: Bytes read and written.
         saved: Bytes kept for the backward pass by the largest batch, in mode "train".
+        peak: Bytes alive at the worst moment of all batches.
         seconds: Lower end, estimate and upper end, where there is a clock.
         quality: What the user measured; larger is better.
         best: Whether no other design has at most its FLOPs and at least its quality, one of them
@@ -39,6 +40,7 @@ class Entry:
     needed: int
     bytes: int
     saved: int
+    peak: int
     seconds: tuple[float, float, float] | None
     quality: float | None
     best: bool | None
@@ -95,16 +97,18 @@ class Comparison:
     def __str__(self) -> str:
         first = self.entries[0]
         lines = [
-            f"{'design':<24} {'FLOPs':>10} {'relative':>9} {'wasted':>7} {'bytes':>10}  quality"
+            f"{'design':<24} {'FLOPs':>10} {'relative':>9} {'wasted':>7} {'bytes':>10} "
+            f"{'peak':>10}  quality"
         ]
         for entry in self.entries:
             quality = "" if entry.quality is None else f"{entry.quality:g}"
             mark = " *" if entry.best else ""
-            lines.append(
+            line = (
                 f"{entry.name:<24} {count_text(entry.flops):>10} "
                 f"{entry.flops / first.flops:>8.3f}x {100 * float(entry.wasted):>5.1f} % "
-                f"{count_text(entry.bytes):>10}  {quality}{mark}".rstrip()
+                f"{count_text(entry.bytes):>10} {count_text(entry.peak):>10}  {quality}{mark}"
             )
+            lines.append(line.rstrip())
         return "\n".join(lines)
 
 
@@ -162,13 +166,15 @@ def compare(
     measure = measure_of("compare", "time", clock) if clock is not None else None
     entries = []
     for name, (shape, attention) in named.items():
-        flops = moved = saved = needed = 0
+        flops = moved = saved = peak = needed = 0
         seconds = [Fraction(0)] * 3
         for (n, rows), times in batches.items():
             table = shape.table(n, rows, mode, attention=attention, itemsize=itemsize)
             flops += times * table.flops
             moved += times * table.bytes
             saved = max(saved, table.total("saved"))
+            held = shape.peak(n, rows, mode, attention=attention, itemsize=itemsize)
+            peak = max(peak, held.total)
             if measure is not None:
                 seconds = [s + times * t for s, t in zip(seconds, measure(table), strict=True)]
         for (n, _), times in alone.items():
@@ -177,7 +183,9 @@ def compare(
             None if measure is None else (float(seconds[0]), float(seconds[1]), float(seconds[2]))
         )
         score = scores.get(name)
-        entries.append(Entry(name, str(attention), flops, needed, moved, saved, time, score, None))
+        entries.append(
+            Entry(name, str(attention), flops, needed, moved, saved, peak, time, score, None)
+        )
     if scores:
         entries = [_graded(entry, entries) for entry in entries]
     padded = sum(n * rows * times for (n, rows), times in batches.items())

@@ -9,6 +9,7 @@ from trivium.cost.compare import Comparison, compare
 from trivium.cost.crossover import Crossover, crossover
 from trivium.cost.design import Design, Fused, design_of
 from trivium.cost.lengths import Lengths, Padding
+from trivium.cost.memory import Peak
 from trivium.cost.shape import TransformerShape
 from trivium.cost.table import CostTable
 from trivium.cost.text import columns, count_text
@@ -44,6 +45,7 @@ class CostReport:
     Args:
         shape: The shape.
         tables: A table for each length, of the model's own attention.
+        peaks: The most bytes alive at once, for each length.
         crossovers: Where parts cross, and where the designs cross the model's own attention.
         rows: The rows that the verdict is about.
         comparison: The designs over these rows; `None` in mode "decode".
@@ -52,6 +54,7 @@ class CostReport:
 
     shape: TransformerShape
     tables: tuple[CostTable, ...]
+    peaks: tuple[Peak, ...]
     crossovers: tuple[Crossover, ...]
     rows: Lengths
     comparison: Comparison | None
@@ -63,14 +66,17 @@ class CostReport:
             "model": self.shape.name,
             "model_type": self.shape.model_type,
             "facts": dict(self.shape.facts),
-            "tables": [table.to_dict() for table in self.tables],
+            "tables": [
+                table.to_dict() | {"peak": peak.to_dict()}
+                for table, peak in zip(self.tables, self.peaks, strict=True)
+            ],
             "crossovers": [_crossover(found) for found in self.crossovers],
             "comparison": None if self.comparison is None else self.comparison.to_dict(),
             "verdict": list(self.verdict),
         }
 
     def __str__(self) -> str:
-        return "\n".join([_head(self), "", _shares(self.tables), "", *_lines(self.crossovers)])
+        return "\n".join([_head(self), "", _shares(self), "", *_lines(self.crossovers)])
 
 
 def cost_report(
@@ -108,14 +114,15 @@ def cost_report(
     designs = [design_of(each) for each in attention]
     rivals = list(dict.fromkeys(design for design in designs if design != own))
     tables = tuple(_table(shape, n, own, asked) for n in wanted)
+    peaks = tuple(_peak(shape, table) for table in tables)
     if shape.tokens is not None:
-        return CostReport(shape, tables, (), Lengths(tuple(wanted)), None, ())
+        return CostReport(shape, tables, peaks, (), Lengths(tuple(wanted)), None, ())
     pairs: list[tuple[Any, Any]] = [("ffn", "attention"), ("quadratic", "rest")]
     pairs += [(own, design) for design in rivals if not isinstance(design, Fused)]
     found = tuple(crossover(shape, a, b, mode=asked.mode, batch=asked.batch) for a, b in pairs)
     data = rows or Lengths(tuple(wanted))
     if asked.mode == "decode":
-        return CostReport(shape, tables, found, data, None, ())
+        return CostReport(shape, tables, peaks, found, data, None, ())
     comparison = compare(
         (shape, [own, *rivals]),
         data,
@@ -126,7 +133,7 @@ def cost_report(
         itemsize=asked.itemsize,
     )
     words = verdict(shape, data, comparison, own, whose="your" if rows is not None else "these")
-    return CostReport(shape, tables, found, data, comparison, tuple(words))
+    return CostReport(shape, tables, peaks, found, data, comparison, tuple(words))
 
 
 def _table(shape: TransformerShape, n: int, design: Design, asked: Asked) -> CostTable:
@@ -139,6 +146,19 @@ def _table(shape: TransformerShape, n: int, design: Design, asked: Asked) -> Cos
         asked.count,
         design,
         itemsize=asked.itemsize,
+    )
+
+
+def _peak(shape: TransformerShape, table: CostTable) -> Peak:
+    work = table.work
+    return shape.peak(
+        work.n,
+        work.batch,
+        work.mode,
+        work.context,
+        table.design,
+        source=work.source,
+        itemsize=work.itemsize,
     )
 
 
@@ -171,8 +191,9 @@ def _head(report: CostReport) -> str:
     )
 
 
-def _shares(tables: tuple[CostTable, ...]) -> str:
+def _shares(report: CostReport) -> str:
     """Return the components in rows, and FLOPs with their shares for each length."""
+    tables = report.tables
     first = tables[0]
     stacks = len({row.stack for row in first.rows}) > 1
     decode = first.work.mode == "decode"
@@ -192,8 +213,14 @@ def _shares(tables: tuple[CostTable, ...]) -> str:
     for name, quantity in sums:
         totals = [table.total(quantity) for table in tables]
         if any(totals):
-            lines.append([name, "", "", *(c for t in totals for c in (count_text(t), ""))])
+            lines.append(_sums(name, totals))
+    lines.append(_sums("weights", [peak.weights for peak in report.peaks]))
+    lines.append(_sums("peak memory", [peak.total for peak in report.peaks]))
     return columns(lines, left=(0, 2))
+
+
+def _sums(name: str, totals: list[int]) -> list[str]:
+    return [name, "", "", *(cell for total in totals for cell in (count_text(total), ""))]
 
 
 def _length(table: CostTable) -> int:

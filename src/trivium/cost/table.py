@@ -1,6 +1,6 @@
 """The table of one pass: what each component computes, moves and keeps, in exact integers."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from fractions import Fraction
 from typing import Any
@@ -11,7 +11,7 @@ from trivium.cost.design import Design
 from trivium.cost.size import Size, evaluate
 from trivium.cost.workload import Workload
 
-__all__ = ["QUANTITIES", "SUMS", "CostTable", "Row", "tabulate"]
+__all__ = ["QUANTITIES", "SUMS", "CostTable", "Row", "cache_bytes", "tabulate"]
 
 QUANTITIES = ("macs", "flops", "bytes_read", "bytes_written", "activations", "saved", "cache")
 # Names for several groups: "attention" is the whole sublayer, "rest" all that is not quadratic.
@@ -216,7 +216,7 @@ def _row(part: Any, work: Workload, lengths: dict[str, int]) -> Row:
         bytes_written=item * moved_out,
         activations=item * written,
         saved=times * sum(kept.nbytes(lengths, item) for kept in component.kept) if train else 0,
-        cache=times * _cache(component, work, lengths),
+        cache=times * cache_bytes(component, work, lengths),
     )
 
 
@@ -231,7 +231,7 @@ def _weights(component: Component, lengths: dict[str, int]) -> int:
     return component.weight * min(component.experts, evaluate(component.m, lengths))
 
 
-def _cache(component: Component, work: Workload, lengths: dict[str, int]) -> int:
+def cache_bytes(component: Component, work: Workload, lengths: Mapping[str, int]) -> int:
     """Bytes that a cache holds of a component in one layer."""
     if work.mode not in ("prefill", "decode"):
         return 0

@@ -1,6 +1,6 @@
 """Normalization, and the sum with what went around a sublayer."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from trivium.cost.blocks.base import Tokens
@@ -99,4 +99,4 @@ class Memory:
     def components(self, design: Design) -> tuple[Component, ...]:
         """Return the tensor, for which nothing is computed."""
         kept = (Kept(("b", "e", self.width)),)
-        return (elementwise("encoder output", "norm", (0,), kept=kept),)
+        return (replace(elementwise("encoder output", "norm", (0,), kept=kept), stays=kept),)

@@ -1,6 +1,7 @@
 """Scores, softmax and weighted values: the part of attention that works on pairs of tokens."""
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from trivium.cost.component import Component, product
 from trivium.cost.design import Design, Fused, Window
@@ -22,6 +23,8 @@ class Heads:
         dropout: Whether the weights pass a dropout.
         upcast: Whether the softmax is computed in float32 whatever the dtype.
         capped: Whether the scores pass a tanh.
+        rotary: Whether queries and keys are turned by their positions: "part" for a share of each
+            head, which is put together with the rest in a copy.
     """
 
     count: int
@@ -31,6 +34,63 @@ class Heads:
     dropout: bool = False
     upcast: bool = False
     capped: bool = False
+    rotary: Literal["", "whole", "part"] = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Tensors:
+    """The tensors of a design: queries, keys and values of every head, pairs, the result.
+
+    Args:
+        heads: The heads.
+        queries: Symbol of the queries.
+        keys: Symbol of the keys.
+    """
+
+    heads: Heads
+    queries: str
+    keys: str
+
+    @property
+    def query(self) -> Size:
+        return ("b", self.heads.count, self.queries, self.heads.key)
+
+    @property
+    def key(self) -> Size:
+        return ("b", self.heads.count, self.keys, self.heads.key)
+
+    @property
+    def value(self) -> Size:
+        return ("b", self.heads.count, self.keys, self.heads.value)
+
+    @property
+    def pairs(self) -> Size:
+        return ("b", self.heads.count, "a")
+
+    @property
+    def out(self) -> Size:
+        return ("b", self.heads.count, self.queries, self.heads.value)
+
+    @property
+    def grouped(self) -> tuple[Size, Size]:
+        """Keys and values as the cache holds them."""
+        one = ("b", self.heads.groups, self.keys)
+        return (*one, self.heads.key), (*one, self.heads.value)
+
+    def held(self) -> tuple[Kept, ...]:
+        """Queries, keys and values; grouped ones beside their copies for every head."""
+        sizes = [self.query, self.key, self.value]
+        sizes += self.grouped if self.heads.groups < self.heads.count else ()
+        return tuple(map(Kept, sizes))
+
+    def copied(self, *, fused: bool) -> tuple[Kept, ...]:
+        """What a step needs beside the cache.
+
+        Keys and values copied for every head, or the keys of before while they are made longer.
+        """
+        if fused or self.heads.groups == self.heads.count:
+            return (Kept(self.query), Kept(self.grouped[0]))
+        return (Kept(self.query), Kept(self.key), Kept(self.value))
 
 
 def softmax_pairs(
@@ -47,44 +107,82 @@ def softmax_pairs(
     """
     queries, keys = stream
     batch: Size = ("b", heads.count)
-    pairs: Size = (*batch, "a")
-    query, key, value = (
-        (*batch, queries, heads.key),
-        (*batch, keys, heads.key),
-        (*batch, keys, heads.value),
-    )
-    out = (*batch, queries, heads.value)
-    fused = isinstance(design, Fused | Window)
+    tensors = _Tensors(heads, queries, keys)
     scores = replace(
         product("scores", "quadratic", batch, (queries,), (heads.key,), (keys,)),
-        macs=(*pairs, heads.key),
-        reads=(query, key),
-        writes=() if fused else (pairs,),
-        kept=(Kept(query), Kept(key)),
+        macs=(*tensors.pairs, heads.key),
         cache=heads.groups * heads.key if queries == "n" else 0,
-        backward=3 if fused else 2,
         mask=mask,
         stream=stream,
     )
     context = replace(
         product("context", "quadratic", batch, (queries,), (keys,), (heads.value,)),
-        macs=(*pairs, heads.value),
-        reads=(value,) if fused else (pairs, value),
-        writes=(out,),
-        kept=(Kept(value), Kept((*batch, queries), "float32")) if fused else (Kept(value),),
+        macs=(*tensors.pairs, heads.value),
+        writes=(tensors.out,),
         cache=heads.groups * heads.value if queries == "n" else 0,
         mask=mask,
         stream=stream,
     )
-    if fused:
-        return scores, context
-    kept: tuple[Kept, ...] = (Kept(pairs),)
+    if isinstance(design, Fused | Window):
+        return _in_one(tensors, scores, context, design)
+    return _written_out(tensors, scores, context)
+
+
+def _in_one(
+    tensors: _Tensors, scores: Component, context: Component, design: Design
+) -> tuple[Component, ...]:
+    """Return the two products of one kernel."""
+    key, value = tensors.grouped
+    narrowed = scores.mask is not None and scores.mask.window is not None
+    kept = [Kept(tensors.query), Kept(key)]
+    if isinstance(design, Fused) and narrowed:
+        # torch takes a window as a matrix, which it keeps in each layer, and copies grouped keys.
+        key, value = tensors.key, tensors.value
+        kept = [Kept(tensors.query), Kept(key), Kept(("b", "a"))]
+    kept_with = [Kept(value), Kept(tensors.out[:-1], "float32")]
+    if tensors.heads.rotary == "part":
+        # Heads that were put together come out one behind the other, and are copied once more.
+        kept_with.append(Kept(tensors.out))
+    live = (*tensors.held(), Kept(tensors.out))
+    step = (*tensors.copied(fused=True), Kept(tensors.out))
+    gradients = (Kept(tensors.query), Kept(tensors.key), Kept(tensors.value), Kept(tensors.out))
+    return (
+        replace(
+            scores,
+            reads=(tensors.query, tensors.key),
+            writes=(),
+            kept=tuple(kept),
+            live=live,
+            step=step,
+            back=gradients,
+            backward=3,
+        ),
+        replace(
+            context,
+            reads=(tensors.value,),
+            kept=tuple(kept_with),
+            live=live,
+            step=step,
+            back=(Kept(tensors.out),),
+        ),
+    )
+
+
+def _written_out(tensors: _Tensors, scores: Component, context: Component) -> tuple[Component, ...]:
+    """Return the two products with the softmax between them."""
+    heads, pairs = tensors.heads, tensors.pairs
+    query, key, value, out = map(Kept, (tensors.query, tensors.key, tensors.value, tensors.out))
+    both = (Kept(pairs), Kept(pairs))
+    kept: tuple[Kept, ...] = both[:1]
+    # What the product with the values reads, where it is not the result of the softmax itself.
+    read: tuple[Kept, ...] = ()
     if heads.upcast:
-        kept = (Kept(pairs, "float32"), Kept(pairs, "cast"))
+        kept, read = (Kept(pairs, "float32"),), (Kept(pairs, "cast"),)
     if heads.dropout:
-        kept += (Kept(pairs), Kept(pairs))
+        kept, read = (*kept, *read, Kept(pairs)), (Kept(pairs),)
     if heads.capped:
         kept += (Kept(pairs),)
+    held, step = tensors.held(), tensors.copied(fused=False)
     # Scaling, the mask and the softmax, each a pass over all pairs.
     moved: Size = (*pairs, 3 + heads.dropout + 3 * heads.capped)
     softmax = Component(
@@ -94,7 +192,30 @@ def softmax_pairs(
         reads=(moved,),
         writes=(moved,),
         kept=kept,
-        mask=mask,
-        stream=stream,
+        live=(*held, *both),
+        step=(*step, *both),
+        back=(value, *both),
+        mask=scores.mask,
+        stream=scores.stream,
     )
-    return scores, softmax, context
+    return (
+        replace(
+            scores,
+            reads=(tensors.query, tensors.key),
+            writes=(pairs,),
+            kept=(query, key),
+            # The product copies its factors, heads first.
+            live=(*held, query, key, Kept(pairs)),
+            step=(*step, Kept(pairs)),
+            back=(query, key, value, Kept(pairs)),
+        ),
+        softmax,
+        replace(
+            context,
+            reads=(pairs, tensors.value),
+            kept=(value, *read),
+            live=(*held, value, Kept(pairs), out),
+            step=(*step, Kept(pairs), out),
+            back=(out, value, Kept(pairs)),
+        ),
+    )

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 from trivium.cost.blocks import (
     Block,
@@ -42,6 +43,7 @@ class Traits:
         upcast: Whether the softmax is computed in float32.
         multi_query: Whether keys and values have one head where the configuration says so.
         rotary: Share of a head that is rotated, where the configuration has none.
+        tied: Whether the head has the table of the embedding, where the configuration is silent.
         inner: The field with the size of the feed-forward layer; 4D without it.
     """
 
@@ -54,6 +56,7 @@ class Traits:
     multi_query: bool = False
     inner: str = "n_inner"
     rotary: float = 1.0
+    tied: bool = True
 
 
 def _gpt(fields: Fields, traits: Traits) -> TransformerShape:
@@ -73,7 +76,9 @@ def _gpt(fields: Fields, traits: Traits) -> TransformerShape:
     for mask in _masks(fields, layers):
         if mask not in made:
             attention = SoftmaxAttention(width, heads, mask, fused=traits.fused)
-            made[mask] = Layer(_layer(fields, traits, attention, feed))
+            # All but OPT hold the result of attention beside its sum with the input.
+            held = int(not traits.parallel and traits.inner != "ffn_dim")
+            made[mask] = Layer(_layer(fields, traits, attention, feed), held)
         stack.append(made[mask])
     before, after = _ends(fields, traits, width, heads.key)
     return TransformerShape(
@@ -102,7 +107,10 @@ def _heads(fields: Fields, traits: Traits, width: int) -> Heads:
         fields.divided((_HEADS[0], count), ("num_kv_heads", groups))
     each = fields.divided((_WIDTH[0], width), (_HEADS[0], count))
     dropout = fields.rate("attention_dropout", "attn_pdrop", default=traits.dropout)
-    return Heads(count, groups, each, each, dropout, upcast=traits.upcast)
+    rotary: Literal["", "whole", "part"] = ""
+    if traits.positions == "rotary":
+        rotary = "whole" if _rotary(fields, traits, each).width == each else "part"
+    return Heads(count, groups, each, each, dropout, upcast=traits.upcast, rotary=rotary)
 
 
 def _masks(fields: Fields, layers: int) -> tuple[Mask, ...]:
@@ -163,7 +171,8 @@ def _ends(fields: Fields, traits: Traits, width: int, each: int) -> tuple[list[B
     own = traits.inner == "ffn_dim"
     dropout = not own and fields.rate("embd_pdrop", "embed_dropout", default=traits.dropout)
     ids: tuple[Size, ...] = ((("b", "n") if own else ("n",)),) if learned else ()
-    before: list[Block] = [Embedding(narrow, 1 + learned, dropout, kept_ids=ids)]
+    table = narrow * fields.size("vocab_size") + width * fields.size(*_POSITIONS) * learned
+    before: list[Block] = [Embedding(narrow, 1 + learned, dropout, kept_ids=ids, table=table)]
     if narrow != width:
         before.append(Dense("embedding in", "embedding", ("b", "n"), narrow, width))
     if traits.positions == "rotary":
@@ -176,15 +185,17 @@ def _ends(fields: Fields, traits: Traits, width: int, each: int) -> tuple[list[B
     if narrow != width:
         after.append(Dense("embedding out", "head", ("b", "n"), width, narrow))
     if fields.with_head("lm"):
-        after.append(Dense("head", "head", ("b", "r"), narrow, fields.count("vocab_size")))
+        tied = fields.flag("tie_word_embeddings", default=traits.tied)
+        vocabulary = fields.count("vocab_size")
+        after.append(Dense("head", "head", ("b", "r"), narrow, vocabulary, tied=tied))
     return before, after
 
 
 _TRAITS = {
     "gpt2": Traits(dropout=0.1),
     "gpt_neo": Traits(fused=False, upcast=True, inner="intermediate_size"),
-    "gptj": Traits(fused=False, parallel="same", positions="rotary", upcast=True),
-    "codegen": Traits(parallel="same", positions="rotary", upcast=True),
+    "gptj": Traits(fused=False, parallel="same", positions="rotary", upcast=True, tied=False),
+    "codegen": Traits(parallel="same", positions="rotary", upcast=True, tied=False),
     "gpt_neox": Traits(
         parallel="own",
         positions="rotary",
@@ -192,6 +203,7 @@ _TRAITS = {
         inner="intermediate_size",
         rotary=0.25,
         upcast=True,
+        tied=False,
     ),
     "gpt_bigcode": Traits(activation="gelu_pytorch_tanh", dropout=0.1, multi_query=True),
     "opt": Traits(fused=False, activation="relu", dropout=0.1, upcast=True, inner="ffn_dim"),
