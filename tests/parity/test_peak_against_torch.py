@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from trivium.cost import TransformerShape
+from trivium.cost.config import known
 
 transformers = pytest.importorskip(
     "transformers", minversion="5.0", reason="peaks are held against transformers 5"
@@ -87,17 +89,18 @@ def built(model_type, attention, *, cache=False):
         for name in DROPOUT:
             if hasattr(config, name):
                 setattr(config, name, 0.0)
-    kind = (
-        transformers.AutoModel
-        if model_type in {**models.ENCODERS, **models.IMAGES}
-        else transformers.AutoModelForSeq2SeqLM
-        if model_type in models.PAIRS
-        else transformers.AutoModelForSpeechSeq2Seq
-        if model_type in models.SPEECH
-        else transformers.AutoModelForCausalLM
-    )
-    model = kind.from_config(config, attn_implementation=attention)
+    model = kind_of(model_type).from_config(config, attn_implementation=attention)
     return config, model, TransformerShape.from_config(config)
+
+
+def kind_of(model_type):
+    if model_type in {**models.ENCODERS, **models.IMAGES}:
+        return transformers.AutoModel
+    if model_type in models.PAIRS:
+        return transformers.AutoModelForSeq2SeqLM
+    if model_type in models.SPEECH:
+        return transformers.AutoModelForSpeechSeq2Seq
+    return transformers.AutoModelForCausalLM
 
 
 def given(model_type, config, n, batch):
@@ -183,6 +186,33 @@ def test_decoding(model_type, attention):
         step = shape.peak(1, 2, "decode", context, attention=attention)
         assert step.total == pytest.approx(tracker.peak, rel=WITHIN), (context, step)
         assert step.cache > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "n", "batch"),
+    [
+        ("bert-base-uncased", 512, 8),
+        ("gpt2", 1024, 4),
+        ("Llama-3.2-1B", 2048, 1),
+        ("Mistral-7B-v0.1", 2048, 1),
+        ("t5-base", 512, 4),
+    ],
+)
+def test_models_of_real_size(name, n, batch, monkeypatch):
+    """On tensors without memory: the same operators, and up to 74 GB of storages."""
+    values = dict(known()[name])
+    model_type = values.pop("model_type")
+    config = transformers.AutoConfig.for_model(model_type, **values)
+    config.use_cache = False
+    shape = TransformerShape.from_config(name)
+    # Values are not there to be asked whether rows are packed.
+    monkeypatch.setattr(transformers.masking_utils, "is_tracing", lambda *_: True)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        model = kind_of(model_type).from_config(config, attn_implementation="eager")
+        inputs = given(model_type, config, n, batch)
+        for mode in ("forward", "train"):
+            theirs = tracked(model, inputs, train=mode == "train")
+            assert shape.peak(n, batch, mode).total == pytest.approx(theirs, rel=WITHIN)
 
 
 @pytest.mark.parametrize("model_type", ["gpt2", "llama", "mistral", "phi", "bart"])

@@ -27,7 +27,7 @@ _WIDTH = 88
 @click.option("--head", metavar="KIND", help="lm or base, against what is usual.")
 @click.option("--itemsize", type=int, default=4, show_default=True, help="Bytes of a number.")
 @click.option("--verify", is_flag=True, help="Hold the count against torch's own counter.")
-@click.option("--plot", type=PATH, metavar="FILE", help="Write the figure: .svg or .png.")
+@click.option("--plot", type=PATH, metavar="FILE", help="Write the figure: .svg, .png or .pdf.")
 @FORCE
 @JSON
 def cost(name: str, plot: Path | None, force: bool, as_json: bool, **given: Any) -> None:

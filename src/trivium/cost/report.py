@@ -44,6 +44,7 @@ class CostReport:
 
     Args:
         shape: The shape.
+        designs: The model's own attention, then the designs held against it.
         tables: A table for each length, of the model's own attention.
         peaks: The most bytes alive at once, for each length.
         crossovers: Where parts cross, and where the designs cross the model's own attention.
@@ -53,6 +54,7 @@ class CostReport:
     """
 
     shape: TransformerShape
+    designs: tuple[Design, ...]
     tables: tuple[CostTable, ...]
     peaks: tuple[Peak, ...]
     crossovers: tuple[Crossover, ...]
@@ -116,13 +118,15 @@ def cost_report(
     tables = tuple(_table(shape, n, own, asked) for n in wanted)
     peaks = tuple(_peak(shape, table) for table in tables)
     if shape.tokens is not None:
-        return CostReport(shape, tables, peaks, (), Lengths(tuple(wanted)), None, ())
+        return CostReport(
+            shape, (own, *rivals), tables, peaks, (), Lengths(tuple(wanted)), None, ()
+        )
     pairs: list[tuple[Any, Any]] = [("ffn", "attention"), ("quadratic", "rest")]
     pairs += [(own, design) for design in rivals if not isinstance(design, Fused)]
     found = tuple(crossover(shape, a, b, mode=asked.mode, batch=asked.batch) for a, b in pairs)
     data = rows or Lengths(tuple(wanted))
     if asked.mode == "decode":
-        return CostReport(shape, tables, peaks, found, data, None, ())
+        return CostReport(shape, (own, *rivals), tables, peaks, found, data, None, ())
     comparison = compare(
         (shape, [own, *rivals]),
         data,
@@ -133,7 +137,7 @@ def cost_report(
         itemsize=asked.itemsize,
     )
     words = verdict(shape, data, comparison, own, whose="your" if rows is not None else "these")
-    return CostReport(shape, tables, peaks, found, data, comparison, tuple(words))
+    return CostReport(shape, (own, *rivals), tables, peaks, found, data, comparison, tuple(words))
 
 
 def _table(shape: TransformerShape, n: int, design: Design, asked: Asked) -> CostTable:
