@@ -1,7 +1,6 @@
 """Scores, softmax and weighted values: the part of attention that works on pairs of tokens."""
 
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from trivium.cost.component import Component, product
 from trivium.cost.design import Design, Fused, Window
@@ -23,8 +22,7 @@ class Heads:
         dropout: Whether the weights pass a dropout.
         upcast: Whether the softmax is computed in float32 whatever the dtype.
         capped: Whether the scores pass a tanh.
-        rotary: Whether queries and keys are turned by their positions: "part" for a share of each
-            head, which is put together with the rest in a copy.
+        rotary: Numbers of a query and of a key that turn by their position.
     """
 
     count: int
@@ -34,7 +32,7 @@ class Heads:
     dropout: bool = False
     upcast: bool = False
     capped: bool = False
-    rotary: Literal["", "whole", "part"] = ""
+    rotary: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +138,9 @@ def _in_one(
         key, value = tensors.key, tensors.value
         kept = [Kept(tensors.query), Kept(key), Kept(("b", "a"))]
     kept_with = [Kept(value), Kept(tensors.out[:-1], "float32")]
-    if tensors.heads.rotary == "part":
-        # Heads that were put together come out one behind the other, and are copied once more.
+    if 0 < tensors.heads.rotary < tensors.heads.key:
+        # Heads put together of turned and other numbers come out one behind the other, and are
+        # copied once more.
         kept_with.append(Kept(tensors.out))
     live = (*tensors.held(), Kept(tensors.out))
     step = (*tensors.copied(fused=True), Kept(tensors.out))

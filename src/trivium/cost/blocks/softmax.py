@@ -55,7 +55,7 @@ class SoftmaxAttention:
             if isinstance(design, Window) and not self.cross:
                 mask = _narrowed(mask, design.window)
             core = softmax_pairs(heads, mask, stream, design)
-        if heads.rotary and (self.fused or heads.rotary == "part"):
+        if heads.rotary and (self.fused or heads.rotary < heads.key):
             # What queries and keys were made from is alive beside them.
             copies = (
                 Kept(("b", self.tokens, heads.count * heads.key)),

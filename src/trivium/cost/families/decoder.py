@@ -1,7 +1,7 @@
 """Decoders of the kind of LLaMA: rotary positions, grouped heads, gated feed-forward layers."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
@@ -85,7 +85,6 @@ def heads_of(fields: Fields, traits: Traits) -> Heads:
         fields.rate("attention_dropout"),
         upcast=True,
         capped=fields.get("attn_logit_softcapping") is not None,
-        rotary="whole" if _rotated(fields, traits) == 1 else "part",
     )
 
 
@@ -156,19 +155,14 @@ def sublayers(
     )
 
 
-def _rotated(fields: Fields, traits: Traits) -> float:
-    """Return the share of each head that is turned."""
+def _rotary(fields: Fields, traits: Traits, each: int, layers: int) -> Rotary:
+    """Return the tables of the rotary positions: of a share of each head, in pairs."""
     rope = fields.get("rope_parameters", default={})
     nested = rope.get("partial_rotary_factor") if isinstance(rope, dict) else None
     share = fields.get("partial_rotary_factor", default=nested or traits.rotary)
     if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share <= 1:
         raise fields.fail("partial_rotary_factor", "be a number above 0, at most 1", share)
-    return share
-
-
-def _rotary(fields: Fields, traits: Traits, each: int, layers: int) -> Rotary:
-    """Return the tables of the rotary positions: of a share of each head, in pairs."""
-    rotated = int(each * _rotated(fields, traits))
+    rotated = int(each * share)
     return Rotary(rotated + rotated % 2, {"one": 1, "two": 2, "layers": layers}[traits.tables])
 
 
@@ -193,6 +187,8 @@ def decoder(
     width = fields.count("hidden_size")
     layers = fields.count("num_hidden_layers")
     heads = heads_of(fields, traits)
+    rotary = _rotary(fields, traits, heads.key, layers)
+    heads = replace(heads, rotary=rotary.width)
     if feeds is None:
         feeds = _everywhere(
             FeedForward(
@@ -219,7 +215,7 @@ def decoder(
         head = Dense("head", "head", ("b", "r"), width, vocabulary, capped, tied)
         after.append(head)
     table = width * fields.size("vocab_size")
-    before = (Embedding(width, table=table), _rotary(fields, traits, heads.key, layers))
+    before = (Embedding(width, table=table), rotary)
     return TransformerShape(
         fields.name,
         fields.text("model_type", default="llama"),

@@ -1,9 +1,8 @@
 """Decoders before LLaMA: GPT-2, GPT-Neo, GPT-J, GPT-NeoX, OPT, Bloom, MPT, Falcon, StarCoder."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal
 
 from trivium.cost.blocks import (
     Block,
@@ -63,6 +62,8 @@ def _gpt(fields: Fields, traits: Traits) -> TransformerShape:
     width = fields.count(*_WIDTH)
     layers = fields.count(*_LAYERS)
     heads = _heads(fields, traits, width)
+    if traits.positions == "rotary":
+        heads = replace(heads, rotary=_rotary(fields, traits, heads.key).width)
     inner = fields.count(traits.inner, default=fields.count("expansion_ratio", default=4) * width)
     feed = FeedForward(
         width,
@@ -107,10 +108,7 @@ def _heads(fields: Fields, traits: Traits, width: int) -> Heads:
         fields.divided((_HEADS[0], count), ("num_kv_heads", groups))
     each = fields.divided((_WIDTH[0], width), (_HEADS[0], count))
     dropout = fields.rate("attention_dropout", "attn_pdrop", default=traits.dropout)
-    rotary: Literal["", "whole", "part"] = ""
-    if traits.positions == "rotary":
-        rotary = "whole" if _rotary(fields, traits, each).width == each else "part"
-    return Heads(count, groups, each, each, dropout, upcast=traits.upcast, rotary=rotary)
+    return Heads(count, groups, each, each, dropout, upcast=traits.upcast)
 
 
 def _masks(fields: Fields, layers: int) -> tuple[Mask, ...]:

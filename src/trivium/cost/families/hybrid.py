@@ -1,6 +1,7 @@
 """Decoders in which layers of linear attention stand among layers of softmax: MiniMax."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from trivium.cost.blocks import (
     Block,
@@ -26,6 +27,7 @@ def _minimax(fields: Fields) -> TransformerShape:
     width = fields.count("hidden_size")
     layers = fields.count("num_hidden_layers")
     heads = heads_of(fields, Traits(groups=False))
+    heads = replace(heads, rotary=heads.key)
     kinds = fields.kinds("layer_types", layers) or tuple(
         "linear_attention" if i % 2 == 0 else "full_attention" for i in range(layers)
     )

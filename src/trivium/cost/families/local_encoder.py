@@ -27,7 +27,7 @@ def _modernbert(fields: Fields) -> TransformerShape:
     inner = fields.count("intermediate_size")
     each = fields.divided(("hidden_size", width), ("num_attention_heads", count))
     heads = Heads(
-        count, count, each, each, fields.rate("attention_dropout"), upcast=True, rotary="whole"
+        count, count, each, each, fields.rate("attention_dropout"), upcast=True, rotary=each
     )
     window = fields.count("local_attention", default=128)
     every = fields.count("global_attn_every_n_layers", default=3)
