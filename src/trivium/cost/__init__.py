@@ -7,9 +7,12 @@ from trivium.cost.compare import Comparison, Entry, compare
 from trivium.cost.component import Component
 from trivium.cost.crossover import Crossing, Crossover, crossover
 from trivium.cost.design import Eager, Fused, Hybrid, Linear, Window
+from trivium.cost.law import Law
 from trivium.cost.lengths import Lengths, read_lengths
+from trivium.cost.machine import Machine
 from trivium.cost.measure import Clock
 from trivium.cost.memory import Peak
+from trivium.cost.operation import KINDS, Operation
 from trivium.cost.report import Asked, CostReport, cost_report
 from trivium.cost.shape import TransformerShape
 from trivium.cost.table import CostTable, Row
@@ -17,6 +20,7 @@ from trivium.cost.torch_counter import Verified, verify
 from trivium.cost.workload import Workload
 
 __all__ = [
+    "KINDS",
     "Asked",
     "Clock",
     "Comparison",
@@ -29,8 +33,11 @@ __all__ = [
     "Entry",
     "Fused",
     "Hybrid",
+    "Law",
     "Lengths",
     "Linear",
+    "Machine",
+    "Operation",
     "Peak",
     "Row",
     "TransformerShape",

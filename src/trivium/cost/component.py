@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from trivium.cost.mask import Mask
+from trivium.cost.run import Run
 from trivium.cost.size import Kept, Size, evaluate, spell
 
 __all__ = ["GROUPS", "Component", "Group", "elementwise", "linear", "product"]
@@ -59,6 +60,10 @@ class Component:
         mask: The pairs of query and key that are needed.
         stream: Symbols of the queries and the keys of the mask.
         once: Whether a decoding step finds its result in the cache.
+        operator: The kind of operator that computes it; by default its own kind.
+        calls: Calls of that operator; 0 where another component's kernel does the work.
+        joined: Components whose work is done in this one's kernel.
+        runs: Elementwise operators that torch runs beside the GEMM, or in its place.
     """
 
     name: str
@@ -87,6 +92,10 @@ class Component:
     mask: Mask | None = None
     stream: tuple[str, str] = ("n", "s")
     once: bool = False
+    operator: str = ""
+    calls: int = 1
+    joined: tuple["Component", ...] = ()
+    runs: tuple[Run, ...] = ()
 
     @property
     def parameters(self) -> int:
@@ -183,17 +192,23 @@ def elementwise(
     passes: int = 1,
     kept: tuple[Kept, ...] = (),
     once: bool = False,
+    runs: tuple[Run, ...] | None = None,
 ) -> Component:
-    """Return an operator that reads and writes `size` elements `passes` times."""
-    moved = ((*size, passes),)
+    """Return an operator that reads and writes `size` elements `passes` times.
+
+    Without `runs` torch runs as many passes.
+    """
+    moved = (*size, passes)
+    runs = (Run("pass", moved, moved, passes),) if runs is None else runs
     return Component(
         name,
         group,
         "elementwise",
-        reads=moved,
-        writes=moved,
+        reads=(moved,),
+        writes=(moved,),
         kept=kept,
         live=(Kept(size),) * 2,
         back=(Kept(size),) * 2,
         once=once,
+        runs=runs,
     )

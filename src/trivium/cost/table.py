@@ -1,13 +1,15 @@
 """The table of one pass: what each component computes, moves and keeps, in exact integers."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from fractions import Fraction
 from typing import Any
 
 from trivium._core.errors import ArgumentError
 from trivium.cost.component import GROUPS, Component
 from trivium.cost.design import Design
+from trivium.cost.operation import Operation
+from trivium.cost.run import operations_of
 from trivium.cost.size import Size, evaluate
 from trivium.cost.workload import Workload
 
@@ -40,6 +42,7 @@ class Row:
         activations: Bytes of the tensors that the forward pass makes.
         saved: Bytes kept for the backward pass, in mode "train"; else 0.
         cache: Bytes that the cache holds after the pass, in modes "prefill" and "decode"; else 0.
+        operations: What torch runs of it in the forward pass, for a clock; none in mode "train".
     """
 
     stack: str
@@ -55,6 +58,7 @@ class Row:
     activations: int
     saved: int
     cache: int
+    operations: tuple[Operation, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True)
@@ -154,7 +158,7 @@ class CostTable:
             "attention": str(self.design),
             **work,
             "total": {quantity: self.total(quantity) for quantity in QUANTITIES},
-            "components": [asdict(row) for row in self.rows],
+            "components": [_numbers(row) for row in self.rows],
         }
 
     def __str__(self) -> str:
@@ -187,8 +191,15 @@ def tabulate(
     return CostTable(model, work, design, rows)
 
 
+def _numbers(row: Row) -> dict[str, Any]:
+    found = asdict(row)
+    del found["operations"]
+    return found
+
+
 def _row(part: Any, work: Workload, lengths: dict[str, int]) -> Row:
     component: Component = part.component
+    operations = operations_of(component, part.layers, work, lengths)
     if component.mask is not None:
         lengths = work.under(component.mask, component.stream, lengths)
     times, item = part.layers, work.itemsize
@@ -217,6 +228,7 @@ def _row(part: Any, work: Workload, lengths: dict[str, int]) -> Row:
         activations=item * written,
         saved=times * sum(kept.nbytes(lengths, item) for kept in component.kept) if train else 0,
         cache=times * cache_bytes(component, work, lengths),
+        operations=operations,
     )
 
 

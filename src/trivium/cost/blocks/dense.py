@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 from trivium.cost.component import Component, Group, elementwise, linear
 from trivium.cost.design import Design
+from trivium.cost.run import Run
 from trivium.cost.size import Kept, Size
 
 __all__ = ["Convolution", "Dense", "Pooled"]
@@ -39,7 +40,9 @@ class Dense:
             return (layer,)
         size = (*self.tokens, self.out)
         kept = (Kept(size),) * self.after
-        return (layer, elementwise(f"{self.name} function", self.group, size, kept=kept))
+        runs = (Run("activation", size, size),)
+        name = f"{self.name} function"
+        return (layer, elementwise(name, self.group, size, kept=kept, runs=runs))
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +60,8 @@ class Pooled:
         layer = linear("pooler", "pooler", ("b",), self.width, self.width, kept=False)
         size = ("b", self.width)
         kept = (Kept(("b", "n", self.width)), Kept(size))
-        return (layer, elementwise("pooler tanh", "pooler", size, kept=kept))
+        runs = (Run("activation", size, size),)
+        return (layer, elementwise("pooler tanh", "pooler", size, kept=kept, runs=runs))
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,5 +110,6 @@ class Convolution:
         if self.activation:
             kept = (Kept(out),) * self.activation
             name = f"{self.name} function"
-            parts.append(elementwise(name, "embedding", out, kept=kept, once=True))
+            runs = (Run("activation", out, out),)
+            parts.append(elementwise(name, "embedding", out, kept=kept, once=True, runs=runs))
         return tuple(parts)

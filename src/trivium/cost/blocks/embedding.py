@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from trivium.cost.blocks.base import Tokens
 from trivium.cost.component import Component, elementwise
 from trivium.cost.design import Design
+from trivium.cost.run import Run
 from trivium.cost.size import Kept, Size
 
 __all__ = ["Embedding", "Rotary"]
@@ -42,7 +43,15 @@ class Embedding:
         if self.dropout:
             kept.append(Kept(whole))
         passes = 2 * self.tables - 1 + self.dropout
-        made = elementwise("embedding", "embedding", whole, passes=passes, kept=tuple(kept))
+        more = self.tables - 1
+        runs: tuple[Run, ...] = (
+            Run("gather", (*whole, self.tables), (*whole, self.tables), self.tables),
+        )
+        if more:
+            runs += (Run("pass", (*whole, 2, more), (*whole, more), more),)
+        made = elementwise(
+            "embedding", "embedding", whole, passes=passes, kept=tuple(kept), runs=runs
+        )
         stays = (kept[0], *map(Kept, self.biases))
         return (replace(made, table=self.table, fixed=self.fixed, stays=stays),)
 

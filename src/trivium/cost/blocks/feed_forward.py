@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from trivium.cost.blocks.base import Tokens
 from trivium.cost.component import Component, Group, elementwise, linear
 from trivium.cost.design import Design
+from trivium.cost.run import Run
 from trivium.cost.size import Kept, Size
 
 __all__ = ["ACTIVATIONS", "FeedForward", "feed_forward"]
@@ -23,6 +24,8 @@ ACTIVATIONS = {
 }
 # Tensors alive at once while it is computed, forward and backward, where it is no single kernel.
 ALIVE = {"gelu_new": (4, 3), "quick_gelu": (3, 3), "relu2": (3, 4)}
+# Passes around the kernel where an activation is written out.
+_PASSES = {"gelu_new": 7, "quick_gelu": 2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +91,13 @@ def feed_forward(
     result = inside == 0 and not layer.gated
     tensors += result
     kept = (Kept(size),) * tensors
+    runs = _function(layer.activation, size)
+    if layer.gated:
+        runs += (Run("pass", (*size, 2), size),)
     passes = 1 + layer.gated + layer.dropout
-    activation = elementwise(f"{prefix}activation", group, size, passes=passes, kept=kept)
+    activation = elementwise(
+        f"{prefix}activation", group, size, passes=passes, kept=kept, runs=runs
+    )
     # A gate that is one layer with the other half stays whole.
     own = 2 + layer.gated * (1 + layer.fused)
     live, back = ALIVE.get(layer.activation, (2, 2))
@@ -105,3 +113,12 @@ def feed_forward(
         linear(f"{prefix}down", group, tokens, inner, width, kept=kept_below, experts=experts)
     )
     return tuple(parts)
+
+
+def _function(name: str, size: Size) -> tuple[Run, ...]:
+    """Return what an activation runs: one kernel, or as many passes as transformers writes."""
+    if name in ("relu", "relu2"):
+        return (Run("pass", size, size),) * (1 + (name == "relu2"))
+    kernel = (Run("activation", size, size),)
+    passes = _PASSES.get(name, 0)
+    return (*kernel, Run("pass", (*size, passes), (*size, passes), passes)) if passes else kernel

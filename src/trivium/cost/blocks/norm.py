@@ -6,6 +6,7 @@ from typing import Literal
 from trivium.cost.blocks.base import Tokens
 from trivium.cost.component import Component, elementwise
 from trivium.cost.design import Design
+from trivium.cost.run import Run
 from trivium.cost.size import Kept
 
 __all__ = ["Dropout", "Memory", "Norm", "Residual"]
@@ -39,12 +40,19 @@ class Norm:
             kept = [Kept(whole)] if self.fresh else []
             kept += [Kept(vectors, "float32")] * 2
             kept += [Kept((self.width,))] * (self.kind == "layer1p")
-            return (elementwise(self.name, "norm", whole, kept=tuple(kept)),)
+            one = (Run("norm", whole, whole),)
+            return (elementwise(self.name, "norm", whole, kept=tuple(kept), runs=one),)
         kept = [Kept(whole, "float32")] if self.fresh else []
         kept += [Kept(vectors, "float32"), Kept(whole)]
         if self.kind == "gemma":
             kept.append(Kept((self.width,), "float32"))
-        return (elementwise(self.name, "norm", whole, passes=4, kept=tuple(kept)),)
+        # The square, its mean, the root of the mean, two products.
+        runs = (
+            Run("pass", (*whole, 3), (*whole, 3), 3),
+            Run("pass", whole, vectors),
+            Run("pass", vectors, vectors, 2),
+        )
+        return (elementwise(self.name, "norm", whole, passes=4, kept=tuple(kept), runs=runs),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +73,9 @@ class Residual:
         """Return the pass of the sum."""
         whole = ("b", self.tokens, self.width)
         kept = (Kept(whole),) if self.dropout else ()
-        return (elementwise("residual", "norm", whole, passes=1 + self.dropout, kept=kept),)
+        runs = (Run("pass", (*whole, 2), whole),)
+        passes = 1 + self.dropout
+        return (elementwise("residual", "norm", whole, passes=passes, kept=kept, runs=runs),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +93,7 @@ class Dropout:
     def components(self, design: Design) -> tuple[Component, ...]:
         """Return the pass, which keeps its factors."""
         whole = ("b", self.tokens, self.width)
-        return (elementwise("dropout", "norm", whole, kept=(Kept(whole),)),)
+        return (elementwise("dropout", "norm", whole, kept=(Kept(whole),), runs=()),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,4 +109,5 @@ class Memory:
     def components(self, design: Design) -> tuple[Component, ...]:
         """Return the tensor, for which nothing is computed."""
         kept = (Kept(("b", "e", self.width)),)
-        return (replace(elementwise("encoder output", "norm", (0,), kept=kept), stays=kept),)
+        made = elementwise("encoder output", "norm", (0,), kept=kept, runs=())
+        return (replace(made, stays=kept),)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from trivium.cost.component import Component, product
 from trivium.cost.design import Design, Fused, Window
 from trivium.cost.mask import Mask
+from trivium.cost.run import Run
 from trivium.cost.size import Kept, Size
 
 __all__ = ["Heads", "softmax_pairs"]
@@ -145,26 +146,29 @@ def _in_one(
     live = (*tensors.held(), Kept(tensors.out))
     step = (*tensors.copied(fused=True), Kept(tensors.out))
     gradients = (Kept(tensors.query), Kept(tensors.key), Kept(tensors.value), Kept(tensors.out))
-    return (
-        replace(
-            scores,
-            reads=(tensors.query, tensors.key),
-            writes=(),
-            kept=tuple(kept),
-            live=live,
-            step=step,
-            back=gradients,
-            backward=3,
-        ),
-        replace(
-            context,
-            reads=(tensors.value,),
-            kept=tuple(kept_with),
-            live=live,
-            step=step,
-            back=(Kept(tensors.out),),
-        ),
+    first = replace(
+        scores,
+        reads=(tensors.query, tensors.key),
+        writes=(),
+        kept=tuple(kept),
+        live=live,
+        step=step,
+        back=gradients,
+        backward=3,
+        calls=0,
     )
+    second = replace(
+        context,
+        reads=(tensors.value,),
+        kept=tuple(kept_with),
+        live=live,
+        step=step,
+        back=(Kept(tensors.out),),
+        operator="attention",
+        joined=(first,),
+        runs=_fused_softmax(scores.mask, tensors.pairs),
+    )
+    return first, second
 
 
 def _written_out(tensors: _Tensors, scores: Component, context: Component) -> tuple[Component, ...]:
@@ -196,6 +200,7 @@ def _written_out(tensors: _Tensors, scores: Component, context: Component) -> tu
         back=(value, *both),
         mask=scores.mask,
         stream=scores.stream,
+        runs=_passes(heads, scores.mask, pairs),
     )
     return (
         replace(
@@ -207,6 +212,7 @@ def _written_out(tensors: _Tensors, scores: Component, context: Component) -> tu
             live=(*held, query, key, Kept(pairs)),
             step=(*step, Kept(pairs)),
             back=(query, key, value, Kept(pairs)),
+            runs=_apart(tensors, tensors.query, tensors.key),
         ),
         softmax,
         replace(
@@ -216,5 +222,31 @@ def _written_out(tensors: _Tensors, scores: Component, context: Component) -> tu
             live=(*held, value, Kept(pairs), out),
             step=(*step, Kept(pairs), out),
             back=(out, value, Kept(pairs)),
+            # The heads of a token are put side by side again.
+            runs=(*_apart(tensors, tensors.value), Run("pass", tensors.out, tensors.out)),
         ),
     )
+
+
+def _fused_softmax(mask: Mask | None, pairs: Size) -> tuple[Run, ...]:
+    """Return the softmax within the kernel; a causal kernel leaves out about half of the pairs."""
+    halved = mask is not None and mask.kind == "causal" and mask.window is None
+    return (Run("softmax", pairs, (0,) if halved else pairs, fresh=False),)
+
+
+def _apart(tensors: _Tensors, *operands: Size) -> tuple[Run, ...]:
+    """Return the copies that make heads of keys or values as many as there are, or whole."""
+    if tensors.heads.groups != tensors.heads.count:
+        read = ("b", tensors.heads.groups, tensors.keys, operands[-1][-1])
+        return (Run("pass", read, operands[-1]),)
+    return tuple(Run("pass", each, each, batched=True) for each in operands)
+
+
+def _passes(heads: Heads, mask: Mask | None, pairs: Size) -> tuple[Run, ...]:
+    """Return scaling, cap, mask and softmax; an encoder whose rows are whole has no mask."""
+    masked = mask is not None and (mask.kind == "causal" or mask.window is not None)
+    many = 1 + 2 * heads.capped + masked
+    runs: tuple[Run, ...] = (Run("pass", (*pairs, many), (*pairs, many), many),)
+    if heads.capped:
+        runs += (Run("activation", pairs, pairs),)
+    return (*runs, Run("softmax", pairs, pairs))

@@ -10,6 +10,7 @@ from trivium.cost.blocks.state import state_products
 from trivium.cost.component import Component, Group, linear
 from trivium.cost.design import Design, Fused, Linear, Window
 from trivium.cost.mask import Mask
+from trivium.cost.run import rotated
 from trivium.cost.size import Kept
 
 __all__ = ["SoftmaxAttention"]
@@ -78,12 +79,17 @@ class SoftmaxAttention:
         query = heads.count * heads.key * (2 if self.gated else 1)
         key, value = heads.groups * heads.key, heads.groups * heads.value
         make: Group = "projections"
+        turn_query = rotated((*tokens, heads.count), heads.rotary)
+        turn_key = rotated((*source, heads.groups), heads.rotary)
         if self.fused:
             total = self._made(heads)
-            return (linear("query, key, value", make, tokens, self.width, total, kept=self.fresh),)
+            whole = linear("query, key, value", make, tokens, self.width, total, kept=self.fresh)
+            return (replace(whole, runs=turn_query + turn_key),)
+        asked = linear("query", make, tokens, self.width, query, kept=self.fresh)
+        found = linear("key", make, source, self.width, key, kept=False, once=self.cross)
         return (
-            linear("query", make, tokens, self.width, query, kept=self.fresh),
-            linear("key", make, source, self.width, key, kept=False, once=self.cross),
+            replace(asked, runs=turn_query),
+            replace(found, runs=turn_key),
             linear("value", make, source, self.width, value, kept=False, once=self.cross),
         )
 

@@ -24,16 +24,20 @@ def state_products(
         causal: Whether a query sees only what came before: then a chunk adds its own pairs.
     """
     r = heads.key * design.features
+    operator = "causal linear attention" if causal else "linear attention"
     one, many = ("b", heads.groups), ("b", heads.count)
     size = heads.groups * r * heads.value
     mapped: Size = ("b", tokens, (heads.count + heads.groups) * r)
-    features = elementwise("features", "state", mapped, passes=2, kept=(Kept(mapped),))
+    features = elementwise("features", "state", mapped, passes=2, kept=(Kept(mapped),), runs=())
     values: Size = (*one, tokens, heads.value)
     build = replace(
         product("state update", "state", one, (r,), (tokens,), (heads.value,), (Kept(values),)),
         state=size + heads.groups * r if tokens == "n" else 0,
     )
     read = product("read-out", "state", many, (tokens,), (r,), (heads.value,))
+    # One function computes both; what it does within its chunks is in its rate.
+    build = replace(build, calls=0)
+    read = replace(read, operator=operator, joined=(build,))
     parts = [features, build, read]
     if causal and design.chunk is not None:
         mask = Mask("causal", design.chunk, "chunked")
@@ -42,13 +46,14 @@ def state_products(
         inner = product("scores in chunks", "state", many, (tokens,), (r,), (stream[1],))
         outer = product("values in chunks", "state", many, (tokens,), (stream[1],), (heads.value,))
         parts += [
-            replace(inner, macs=(*pairs, r), writes=(pairs,), mask=mask, stream=stream),
+            replace(inner, macs=(*pairs, r), writes=(pairs,), mask=mask, stream=stream, calls=0),
             replace(
                 outer,
                 macs=(*pairs, heads.value),
                 reads=(pairs, (*many, tokens, heads.value)),
                 mask=mask,
                 stream=stream,
+                calls=0,
             ),
         ]
     return tuple(parts)

@@ -1,0 +1,160 @@
+"""The machine file: JSON, written whole or not at all, checked when it is read."""
+
+import errno
+import json
+import os
+import secrets
+from contextlib import suppress
+from dataclasses import asdict
+from math import isfinite
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trivium._core.errors import ArgumentError, DataError, OutputError, ResourceError
+from trivium.cost.law import Law
+
+if TYPE_CHECKING:
+    from trivium.cost.machine import Machine
+
+__all__ = ["default_path", "load", "save"]
+
+_FORMAT, _VERSION = "trivium machine", 1
+_LARGEST = 2**20
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def default_path() -> Path:
+    """Return where the machine file is kept: in `XDG_DATA_HOME`, or in `~/.local/share`.
+
+    Raises:
+        ArgumentError: The environment names neither a folder for data nor a home.
+    """
+    named = os.environ.get("XDG_DATA_HOME", "")
+    if named and Path(named).is_absolute():
+        return Path(named, "trivium", "machine.json")
+    home = os.environ.get("HOME", "")
+    if not home or not Path(home).is_absolute():
+        raise ArgumentError(
+            "machine: HOME or XDG_DATA_HOME must be set to a folder; got neither",
+            remedy="Name the file: --out FILE, --machine FILE, or the path in Python.",
+        )
+    return Path(home, ".local", "share", "trivium", "machine.json")
+
+
+def save(machine: "Machine", path: str | PathLike[str]) -> None:
+    """Write a machine file: a neighbour first, then a rename.
+
+    Raises:
+        ResourceError: The disk is full; what was there before is intact.
+        OutputError: The place cannot be written to; what was there before is intact.
+    """
+    target = Path(path)
+    document = {
+        "format": _FORMAT,
+        "version": _VERSION,
+        "dtype": machine.dtype,
+        "threads": machine.threads,
+        "calibrated": machine.calibrated,
+        "cache": machine.cache,
+        "fresh_above": machine.fresh_above,
+        "laws": {kind: asdict(law) for kind, law in machine.laws.items()},
+        "about": dict(machine.about),
+    }
+    text = json.dumps(document, indent=1, allow_nan=False) + "\n"
+    aside = target.parent / f".trivium-{secrets.token_hex(8)}.tmp"
+    try:
+        with open(aside, "x", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, target)
+    except OSError as error:
+        kind = ResourceError if error.errno in _FULL else OutputError
+        raise kind(
+            f"machine: could not write; {error.strerror or error}",
+            where=str(target),
+            remedy="Choose a place that you may write to; what was there before is intact.",
+        ) from error
+    finally:
+        with suppress(OSError):
+            aside.unlink(missing_ok=True)
+
+
+def load(path: str | PathLike[str] | None) -> "Machine":
+    """Read a machine file and check all of it.
+
+    Raises:
+        DataError: It cannot be read, is damaged or newer than the program, or a number in it is
+            negative or not finite.
+        ArgumentError: No path is given and the environment has no home.
+    """
+    from trivium.cost.machine import Machine
+
+    place = default_path() if path is None else Path(path)
+    try:
+        with open(place, "rb") as file:
+            text = file.read(_LARGEST + 1)
+        if len(text) > _LARGEST:
+            raise _broken(place, f"it must have at most {_LARGEST:,} bytes")
+        found = json.loads(text, parse_constant=_refuse)
+    except OSError as error:
+        raise _broken(place, f"it cannot be read; {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise _broken(place, f"it must be JSON; {error}") from error
+    _check_head(found, place)
+    try:
+        laws = {str(kind): _law(law) for kind, law in found["laws"].items()}
+        about = found.get("about", {})
+        if not isinstance(about, dict) or not isinstance(found["calibrated"], bool):
+            raise ArgumentError("about must be an object and calibrated a truth value")
+        return Machine(
+            laws,
+            found["dtype"],
+            found["threads"],
+            _number("cache", found["cache"]),
+            _number("fresh_above", found["fresh_above"]),
+            found["calibrated"],
+            about,
+        )
+    except KeyError as error:
+        raise _broken(place, f"the field {error} is missing") from error
+    except (ArgumentError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise _broken(place, str(error)) from error
+
+
+def _check_head(found: Any, place: Path) -> None:
+    if not isinstance(found, dict) or found.get("format") != _FORMAT:
+        raise _broken(place, "it must be a machine file")
+    if found.get("version") != _VERSION:
+        raise _broken(place, f"its version must be {_VERSION}; got {found.get('version')!r}")
+
+
+def _law(found: dict[str, Any]) -> Law:
+    law = dict(found)
+    for name in ("least", "most"):
+        first, second = law[name]
+        law[name] = (_number(name, first), _number(name, second))
+    return Law(**law)
+
+
+def _number(name: str, value: Any) -> float:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not isfinite(value) or value < 0:
+        raise ArgumentError(f"{name} must be a finite number ≥ 0; got {value!r}")
+    return float(value)
+
+
+def _refuse(word: str) -> float:
+    raise ValueError(f"{word} is no number")
+
+
+def _broken(place: Path, why: str) -> DataError:
+    return DataError(
+        f"machine: the file must be whole and of this program; {why}",
+        where=str(place),
+        remedy="Make it with trivium calibrate.",
+        code="E-MACHINE",
+    )
