@@ -1,6 +1,6 @@
 """The crossings in a picture: letters, lines in FLOPs, bars in seconds."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from math import log
 from typing import Any
@@ -44,12 +44,13 @@ class Mark:
         return f"{self.letter}  {self.what}:\n     {', '.join(places)}"
 
 
-def marks_of(report: CostReport, clock: Clock | None) -> list[Mark]:
+def marks_of(report: CostReport, clock: Clock | None, untold: Collection[str] = ()) -> list[Mark]:
     """Return the first crossing of each pair of a report, with a clock in seconds as well.
 
     Args:
         report: The report.
         clock: What tells the time; with it each design is held against that of the model.
+        untold: Designs that it cannot tell the time of.
 
     Raises:
         ArgumentError: The clock cannot tell the time of a pass.
@@ -64,12 +65,13 @@ def marks_of(report: CostReport, clock: Clock | None) -> list[Mark]:
         own, *others = map(str, report.designs)
         for a, b in dict.fromkeys([*found, *((own, other) for other in others)]):
             places = found.setdefault((a, b), {})
-            if "time" not in places:
-                timed = crossover(
-                    report.shape, a, b, "time", clock=clock, mode=work.mode, batch=work.batch
-                )
-                if timed.crossings:
-                    places["time"] = timed.crossings[0]
+            if "time" in places or b in untold:
+                continue
+            timed = crossover(
+                report.shape, a, b, "time", clock=clock, mode=work.mode, batch=work.batch
+            )
+            if timed.crossings:
+                places["time"] = timed.crossings[0]
     told = [(a, b, places) for (a, b), places in found.items() if places]
     return [
         Mark(chr(ord("A") + i), f"{a} = {b}", places.get("flops"), places.get("time"))

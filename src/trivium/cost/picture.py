@@ -46,14 +46,15 @@ def draw(report: CostReport, clock: Clock | None = None) -> Any:
 
     Args:
         report: What to draw; of a shape that takes rows of any length.
-        clock: What tells the time; without it the second panel has FLOPs, and its axis says so.
+        clock: What tells the time; without it the second panel has FLOPs, and its axis says so. A
+            design that it cannot tell the time of is named as not calibrated.
 
     Returns:
         The four axes from above to below, in an array.
 
     Raises:
         ArgumentError: The model fixes the length of its rows, or the clock cannot tell the time of
-            a pass of the report.
+            the model's own attention.
         MissingExtraError: matplotlib is not installed.
 
     Cost:
@@ -67,7 +68,8 @@ def draw(report: CostReport, clock: Clock | None = None) -> Any:
             f"{report.shape.name} has {report.shape.tokens} patches"
         )
     pyplot = require("matplotlib.pyplot", "plot", "trivium.cost")
-    marks = marks_of(report, clock)
+    untold = _untold(report, clock)
+    marks = marks_of(report, clock, untold)
     lengths = _grid(report, marks)
     figure, panels = pyplot.subplots(
         4, 1, figsize=(10.5, 10.0), sharex=True, height_ratios=[3, 3, 2.4, 1], layout="constrained"
@@ -77,7 +79,7 @@ def draw(report: CostReport, clock: Clock | None = None) -> Any:
     axes["shares"].set_xlim(lengths[0], lengths[-1])
     tables = {design: [_table(report, design, n) for n in lengths] for design in report.designs}
     _draw_shares(axes["shares"], lengths, tables[report.designs[0]])
-    _draw_costs(axes["time"], lengths, tables, clock)
+    _draw_costs(axes["time"], lengths, tables, clock, untold)
     _draw_memory(axes["memory"], report, lengths, tables)
     _draw_rows(axes["rows"], report)
     cached = any(table.total("cache") for own in tables.values() for table in own)
@@ -88,6 +90,24 @@ def draw(report: CostReport, clock: Clock | None = None) -> Any:
     rows = "1 row" if work.batch == 1 else f"{work.batch:,} rows"
     figure.suptitle(f"{report.shape.name}: {work.mode}, {rows} at a time", fontsize="medium")
     return panels
+
+
+def _untold(report: CostReport, clock: Clock | None) -> set[str]:
+    """The designs whose time the clock cannot tell; it must tell that of the model's own.
+
+    Raises:
+        ArgumentError: It cannot.
+    """
+    own, *others = report.designs
+    found: set[str] = set()
+    if clock is not None:
+        clock.seconds(_table(report, own, _length(report.tables[0])))
+        for design in others:
+            try:
+                clock.seconds(_table(report, design, _length(report.tables[0])))
+            except ArgumentError:
+                found.add(str(design))
+    return found
 
 
 def _grid(report: CostReport, marks: Iterable[Mark]) -> list[int]:
@@ -129,12 +149,19 @@ def _draw_shares(axes: Any, lengths: list[int], tables: list[CostTable]) -> None
 
 
 def _draw_costs(
-    axes: Any, lengths: list[int], tables: dict[Design, list[CostTable]], clock: Clock | None
+    axes: Any,
+    lengths: list[int],
+    tables: dict[Design, list[CostTable]],
+    clock: Clock | None,
+    untold: set[str],
 ) -> None:
     """Draw seconds a token with their band, or without a clock FLOPs."""
     ends: list[float] = []
     for i, (design, own) in enumerate(tables.items()):
         color, style = _DESIGNS[i % len(_DESIGNS)], _STYLES[i % len(_STYLES)]
+        if str(design) in untold:
+            axes.plot([], [], color=color, linestyle=style, label=f"{design}: not calibrated")
+            continue
         tokens = [table.work.n * table.work.batch for table in own]
         told = [clock.seconds(t) if clock else (t.flops,) * 3 for t in own]
         low, middle, high = (

@@ -27,6 +27,15 @@ class Steady:
         return middle * (1 - self.spread), middle, middle * (1 + self.spread)
 
 
+class Partly(Steady):
+    """A clock that was not calibrated for linear attention."""
+
+    def seconds(self, table):
+        if any(row.group == "state" for row in table.rows):
+            raise ArgumentError("Machine: kind must be one of linear, product; got 'state'")
+        return super().seconds(table)
+
+
 class Refusing:
     def seconds(self, table):
         raise ArgumentError("clock: mode must be forward; got 'train'")
@@ -97,6 +106,15 @@ def test_a_report_with_crossings_in_time_is_drawn_as_it_is():
     # Designs that no crossing in FLOPs is told of are held against each other in seconds alone.
     axes = draw(cost_report(BERT, [128], ["sdpa"], ROWS, Asked(mode="train")), Steady())
     assert any(line.endswith("in seconds") for line in listed(axes))
+
+
+def test_a_design_that_the_clock_does_not_know_is_named():
+    axes = draw(cost_report(BERT, [128], ["sdpa", "linear:h/4"], ROWS), Partly())
+    names = [text.get_text() for text in axes[1].get_legend().get_texts()]
+    assert names == ["eager", "sdpa", "linear:h/4: not calibrated"]
+    # Its crossing is known in FLOPs alone, and its memory is drawn.
+    assert listed(axes)[5] == "     n = 256"
+    assert sum(len(line.get_xdata()) > 2 for line in axes[2].lines) == 3
 
 
 def test_a_cache_is_drawn_where_there_is_one():
