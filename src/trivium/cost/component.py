@@ -57,6 +57,7 @@ class Component:
         cache: Elements that a cache holds of it for each of the keys s of a row.
         state: Elements that a cache holds of it for each row, however long, in float32.
         backward: GEMMs of the backward pass: 2, or 1 where the input needs no gradient.
+        spared: Multiply-adds that these are spared: of chunks whose gradient nothing needs.
         mask: The pairs of query and key that are needed.
         stream: Symbols of the queries and the keys of the mask.
         once: Whether a decoding step finds its result in the cache.
@@ -89,6 +90,7 @@ class Component:
     cache: int = 0
     state: int = 0
     backward: int = 2
+    spared: Size = (0,)
     mask: Mask | None = None
     stream: tuple[str, str] = ("n", "s")
     once: bool = False

@@ -204,7 +204,8 @@ def _row(part: Any, work: Workload, lengths: dict[str, int]) -> Row:
         lengths = work.under(component.mask, component.stream, lengths)
     times, item = part.layers, work.itemsize
     train = work.mode == "train"
-    macs = evaluate(component.macs, lengths) * times * (1 + component.backward * train)
+    macs = evaluate(component.macs, lengths) * (1 + component.backward * train)
+    macs = times * (macs - evaluate(component.spared, lengths) * train)
     read = _elements(component.reads, lengths) * times
     written = _elements(component.writes, lengths) * times
     weights = _weights(component, lengths) * times
