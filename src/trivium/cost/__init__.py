@@ -5,6 +5,7 @@ Counts import no torch.
 
 from trivium.cost.compare import Comparison, Entry, compare
 from trivium.cost.component import Component
+from trivium.cost.cost_model import CostModel, PartSeconds, Seconds
 from trivium.cost.crossover import Crossing, Crossover, crossover
 from trivium.cost.design import Eager, Fused, Hybrid, Linear, Window
 from trivium.cost.law import Law
@@ -25,6 +26,7 @@ __all__ = [
     "Clock",
     "Comparison",
     "Component",
+    "CostModel",
     "CostReport",
     "CostTable",
     "Crossing",
@@ -38,8 +40,10 @@ __all__ = [
     "Linear",
     "Machine",
     "Operation",
+    "PartSeconds",
     "Peak",
     "Row",
+    "Seconds",
     "TransformerShape",
     "Verified",
     "Window",

@@ -126,7 +126,7 @@ def _attention(dtype: torch.dtype) -> Iterator[Case]:
         yield _case(Operation(wide, 2 * pairs * d, moved, 1, item * pairs), size, scores)
         yield _case(Operation("product", 2 * pairs * d, moved, 1, item * out), size, context)
         yield _case(Operation("softmax", 0, 2 * item * pairs, 1, item * pairs), size, softmax)
-        if d == 64:
+        if d == 64 and n > 150:
             yield _case(Operation("pass", 0, 2 * item * pairs, 1, item * pairs), size, scale)
         whole = (4 * pairs * d, 4 * item * out, 1, item * out)
         inside = Operation("softmax", 0, 2 * item * pairs, 1)

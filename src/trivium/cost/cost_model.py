@@ -131,10 +131,22 @@ class CostModel:
         Cost:
             O(components), about a millisecond.
         """
-        item = DTYPES[self.machine.dtype]
         table = self.shape.table(
-            n, batch, mode, context, attention=attention, source=source, itemsize=item
+            n, batch, mode, context, attention=attention, source=source, itemsize=self.itemsize
         )
+        return self.of(table)
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of a number of the machine's dtype."""
+        return DTYPES[self.machine.dtype]
+
+    def of(self, table: CostTable) -> Seconds:
+        """Return the seconds of a table, component by component.
+
+        Raises:
+            ArgumentError: As for `seconds`.
+        """
         low, middle, high = self.seconds(table)
         parts = tuple(self._part(row) for row in table.rows)
         operations = [each for row in table.rows for each in row.operations]

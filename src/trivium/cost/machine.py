@@ -221,3 +221,14 @@ class Machine:
         from trivium.cost.calibrate import calibrate
 
         return calibrate(seconds, threads, dtype, progress, **more)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the machine as a JSON object, as its file holds it."""
+        from trivium.cost.machine_file import document
+
+        return document(self)
+
+    def __str__(self) -> str:
+        from trivium.cost.text import machine_text
+
+        return machine_text(self)

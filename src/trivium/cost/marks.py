@@ -32,15 +32,9 @@ class Mark:
     flops: Crossing | None
     time: Crossing | None
 
-    @property
-    def open(self) -> bool:
-        """Whether the bands lie on each other almost everywhere: the seconds tell no place."""
-        return self.time is not None and self.time.high > 1000 * self.time.low
-
     def __str__(self) -> str:
         places = [f"n = {self.flops}"] if self.flops is not None else []
-        if self.time is not None:
-            places.append("open in seconds" if self.open else f"{self.time} in seconds")
+        places += [f"{self.time} in seconds"] if self.time is not None else []
         return f"{self.letter}  {self.what}:\n     {', '.join(places)}"
 
 
@@ -57,7 +51,10 @@ def marks_of(report: CostReport, clock: Clock | None, untold: Collection[str] = 
     """
     work = report.tables[0].work
     found: dict[tuple[str, str], dict[str, Crossing]] = {}
-    for each in report.crossovers:
+    timed = report.timed.crossovers if report.timed is not None else ()
+    for each in (*report.crossovers, *timed):
+        if each.attention not in ("", str(report.designs[0])):
+            continue
         places = found.setdefault((each.a, each.b), {})
         if each.crossings:
             places[each.by] = each.crossings[0]
@@ -67,11 +64,18 @@ def marks_of(report: CostReport, clock: Clock | None, untold: Collection[str] = 
             places = found.setdefault((a, b), {})
             if "time" in places or b in untold:
                 continue
-            timed = crossover(
-                report.shape, a, b, "time", clock=clock, mode=work.mode, batch=work.batch
+            crossed = crossover(
+                report.shape,
+                a,
+                b,
+                "time",
+                clock=clock,
+                mode=work.mode,
+                batch=work.batch,
+                itemsize=work.itemsize,
             )
-            if timed.crossings:
-                places["time"] = timed.crossings[0]
+            if crossed.crossings:
+                places["time"] = crossed.crossings[0]
     told = [(a, b, places) for (a, b), places in found.items() if places]
     return [
         Mark(chr(ord("A") + i), f"{a} = {b}", places.get("flops"), places.get("time"))
@@ -80,7 +84,7 @@ def marks_of(report: CostReport, clock: Clock | None, untold: Collection[str] = 
 
 
 def draw_marks(axes: dict[str, Any], marks: Sequence[Mark], *, below: float) -> None:
-    """Draw a line through the panels at each crossing in FLOPs, a bar at each in seconds.
+    """Draw a line through the panels at each crossing in FLOPs, a dot in its bar in seconds.
 
     Args:
         axes: The panels "shares", "time" and "memory".
@@ -100,13 +104,16 @@ def draw_marks(axes: dict[str, Any], marks: Sequence[Mark], *, below: float) -> 
             step = next(i for i in range(len(taken) + 1) if i not in steps)
             taken.append((spot, step))
             _letter(axes["shares"], mark.letter, place, 1.0, (0, 3 + 10 * step))
-    timed = [(mark.letter, mark.time) for mark in marks if mark.time and not mark.open]
+    timed = [(mark.letter, mark.time) for mark in marks if mark.time is not None]
     for i, (letter, time) in enumerate(timed):
         ends = [min(max(float(end), low), high) for end in (time.low, time.high)]
         if ends[0] < ends[1]:
             height = 0.06 + 0.08 * i
             over = axes["time"].get_xaxis_transform()
-            axes["time"].plot(ends, [height] * 2, transform=over, color=INK, linewidth=3.0)
+            axes["time"].plot(ends, [height] * 2, transform=over, color=INK, linewidth=1.0)
+            middle = float(time.low if time.estimate is None else time.estimate)
+            if low < middle < high:
+                axes["time"].plot(middle, height, "o", transform=over, color=INK, markersize=4.0)
             _letter(axes["time"], letter, ends[1], height, (6, -3))
     axes["memory"].annotate(
         "\n".join(map(str, marks)),

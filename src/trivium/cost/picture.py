@@ -6,6 +6,7 @@ from typing import Any
 
 from trivium._core.errors import ArgumentError
 from trivium.cost.component import GROUPS
+from trivium.cost.cost_model import CostModel
 from trivium.cost.design import Design
 from trivium.cost.marks import INK, Mark, draw_marks, marks_of
 from trivium.cost.measure import Clock
@@ -41,13 +42,14 @@ _BESIDE: dict[str, Any] = {
 def draw(report: CostReport, clock: Clock | None = None) -> Any:
     """Draw what a shape costs over n: shares, time with its band, memory, and the rows below.
 
-    Letters mark the crossings: a dashed line in FLOPs, a bar from end to end in seconds. A cache
+    Letters mark the crossings: a dashed line in FLOPs, a dot in its interval in seconds. A cache
     is the thin line below the memory of its design.
 
     Args:
         report: What to draw; of a shape that takes rows of any length.
-        clock: What tells the time; without it the second panel has FLOPs, and its axis says so. A
-            design that it cannot tell the time of is named as not calibrated.
+        clock: What tells the time, by default the machine of the report; without either the
+            second panel has FLOPs, and its axis says so. A design that it cannot tell the time of
+            is named as not calibrated.
 
     Returns:
         The four axes from above to below, in an array.
@@ -68,6 +70,8 @@ def draw(report: CostReport, clock: Clock | None = None) -> Any:
             f"{report.shape.name} has {report.shape.tokens} patches"
         )
     pyplot = require("matplotlib.pyplot", "plot", "trivium.cost")
+    if clock is None and report.timed is not None:
+        clock = CostModel(report.shape, report.timed.machine)
     untold = _untold(report, clock)
     marks = marks_of(report, clock, untold)
     lengths = _grid(report, marks)

@@ -2,17 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 from trivium._core.errors import ArgumentError
 from trivium.cost.compare import Comparison, compare
+from trivium.cost.cost_model import CostModel
 from trivium.cost.crossover import Crossover, crossover
 from trivium.cost.design import Design, Fused, design_of
 from trivium.cost.lengths import Lengths, Padding
+from trivium.cost.machine import Machine
 from trivium.cost.memory import Peak
 from trivium.cost.shape import TransformerShape
 from trivium.cost.table import CostTable
 from trivium.cost.text import columns, count_text
+from trivium.cost.timed import Timed, time_text, time_verdict, timed
 from trivium.cost.verdict import verdict
 from trivium.cost.workload import Count, Mode
 
@@ -29,6 +33,7 @@ class Asked:
         padding: How rows get into batches.
         count: "executed" or "needed".
         itemsize: Bytes of a number.
+        machine: The machine that seconds are for; `None` for counts alone.
     """
 
     mode: Mode = "forward"
@@ -36,6 +41,7 @@ class Asked:
     padding: Padding = "batch"
     count: Count = "executed"
     itemsize: int = 4
+    machine: Machine | None = None
 
 
 @dataclass(frozen=True)
@@ -51,6 +57,7 @@ class CostReport:
         rows: The rows that the verdict is about.
         comparison: The designs over these rows; `None` in mode "decode".
         verdict: Sentences; none in mode "decode".
+        timed: Seconds, where a machine was given.
     """
 
     shape: TransformerShape
@@ -61,6 +68,7 @@ class CostReport:
     rows: Lengths
     comparison: Comparison | None
     verdict: tuple[str, ...]
+    timed: Timed | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as a JSON object."""
@@ -72,13 +80,21 @@ class CostReport:
                 table.to_dict() | {"peak": peak.to_dict()}
                 for table, peak in zip(self.tables, self.peaks, strict=True)
             ],
-            "crossovers": [_crossover(found) for found in self.crossovers],
+            "crossovers": [_crossover(found) for found in self._places()],
             "comparison": None if self.comparison is None else self.comparison.to_dict(),
             "verdict": list(self.verdict),
+            "machine": None if self.timed is None else self.timed.machine.to_dict(),
+            "seconds": None if self.timed is None else [s.to_dict() for s in self.timed.seconds],
         }
 
+    def _places(self) -> tuple[Crossover, ...]:
+        return self.crossovers + (() if self.timed is None else self.timed.crossovers)
+
     def __str__(self) -> str:
-        return "\n".join([_head(self), "", _shares(self), "", *_lines(self.crossovers)])
+        text = [_head(self), "", _shares(self), ""]
+        if self.timed is not None:
+            text += [time_text(self.timed, _top(self.tables)), ""]
+        return "\n".join([*text, *_lines(self._places())])
 
 
 def cost_report(
@@ -117,16 +133,18 @@ def cost_report(
     rivals = list(dict.fromkeys(design for design in designs if design != own))
     tables = tuple(_table(shape, n, own, asked) for n in wanted)
     peaks = tuple(_peak(shape, table) for table in tables)
+    seconds = None
+    if asked.machine is not None:
+        seconds = timed(shape, tables, rivals, asked.mode, asked.batch, asked.machine)
+    made = partial(CostReport, shape, (own, *rivals), tables, peaks, timed=seconds)
     if shape.tokens is not None:
-        return CostReport(
-            shape, (own, *rivals), tables, peaks, (), Lengths(tuple(wanted)), None, ()
-        )
+        return made((), Lengths(tuple(wanted)), None, ())
     pairs: list[tuple[Any, Any]] = [("ffn", "attention"), ("quadratic", "rest")]
     pairs += [(own, design) for design in rivals if not isinstance(design, Fused)]
     found = tuple(crossover(shape, a, b, mode=asked.mode, batch=asked.batch) for a, b in pairs)
     data = rows or Lengths(tuple(wanted))
     if asked.mode == "decode":
-        return CostReport(shape, (own, *rivals), tables, peaks, found, data, None, ())
+        return made(found, data, None, ())
     comparison = compare(
         (shape, [own, *rivals]),
         data,
@@ -135,9 +153,13 @@ def cost_report(
         padding=asked.padding if rows is not None else "none",
         mode=asked.mode,
         itemsize=asked.itemsize,
+        clock=None if asked.machine is None else CostModel(shape, asked.machine),
     )
-    words = verdict(shape, data, comparison, own, whose="your" if rows is not None else "these")
-    return CostReport(shape, (own, *rivals), tables, peaks, found, data, comparison, tuple(words))
+    whose = "your" if rows is not None else "these"
+    words = verdict(shape, data, comparison, own, whose=whose)
+    if seconds is not None:
+        words = [*words[:-1], *time_verdict(shape, data, comparison, seconds, whose=whose)]
+    return made(found, data, comparison, tuple(words))
 
 
 def _table(shape: TransformerShape, n: int, design: Design, asked: Asked) -> CostTable:
@@ -173,6 +195,7 @@ def _crossover(found: Crossover) -> dict[str, Any]:
             "low": float(point.low),
             "high": float(point.high),
             "exact": str(point.low) if point.exact else None,
+            "estimate": None if point.estimate is None else float(point.estimate),
         }
         for point in found.crossings
     ]
@@ -200,8 +223,7 @@ def _shares(report: CostReport) -> str:
     tables = report.tables
     first = tables[0]
     stacks = len({row.stack for row in first.rows}) > 1
-    decode = first.work.mode == "decode"
-    top = [f"{'context' if decode else 'n'} = {_length(table):,}" for table in tables]
+    top = _top(tables)
     lines = [["component", "layers", "GEMM", *(cell for each in top for cell in (each, ""))]]
     for i, row in enumerate(first.rows):
         if not row.gemm:
@@ -227,13 +249,30 @@ def _sums(name: str, totals: list[int]) -> list[str]:
     return [name, "", "", *(cell for total in totals for cell in (count_text(total), ""))]
 
 
+def _top(tables: tuple[CostTable, ...]) -> list[str]:
+    name = "context" if tables[0].work.mode == "decode" else "n"
+    return [f"{name} = {_length(table):,}" for table in tables]
+
+
 def _length(table: CostTable) -> int:
     work = table.work
     return work.past if work.mode == "decode" else work.n
 
 
 def _lines(crossovers: tuple[Crossover, ...]) -> list[str]:
-    return [
-        f"In {found.by.upper() if found.by != 'flops' else 'FLOPs'}: {found}"
-        for found in crossovers
-    ]
+    """Return a line for each pair: in FLOPs, and beside it in time."""
+    lines: dict[tuple[str, str, str], list[str]] = {}
+    for found in crossovers:
+        named = {"flops": "FLOPs", "time": "time"}[found.by]
+        under = f" ({found.attention})" if found.attention not in ("", "eager") else ""
+        places = lines.setdefault((found.a, found.b, found.attention), [])
+        text = str(found) if not places else _places(found)
+        places.append(f"In {named}{under}: {text}" if not places else f"in {named}: {text}")
+    return ["; ".join(places) for places in lines.values()]
+
+
+def _places(found: Crossover) -> str:
+    """Return where they cross without saying again what."""
+    if not found.crossings:
+        return str(found)
+    return "; ".join(f"n = {point}" for point in found.crossings)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pytest
 
 from trivium._core.errors import ArgumentError
-from trivium.cost import Asked, Lengths, TransformerShape, cost_report
+from trivium.cost import Asked, Lengths, Machine, TransformerShape, cost_report
 
 pyplot = pytest.importorskip("matplotlib.pyplot")
 from trivium.cost.picture import draw  # noqa: E402
@@ -95,14 +95,20 @@ def test_a_clock_brings_seconds_bands_and_crossings_in_time():
     wide = draw(report, Steady(spread=0.1))
     assert "to" in listed(wide)[1]
     assert "A" in letters(wide[1])
-    open_ = draw(report, Steady(spread=0.9))
-    assert listed(open_)[-1] == "     n = 256, open in seconds"
-    assert "C" not in letters(open_[1])
+    dots = [line for line in wide[1].lines if line.get_marker() == "o"]
+    assert float(dots[0].get_xdata()[0]) == pytest.approx(1536)
 
 
-def test_a_report_with_crossings_in_time_is_drawn_as_it_is():
-    report = cost_report(BERT, [128], [], ROWS)
-    assert listed(draw(report, Steady()))[0] == "A  ffn = attention:"
+def test_the_machine_of_a_report_is_its_clock():
+    machine = Machine.datasheet("core-avx512")
+    report = cost_report(BERT, [128], ["sdpa"], ROWS, Asked(machine=machine))
+    axes = draw(report)
+    assert axes[1].get_ylabel() == "seconds a token"
+    places = {(each.a, each.b): each.crossings[0] for each in report.timed.crossovers[:1]}
+    assert listed(axes)[1] == f"     n = 1,536, {places['ffn', 'attention']} in seconds"
+
+
+def test_designs_without_a_crossing_in_flops_are_held_against_each_other_in_seconds():
     # Designs that no crossing in FLOPs is told of are held against each other in seconds alone.
     axes = draw(cost_report(BERT, [128], ["sdpa"], ROWS, Asked(mode="train")), Steady())
     assert any(line.endswith("in seconds") for line in listed(axes))
