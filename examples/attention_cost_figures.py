@@ -11,8 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from trivium import ArgumentError
-from trivium.cost import CostTable, Machine, TransformerShape, crossover
-from trivium.cost.cost_model import CostModel
+from trivium.attention import linear_attention_cases
+from trivium.cost import CostModel, CostTable, Machine, TransformerShape, crossover
 
 BERT = TransformerShape.from_config("bert-base-uncased")
 LAYERS = 12
@@ -98,7 +98,7 @@ def main() -> None:
     elif given.quick:
         machine = Machine.datasheet("core-avx512")
     else:
-        machine = Machine.calibrate(given.seconds)
+        machine = Machine.calibrate(given.seconds, cases=linear_attention_cases())
     clock = CostModel(BERT, machine)
     crossings(clock)
     print()
