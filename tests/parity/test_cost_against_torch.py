@@ -29,11 +29,11 @@ LENGTHS = (1, 7, 16, 37)
 BATCHES = (1, 3)
 # Its loop over blocks is counted as one product over all of them.
 IN_BLOCKS = {"minimax"}
-# What these keep has a form of its own: the norms of Cohere, the activations of ESM and Apertus, a
-# mask of MPT, the order of norms in two kin of RoBERTa, and the weights of the experts, which
-# `batched_mm` copies for each token.
+# What these keep has a form of its own: the activations of ESM and Apertus, a mask of MPT, the
+# embeddings of XLM-RoBERTa-XL, and the weights of the experts, which `batched_mm` copies for each
+# token.
 KEPT_OTHERWISE = {
-    *("apertus", "cohere", "cohere2", "esm", "mpt", "roberta-prelayernorm", "xlm-roberta-xl"),
+    *("apertus", "esm", "mpt", "xlm-roberta-xl"),
     *IN_BLOCKS,
 } | {name for name, sizes in models.MODELS.items() if "num_experts_per_tok" in sizes}
 HALF = [

@@ -31,7 +31,7 @@ WRITERS = [
     *("gpt2", "gpt_neox", "gptj", "opt", "llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2"),
     *("gemma3_text", "phi", "phi3", "olmo", "olmo2", "olmo3", "granite", "helium", "starcoder2"),
     *("stablelm", "smollm3", "glm", "glm4", "nemotron", "seed_oss", "ernie4_5", "exaone4"),
-    *("hunyuan_v1_dense", "arcee"),
+    *("hunyuan_v1_dense", "arcee", "cohere", "cohere2"),
 ]
 PAIRS = ["t5", "mt5", "bart", "mbart", "plbart", "marian", "pegasus", "m2m_100", "blenderbot"]
 OTHERS = ["whisper", "vit", "deit"]

@@ -47,7 +47,7 @@ class Traits:
         tied: Whether the head has the table of the embedding, where the configuration is silent.
     """
 
-    norm: Literal["layer", "layer1p", "rms", "gemma"] = "rms"
+    norm: Literal["layer", "layer1p", "apart", "rms", "gemma"] = "rms"
     gated: bool = True
     activation: str = "silu"
     fused: bool = False
@@ -264,8 +264,8 @@ _TRAITS = {
     "olmo": Traits("layer"),
     "olmo2": Traits(sandwich="after", head_norm="once"),
     "olmo3": Traits(sandwich="after", head_norm="once", sliding=4, tables="two"),
-    "cohere": Traits("layer", parallel=True, tied=True),
-    "cohere2": Traits("layer", parallel=True, sliding=4, tied=True),
+    "cohere": Traits("apart", parallel=True, tied=True),
+    "cohere2": Traits("apart", parallel=True, sliding=4, tied=True),
     "granite": Traits(),
     "helium": Traits(groups=False, head_dim=128, tables="layers"),
     "starcoder2": Traits(

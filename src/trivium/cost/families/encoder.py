@@ -54,6 +54,8 @@ def _encoder(fields: Fields, *, pooled: bool, narrow: bool = False) -> Transform
     shared = fields.count("num_hidden_groups", default=1) if albert else None
     before, narrowed = _embedding(fields, width, dropout, narrow=narrow)
     after: list[Block] = [Pooled(width)] if pooled and not fields.with_head("base") else []
+    if fields.get("model_type") == "roberta-prelayernorm":
+        after.insert(0, Norm("layer", width, name="final norm"))
     if fields.with_head("base"):
         vocabulary = fields.count("vocab_size")
         size = narrowed or width
@@ -95,7 +97,14 @@ def _embedding(
 
 
 # Positions are counted around padding here, so each row has its own; elsewhere all share them.
-_PADDED = ("roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "data2vec-text")
+_PADDED = (
+    "roberta",
+    "roberta-prelayernorm",
+    "xlm-roberta",
+    "camembert",
+    "xlm-roberta-xl",
+    "data2vec-text",
+)
 
 _WITH_POOLER = (
     "bert",
