@@ -14,6 +14,8 @@ __all__ = ["INK", "Mark", "draw_marks", "marks_of"]
 INK = "#555555"
 # Letters nearer to each other than this share of an axis would touch.
 _NEAR = 0.02
+# An interval that is longer than this says nothing.
+_ANYWHERE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +78,17 @@ def marks_of(report: CostReport, clock: Clock | None, untold: Collection[str] = 
             )
             if crossed.crossings:
                 places["time"] = crossed.crossings[0]
-    told = [(a, b, places) for (a, b), places in found.items() if places]
+    told = [(a, b, places) for (a, b), places in found.items() if _says(places)]
     return [
         Mark(chr(ord("A") + i), f"{a} = {b}", places.get("flops"), places.get("time"))
         for i, (a, b, places) in enumerate(told)
     ]
+
+
+def _says(places: dict[str, Crossing]) -> bool:
+    """Whether there is a crossing in FLOPs, or one in seconds that is not just anywhere."""
+    time = places.get("time")
+    return "flops" in places or (time is not None and time.high < _ANYWHERE * time.low)
 
 
 def draw_marks(axes: dict[str, Any], marks: Sequence[Mark], *, below: float) -> None:
@@ -105,6 +113,10 @@ def draw_marks(axes: dict[str, Any], marks: Sequence[Mark], *, below: float) -> 
             taken.append((spot, step))
             _letter(axes["shares"], mark.letter, place, 1.0, (0, 3 + 10 * step))
     timed = [(mark.letter, mark.time) for mark in marks if mark.time is not None]
+    if timed and axes["time"].get_yscale() == "log":
+        # Room for the intervals below the curves.
+        bottom, top = axes["time"].get_ylim()
+        axes["time"].set_ylim(bottom * (bottom / top) ** (0.1 * len(timed)), top)
     for i, (letter, time) in enumerate(timed):
         ends = [min(max(float(end), low), high) for end in (time.low, time.high)]
         if ends[0] < ends[1]:

@@ -116,7 +116,8 @@ def _untold(report: CostReport, clock: Clock | None) -> set[str]:
 
 def _grid(report: CostReport, marks: Iterable[Mark]) -> list[int]:
     """Lengths evenly apart on a logarithmic axis, around all that is to be seen."""
-    places = [float(p.high) for mark in marks for p in (mark.flops, mark.time) if p is not None]
+    points = [point for mark in marks for point in (mark.flops, mark.time) if point is not None]
+    places = [float(p.high if p.estimate is None else p.estimate) for p in points]
     asked = [_length(table) for table in report.tables]
     far = max([*report.rows.rows, *asked, *(place for place in places if place < 2**17), 512])
     low, high = max(1, min([*report.rows.rows, *asked, 64]) // 2), 2 * int(far)
