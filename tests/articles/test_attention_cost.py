@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from trivium.cost import TransformerShape, compare, crossover
+from trivium.cost import CostModel, Machine, TransformerShape, compare, crossover
 
 # Heads, size of a head: BERT-base, BERT-large, and one whose sizes share nothing.
 SHAPES = [(12, 64), (16, 64), (7, 10)]
@@ -142,3 +142,37 @@ def test_the_cpu_counter_misses_fused_attention():
     assert counter.get_total_flops() == 0
     table = shape_of(2, 8, 1).table(16, attention="sdpa")
     assert table.total("flops", "quadratic") == 2 * 2 * 2 * 16 * 16 * 8
+
+
+@pytest.mark.parametrize("n", [128, 512, 1536, 4608])
+def test_the_share_of_each_part(n):
+    """4hd, 2n and 8hd of 12hd + 2n, but for the pooler, which is one ten-thousandth at most."""
+    table = TransformerShape.from_config("bert-base-uncased").table(n)
+    whole = 12 * 768 + 2 * n
+    for part, size in (("projections", 4 * 768), ("quadratic", 2 * n), ("ffn", 8 * 768)):
+        assert float(table.share(part)) == pytest.approx(size / whole, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("pair", "flops"), [(("ffn", "attention"), 1536), (("quadratic", "projections+ffn"), 4608)]
+)
+def test_a_crossing_in_time_is_no_crossing_in_flops(pair, flops):
+    """The softmax and the bytes of the scores take seconds and no FLOPs: it comes earlier."""
+    shape = TransformerShape.from_config("bert-base-uncased")
+    clock = CostModel(shape, Machine.datasheet("core-avx512"))
+    (time,) = crossover(shape, *pair, "time", clock=clock).crossings
+    assert crossover(shape, *pair).at == flops
+    assert time.low <= time.estimate <= time.high
+    assert time.estimate < 0.6 * flops
+    fused = crossover(shape, *pair, "time", clock=clock, attention="sdpa").crossings
+    assert all(time.estimate < place.estimate for place in fused)
+
+
+def test_the_pairs_fill_the_memory_before_they_fill_the_time():
+    """At 512 tokens the quadratic term is a tenth of the FLOPs, but most of what is saved."""
+    shape = TransformerShape.from_config("bert-base-uncased")
+    table = shape.table(512, 8, "train")
+    assert float(table.share("quadratic")) == pytest.approx(0.1, abs=1e-3)
+    assert float(table.share("quadratic", "saved")) > 0.5
+    eager, fused = (shape.peak(512, 8, "train", attention=each) for each in ("eager", "sdpa"))
+    assert fused.total < 0.6 * eager.total

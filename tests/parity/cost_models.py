@@ -55,6 +55,9 @@ BART = {
     "decoder_ffn_dim": 92,
     "max_position_embeddings": 64,
     "pad_token_id": 0,
+    # In training some layers would be left out by chance.
+    "encoder_layerdrop": 0.0,
+    "decoder_layerdrop": 0.0,
 }
 IMAGE = {
     "hidden_size": 48,

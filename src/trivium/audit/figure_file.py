@@ -11,19 +11,24 @@ from trivium.store import atomic_write
 
 __all__ = ["check_figure", "write_figure"]
 
-_FORMATS = (".svg", ".png")
+# What is written into each format beside the figure: nothing that changes from run to run.
+_FORMATS: dict[str, dict[str, None]] = {
+    ".svg": {"Date": None},
+    ".png": {"Software": None},
+    ".pdf": {"CreationDate": None},
+}
 
 
 def check_figure(verb: str, path: Path, *, force: bool) -> None:
     """Refuse a figure that could not be written, before the work is done.
 
     Raises:
-        ArgumentError: Neither an SVG nor a PNG.
+        ArgumentError: Neither an SVG nor a PNG nor a PDF.
         MissingExtraError: matplotlib is not installed.
         OutputError: The file is there, or its folder is not.
     """
     if path.suffix.lower() not in _FORMATS:
-        raise ArgumentError(f"{verb}: --plot must end in .svg or .png; got {path.name!r}")
+        raise ArgumentError(f"{verb}: --plot must end in .svg, .png or .pdf; got {path.name!r}")
     require("matplotlib", "plot", f"trivium {verb} --plot")
     if not path.parent.is_dir():
         raise OutputError(
@@ -45,17 +50,18 @@ def write_figure(draw: Callable[[], Any], path: Path) -> None:
 
     Args:
         draw: Returns axes, or an array of them.
-        path: Where, `.svg` or `.png`.
+        path: Where, `.svg`, `.png` or `.pdf`.
     """
     import matplotlib as mpl
 
     # The same seed gives the same bytes: no date, no random ids.
     with mpl.rc_context({"svg.hashsalt": "trivium", "backend": "Agg"}):
         figure = _figure(draw())
-        kind = path.suffix.lower().removeprefix(".")
+        ending = path.suffix.lower()
         file = io.BytesIO()
-        metadata = {"Date": None} if kind == "svg" else {"Software": None}
-        figure.savefig(file, format=kind, bbox_inches="tight", dpi=150, metadata=metadata)
+        figure.savefig(
+            file, format=ending[1:], bbox_inches="tight", dpi=150, metadata=_FORMATS[ending]
+        )
     atomic_write(path, file.getvalue())
 
 

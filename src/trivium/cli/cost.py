@@ -29,7 +29,7 @@ _WIDTH = 88
 @click.option("--machine", type=PATH, metavar="FILE", help="Seconds too: of trivium calibrate.")
 @click.option("--threads", type=int, help="Threads that the machine file must be for.")
 @click.option("--verify", is_flag=True, help="Hold the count against torch's own counter.")
-@click.option("--plot", type=PATH, metavar="FILE", help="Write the figure: .svg or .png.")
+@click.option("--plot", type=PATH, metavar="FILE", help="Write the figure: .svg, .png or .pdf.")
 @FORCE
 @JSON
 def cost(name: str, plot: Path | None, force: bool, as_json: bool, **given: Any) -> None:

@@ -19,7 +19,7 @@ _WIDTH = 88
 @click.option("--f", "f", metavar="MODULE:NAME", help="A problem of your own.")
 @click.option("--samples", type=int, default=16, show_default=True, help="Draws of each call.")
 @click.option("--repeats", type=int, default=200, show_default=True, help="Calls of each.")
-@click.option("--plot", type=PATH, metavar="FILE", help="Write the figure: .svg or .png.")
+@click.option("--plot", type=PATH, metavar="FILE", help="Write the figure: .svg, .png or .pdf.")
 @SEED
 @FORCE
 @JSON

@@ -117,7 +117,7 @@ def demo(rows: int, out: Path, seed: int, force: bool, as_json: bool) -> None:
 @click.option("--fdr", type=float, default=0.05, show_default=True, help="False-discovery rate.")
 @click.option("--correction", default="bh", show_default=True, help="For that rate: bh or by.")
 @click.option("--keep", multiple=True, metavar="COL", help="Test COL although it is a leak.")
-@click.option("--plot", type=PATH, metavar="FILE", help="Write the figure: .svg or .png.")
+@click.option("--plot", type=PATH, metavar="FILE", help="Write the figure: .svg, .png or .pdf.")
 @SEED
 @FORCE
 @JSON

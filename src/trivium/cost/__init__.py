@@ -12,6 +12,7 @@ from trivium.cost.law import Law
 from trivium.cost.lengths import Lengths, read_lengths
 from trivium.cost.machine import Machine
 from trivium.cost.measure import Clock
+from trivium.cost.memory import Peak
 from trivium.cost.operation import KINDS, Operation
 from trivium.cost.report import Asked, CostReport, cost_report
 from trivium.cost.shape import TransformerShape
@@ -40,6 +41,7 @@ __all__ = [
     "Machine",
     "Operation",
     "PartSeconds",
+    "Peak",
     "Row",
     "Seconds",
     "TransformerShape",

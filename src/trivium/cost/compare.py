@@ -27,6 +27,7 @@ class Entry:
         needed: FLOPs without padding and without the pairs that masks throw away.
         bytes: Bytes read and written.
         saved: Bytes kept for the backward pass by the largest batch, in mode "train".
+        peak: Bytes alive at the worst moment of all batches.
         seconds: Lower end, estimate and upper end, where there is a clock.
         quality: What the user measured; larger is better.
         best: Whether no other design has at most its FLOPs and at least its quality, one of them
@@ -39,6 +40,7 @@ class Entry:
     needed: int
     bytes: int
     saved: int
+    peak: int
     seconds: tuple[float, float, float] | None
     quality: float | None
     best: bool | None
@@ -95,7 +97,8 @@ class Comparison:
     def __str__(self) -> str:
         first = self.entries[0]
         timed = first.seconds is not None
-        rows = [["design", "FLOPs", "relative", "wasted", "bytes", *["seconds"] * timed, "quality"]]
+        head = ["design", "FLOPs", "relative", "wasted", "bytes", "peak", *["seconds"] * timed]
+        rows = [[*head, "quality"]]
         for entry in self.entries:
             quality = "" if entry.quality is None else f"{entry.quality:g}"
             row = [
@@ -104,6 +107,7 @@ class Comparison:
                 f"{entry.flops / first.flops:.3f}x",
                 f"{100 * float(entry.wasted):.1f} %",
                 count_text(entry.bytes),
+                count_text(entry.peak),
             ]
             if entry.seconds is not None:
                 low, middle, high = map(seconds_text, entry.seconds)
@@ -166,13 +170,15 @@ def compare(
     measure = measure_of("compare", "time", clock) if clock is not None else None
     entries = []
     for name, (shape, attention) in named.items():
-        flops = moved = saved = needed = 0
+        flops = moved = saved = peak = needed = 0
         seconds = [Fraction(0)] * 3
         for (n, rows), times in batches.items():
             table = shape.table(n, rows, mode, attention=attention, itemsize=itemsize)
             flops += times * table.flops
             moved += times * table.bytes
             saved = max(saved, table.total("saved"))
+            held = shape.peak(n, rows, mode, attention=attention, itemsize=itemsize)
+            peak = max(peak, held.total)
             if measure is not None:
                 seconds = [s + times * t for s, t in zip(seconds, measure(table), strict=True)]
         for (n, _), times in alone.items():
@@ -181,7 +187,9 @@ def compare(
             None if measure is None else (float(seconds[0]), float(seconds[1]), float(seconds[2]))
         )
         score = scores.get(name)
-        entries.append(Entry(name, str(attention), flops, needed, moved, saved, time, score, None))
+        entries.append(
+            Entry(name, str(attention), flops, needed, moved, saved, peak, time, score, None)
+        )
     if scores:
         entries = [_graded(entry, entries) for entry in entries]
     padded = sum(n * rows * times for (n, rows), times in batches.items())

@@ -44,10 +44,20 @@ class Component:
         writes: Elements that it writes.
         weight: Numbers of a parameter that it reads.
         experts: How many such parameters there are to choose from; 0 for no choice.
+        table: Numbers of a parameter of which it reads some rows only.
+        fixed: Numbers of such a parameter that is not learned.
+        tied: Whether its parameter is that of another component.
         kept: Tensors that it keeps for the backward pass.
+        live: Tensors alive at once while it runs, beside the vectors that go around its layer;
+            `None` for what it reads and writes.
+        step: The same in a decoding step, beside the cache; `None` for `live`.
+        stays: Tensors alive from here to the end of the pass, with or without gradients.
+        back: Gradients alive at once while its backward pass runs; `None` for those of what it
+            reads and writes.
         cache: Elements that a cache holds of it for each of the keys s of a row.
         state: Elements that a cache holds of it for each row, however long, in float32.
         backward: GEMMs of the backward pass: 2, or 1 where the input needs no gradient.
+        spared: Multiply-adds that these are spared: of chunks whose gradient nothing needs.
         mask: The pairs of query and key that are needed.
         stream: Symbols of the queries and the keys of the mask.
         once: Whether a decoding step finds its result in the cache.
@@ -69,10 +79,18 @@ class Component:
     writes: tuple[Size, ...] = ()
     weight: int = 0
     experts: int = 0
+    table: int = 0
+    fixed: int = 0
+    tied: bool = False
     kept: tuple[Kept, ...] = ()
+    live: tuple[Kept, ...] | None = None
+    back: tuple[Kept, ...] | None = None
+    step: tuple[Kept, ...] | None = None
+    stays: tuple[Kept, ...] = ()
     cache: int = 0
     state: int = 0
     backward: int = 2
+    spared: Size = (0,)
     mask: Mask | None = None
     stream: tuple[str, str] = ("n", "s")
     once: bool = False
@@ -80,6 +98,16 @@ class Component:
     calls: int = 1
     joined: tuple["Component", ...] = ()
     runs: tuple[Run, ...] = ()
+
+    @property
+    def parameters(self) -> int:
+        """Numbers of its matrices and tables, those of every expert; biases are left out."""
+        return self.fixed + (0 if self.tied else self.learned)
+
+    @property
+    def learned(self) -> int:
+        """Numbers of its parameters that have a gradient, tied or not."""
+        return self.weight * max(self.experts, 1) + self.table
 
     @property
     def gemm(self) -> str:
@@ -181,6 +209,8 @@ def elementwise(
         reads=(moved,),
         writes=(moved,),
         kept=kept,
+        live=(Kept(size),) * 2,
+        back=(Kept(size),) * 2,
         once=once,
         runs=runs,
     )

@@ -115,6 +115,14 @@ class Fields:
         """Return whether the layer to the vocabulary belongs to the model."""
         return (self.head or usual) == "lm"
 
+    def size(self, *names: str) -> int:
+        """Return a size, or 0 where the field is missing or null.
+
+        Raises:
+            ArgumentError: It is there and breaks the rule of a size.
+        """
+        return self.optional(*names) or 0
+
     def kinds(self, name: str, layers: int) -> tuple[str, ...] | None:
         """Return a list with a word for each layer, or `None` where there is none.
 

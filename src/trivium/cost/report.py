@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 from trivium._core.errors import ArgumentError
@@ -11,6 +12,7 @@ from trivium.cost.crossover import Crossover, crossover
 from trivium.cost.design import Design, Fused, design_of
 from trivium.cost.lengths import Lengths, Padding
 from trivium.cost.machine import Machine
+from trivium.cost.memory import Peak
 from trivium.cost.shape import TransformerShape
 from trivium.cost.table import CostTable
 from trivium.cost.text import columns, count_text
@@ -48,7 +50,9 @@ class CostReport:
 
     Args:
         shape: The shape.
+        designs: The model's own attention, then the designs held against it.
         tables: A table for each length, of the model's own attention.
+        peaks: The most bytes alive at once, for each length.
         crossovers: Where parts cross, and where the designs cross the model's own attention.
         rows: The rows that the verdict is about.
         comparison: The designs over these rows; `None` in mode "decode".
@@ -57,7 +61,9 @@ class CostReport:
     """
 
     shape: TransformerShape
+    designs: tuple[Design, ...]
     tables: tuple[CostTable, ...]
+    peaks: tuple[Peak, ...]
     crossovers: tuple[Crossover, ...]
     rows: Lengths
     comparison: Comparison | None
@@ -70,7 +76,10 @@ class CostReport:
             "model": self.shape.name,
             "model_type": self.shape.model_type,
             "facts": dict(self.shape.facts),
-            "tables": [table.to_dict() for table in self.tables],
+            "tables": [
+                table.to_dict() | {"peak": peak.to_dict()}
+                for table, peak in zip(self.tables, self.peaks, strict=True)
+            ],
             "crossovers": [_crossover(found) for found in self._places()],
             "comparison": None if self.comparison is None else self.comparison.to_dict(),
             "verdict": list(self.verdict),
@@ -82,7 +91,7 @@ class CostReport:
         return self.crossovers + (() if self.timed is None else self.timed.crossovers)
 
     def __str__(self) -> str:
-        text = [_head(self), "", _shares(self.tables), ""]
+        text = [_head(self), "", _shares(self), ""]
         if self.timed is not None:
             text += [time_text(self.timed, _top(self.tables)), ""]
         return "\n".join([*text, *_lines(self._places())])
@@ -123,17 +132,19 @@ def cost_report(
     designs = [design_of(each) for each in attention]
     rivals = list(dict.fromkeys(design for design in designs if design != own))
     tables = tuple(_table(shape, n, own, asked) for n in wanted)
+    peaks = tuple(_peak(shape, table) for table in tables)
     seconds = None
     if asked.machine is not None:
         seconds = timed(shape, tables, rivals, asked.mode, asked.batch, asked.machine)
+    made = partial(CostReport, shape, (own, *rivals), tables, peaks, timed=seconds)
     if shape.tokens is not None:
-        return CostReport(shape, tables, (), Lengths(tuple(wanted)), None, (), seconds)
+        return made((), Lengths(tuple(wanted)), None, ())
     pairs: list[tuple[Any, Any]] = [("ffn", "attention"), ("quadratic", "rest")]
     pairs += [(own, design) for design in rivals if not isinstance(design, Fused)]
     found = tuple(crossover(shape, a, b, mode=asked.mode, batch=asked.batch) for a, b in pairs)
     data = rows or Lengths(tuple(wanted))
     if asked.mode == "decode":
-        return CostReport(shape, tables, found, data, None, (), seconds)
+        return made(found, data, None, ())
     comparison = compare(
         (shape, [own, *rivals]),
         data,
@@ -148,7 +159,7 @@ def cost_report(
     words = verdict(shape, data, comparison, own, whose=whose)
     if seconds is not None:
         words = [*words[:-1], *time_verdict(shape, data, comparison, seconds, whose=whose)]
-    return CostReport(shape, tables, found, data, comparison, tuple(words), seconds)
+    return made(found, data, comparison, tuple(words))
 
 
 def _table(shape: TransformerShape, n: int, design: Design, asked: Asked) -> CostTable:
@@ -161,6 +172,19 @@ def _table(shape: TransformerShape, n: int, design: Design, asked: Asked) -> Cos
         asked.count,
         design,
         itemsize=asked.itemsize,
+    )
+
+
+def _peak(shape: TransformerShape, table: CostTable) -> Peak:
+    work = table.work
+    return shape.peak(
+        work.n,
+        work.batch,
+        work.mode,
+        work.context,
+        table.design,
+        source=work.source,
+        itemsize=work.itemsize,
     )
 
 
@@ -194,8 +218,9 @@ def _head(report: CostReport) -> str:
     )
 
 
-def _shares(tables: tuple[CostTable, ...]) -> str:
+def _shares(report: CostReport) -> str:
     """Return the components in rows, and FLOPs with their shares for each length."""
+    tables = report.tables
     first = tables[0]
     stacks = len({row.stack for row in first.rows}) > 1
     top = _top(tables)
@@ -214,8 +239,14 @@ def _shares(tables: tuple[CostTable, ...]) -> str:
     for name, quantity in sums:
         totals = [table.total(quantity) for table in tables]
         if any(totals):
-            lines.append([name, "", "", *(c for t in totals for c in (count_text(t), ""))])
+            lines.append(_sums(name, totals))
+    lines.append(_sums("weights", [peak.weights for peak in report.peaks]))
+    lines.append(_sums("peak memory", [peak.total for peak in report.peaks]))
     return columns(lines, left=(0, 2))
+
+
+def _sums(name: str, totals: list[int]) -> list[str]:
+    return [name, "", "", *(cell for total in totals for cell in (count_text(total), ""))]
 
 
 def _top(tables: tuple[CostTable, ...]) -> list[str]:

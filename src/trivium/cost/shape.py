@@ -7,6 +7,7 @@ from trivium._core.errors import ArgumentError
 from trivium.cost.blocks import Block
 from trivium.cost.component import Component
 from trivium.cost.design import Design, Hybrid, design_of
+from trivium.cost.memory import Peak, peak_of
 from trivium.cost.table import CostTable, tabulate
 from trivium.cost.workload import Count, Mode, Workload
 
@@ -15,9 +16,15 @@ __all__ = ["Layer", "Part", "Stack", "TransformerShape"]
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """The blocks of one layer, in their order."""
+    """The blocks of one layer, in their order.
+
+    Args:
+        blocks: The blocks.
+        held: Vectors that its code holds from its attention to its end, beside the sum.
+    """
 
     blocks: tuple[Block, ...]
+    held: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +37,7 @@ class Stack:
         before: Blocks in front of the layers.
         after: Blocks behind them.
         once: Whether a decoding step does not run it.
+        shared: How many sets of weights the layers share; `None` for one each.
     """
 
     name: str
@@ -37,6 +45,7 @@ class Stack:
     before: tuple[Block, ...] = ()
     after: tuple[Block, ...] = ()
     once: bool = False
+    shared: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,13 +195,62 @@ class TransformerShape:
             >>> shape.table(1, mode="decode", context=1023).flops
             284812800
         """
-        n = self.tokens if n is None else n
-        if n is None:
-            raise ArgumentError(f"table: n must be given for {self.name}; got None")
-        work = Workload(n, batch, mode, context, source, count, itemsize)
+        work = Workload(self._length("table", n), batch, mode, context, source, count, itemsize)
         self._check(work)
         design = design_of(attention)
         return tabulate(self.name, self.parts(design), work, design, self.prefix, self.source)
+
+    def peak(
+        self,
+        n: int | None = None,
+        batch: int = 1,
+        mode: Mode = "forward",
+        context: int | None = None,
+        attention: Design | str = "eager",
+        *,
+        source: int | None = None,
+        itemsize: int = 4,
+    ) -> Peak:
+        """Return the most bytes alive at once in a pass.
+
+        A walk over the components in their order: at each one the weights, the cache, what stays
+        (ids, tables of positions, matrices of masks, the encoder's output), the vectors that go
+        around the layer, and the tensors at work. In mode "train" the walk goes backward: the
+        weights, the gradients of those passed already, what is still saved, the outputs, and the
+        gradients at work. The gradients of weights are of one pass, without an optimizer; biases
+        and the weights of norms, a few thousandths of the weights, are left out.
+
+        Args:
+            n: As in `table`.
+            batch: Rows.
+            mode: As in `table`; without a cache in "forward" and "train".
+            context: Tokens of each row in the cache.
+            attention: As in `table`.
+            source: As in `table`.
+            itemsize: Bytes of a number.
+
+        Raises:
+            ArgumentError: As in `table`.
+
+        Cost:
+            O(layers·components), about a millisecond for twelve layers.
+
+        Example:
+            >>> shape = TransformerShape.from_config("bert-base-uncased")
+            >>> peak = shape.peak(512, batch=8, mode="train")
+            >>> peak.at, peak.weights, peak.total > peak.saved
+            ('activation', 437450496, True)
+        """
+        work = Workload(self._length("peak", n), batch, mode, context, source, itemsize=itemsize)
+        self._check(work)
+        lengths = work.lengths(self.prefix, self.source)
+        return peak_of(self.stacks, design_of(attention), work, lengths)
+
+    def _length(self, caller: str, n: int | None) -> int:
+        n = self.tokens if n is None else n
+        if n is None:
+            raise ArgumentError(f"{caller}: n must be given for {self.name}; got None")
+        return n
 
     def _check(self, work: Workload) -> None:
         if work.mode in ("prefill", "decode") and not self.causal:

@@ -17,6 +17,8 @@ SYMBOLS = {
     "p": "patches of an image",
     "r": "tokens of a row that reach the head",
     "a": "pairs of query and key of a row that the kernel works on",
+    "c": "tokens in the first chunk of a row",
+    "l": "tokens in the last chunk of a row",
 }
 
 

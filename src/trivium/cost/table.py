@@ -1,6 +1,6 @@
 """The table of one pass: what each component computes, moves and keeps, in exact integers."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from fractions import Fraction
 from functools import partial
@@ -14,7 +14,7 @@ from trivium.cost.run import operations_of
 from trivium.cost.size import Size, evaluate
 from trivium.cost.workload import Workload
 
-__all__ = ["QUANTITIES", "SUMS", "CostTable", "Row", "tabulate"]
+__all__ = ["QUANTITIES", "SUMS", "CostTable", "Row", "cache_bytes", "tabulate"]
 
 QUANTITIES = ("macs", "flops", "bytes_read", "bytes_written", "activations", "saved", "cache")
 # Names for several groups: "attention" is the whole sublayer, "rest" all that is not quadratic.
@@ -208,7 +208,8 @@ def _row(part: Any, work: Workload, lengths: dict[str, int]) -> Row:
         lengths = work.under(component.mask, component.stream, lengths)
     times, item = part.layers, work.itemsize
     train = work.mode == "train"
-    macs = evaluate(component.macs, lengths) * times * (1 + component.backward * train)
+    macs = evaluate(component.macs, lengths) * (1 + component.backward * train)
+    macs = times * (macs - evaluate(component.spared, lengths) * train)
     read = _elements(component.reads, lengths) * times
     written = _elements(component.writes, lengths) * times
     weights = _weights(component, lengths) * times
@@ -231,7 +232,7 @@ def _row(part: Any, work: Workload, lengths: dict[str, int]) -> Row:
         bytes_written=item * moved_out,
         activations=item * written,
         saved=times * sum(kept.nbytes(lengths, item) for kept in component.kept) if train else 0,
-        cache=times * _cache(component, work, lengths),
+        cache=times * cache_bytes(component, work, lengths),
         runs=runs,
     )
 
@@ -247,7 +248,7 @@ def _weights(component: Component, lengths: dict[str, int]) -> int:
     return component.weight * min(component.experts, evaluate(component.m, lengths))
 
 
-def _cache(component: Component, work: Workload, lengths: dict[str, int]) -> int:
+def cache_bytes(component: Component, work: Workload, lengths: Mapping[str, int]) -> int:
     """Bytes that a cache holds of a component in one layer."""
     if work.mode not in ("prefill", "decode"):
         return 0

@@ -106,6 +106,8 @@ class Workload:
             "r": 1 if self.mode in ("prefill", "decode") else tokens,
             "s": tokens,
             "a": 0,
+            "c": tokens,
+            "l": tokens,
         }
 
     def under(
@@ -120,4 +122,6 @@ class Workload:
             # A step reads the running state: there is no chunk to work within.
             return {**lengths, "s": 0, "a": 0}
         count = mask.executed if self.count == "executed" else mask.needed
-        return {**lengths, "s": keys, "a": count(queries, past, keys)}
+        chunk = mask.window or queries
+        first, last = min(queries, chunk), (queries - 1) % chunk + 1
+        return {**lengths, "s": keys, "a": count(queries, past, keys), "c": first, "l": last}

@@ -150,7 +150,7 @@ REFUSED = {
     "correction": (["--target", "x", "--correction", "bonferroni"], 2, "'bh'"),
     "permutations": (["--target", "x", "--permutations", "18"], 2, "at least 19; got 18"),
     "seed": (["--target", "x", "--seed", "-1"], 2, "got -1"),
-    "figure": (["--target", "x", "--plot", "f.pdf"], 2, "must end in .svg or .png"),
+    "figure": (["--target", "x", "--plot", "f.gif"], 2, "must end in .svg, .png or .pdf"),
 }
 
 

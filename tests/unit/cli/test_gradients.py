@@ -148,7 +148,7 @@ def test_the_figure_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str
         (["--repeats", "3"], "repeats must be at least 8; got 3"),
         (["--samples", "0"], "samples must be an integer, positive; got 0"),
         (["--seed", "-1"], "random_state must be None, an integer"),
-        (["--plot", "a.jpg"], "--plot must end in .svg or .png; got 'a.jpg'"),
+        (["--plot", "a.jpg"], "--plot must end in .svg, .png or .pdf; got 'a.jpg'"),
     ],
 )
 def test_bad_input_is_named(

@@ -189,28 +189,6 @@ def test_reports_of_every_kind():
         cost_report(BERT, [])
 
 
-def test_the_picture_shows_shares_crossings_and_rows():
-    pyplot = pytest.importorskip("matplotlib.pyplot")
-    from trivium.cost.picture import draw
-
-    pyplot.switch_backend("Agg")
-    rows = Lengths((100,) * 9 + (3000,))
-    axes = draw(cost_report(BERT, [128], ["linear:h/4"], rows))
-    assert axes.get_legend_handles_labels()[1] == ["projections", "quadratic", "ffn", "pooler"]
-    assert [text.get_text() for text in axes.texts] == [
-        "ffn = attention: 1,536",
-        "quadratic = rest: 4,608.01",
-        "eager = linear:h/4: 256",
-    ]
-    top = axes.collections[-1].get_paths()[0].vertices[:, 1].max()
-    assert top == pytest.approx(1.0)
-    below = axes.figure.axes[1]
-    assert sum(bar.get_height() for bar in below.patches) == rows.tokens
-    pyplot.close(axes.figure)
-    with pytest.raises(ArgumentError, match="196 patches"):
-        draw(cost_report(TransformerShape.from_config("vit-base-patch16-224"), []))
-
-
 def test_sorting_is_named_only_where_it_helps():
     mixed, even = Lengths((10, 90) * 8), Lengths((10,) * 8 + (80, 90) * 4)
     said = [cost_report(BERT, [9], (), rows, Asked(batch=8)).verdict[1] for rows in (mixed, even)]

@@ -1,6 +1,6 @@
 """Linear layers outside attention and feed-forward: projections of embeddings, heads, filters."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from trivium.cost.component import Component, Group, elementwise, linear
 from trivium.cost.design import Design
@@ -21,6 +21,7 @@ class Dense:
         width: Their length.
         out: The length of the result.
         after: Tensors of the size of the result that a function behind it keeps.
+        tied: Whether its weight is the table of the embedding.
     """
 
     name: str
@@ -29,10 +30,12 @@ class Dense:
     width: int
     out: int
     after: int = 0
+    tied: bool = False
 
     def components(self, design: Design) -> tuple[Component, ...]:
         """Return the layer, and the function behind it where there is one."""
         layer = linear(self.name, self.group, self.tokens, self.width, self.out)
+        layer = replace(layer, tied=self.tied)
         if not self.after:
             return (layer,)
         size = (*self.tokens, self.out)
@@ -99,6 +102,7 @@ class Convolution:
                 writes=(out,),
                 weight=self.patch * self.filters,
                 kept=(Kept(("b", *self.inputs)),),
+                stays=(Kept(("b", *self.inputs)),) if self.from_data else (),
                 backward=1 if self.from_data else 2,
                 once=True,
             )

@@ -1,6 +1,6 @@
 """From ids to vectors, and the cosines and sines of rotary positions."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from trivium.cost.blocks.base import Tokens
 from trivium.cost.component import Component, elementwise
@@ -21,6 +21,9 @@ class Embedding:
         dropout: Whether the sum passes a dropout.
         tokens: Which tokens.
         kept_ids: Sizes of the other ids that are kept, for example ("n",) for positions.
+        table: Numbers of all its tables.
+        fixed: Numbers of tables that are not learned.
+        biases: Tensors that are made here for the scores of all layers.
     """
 
     width: int
@@ -28,6 +31,9 @@ class Embedding:
     dropout: bool = False
     tokens: Tokens = "n"
     kept_ids: tuple[Size, ...] = ()
+    table: int = 0
+    fixed: int = 0
+    biases: tuple[Size, ...] = ()
 
     def components(self, design: Design) -> tuple[Component, ...]:
         """Return the look-up, without a GEMM."""
@@ -43,11 +49,11 @@ class Embedding:
         )
         if more:
             runs += (Run("pass", (*whole, 2, more), (*whole, more), more),)
-        return (
-            elementwise(
-                "embedding", "embedding", whole, passes=passes, kept=tuple(kept), runs=runs
-            ),
+        made = elementwise(
+            "embedding", "embedding", whole, passes=passes, kept=tuple(kept), runs=runs
         )
+        stays = (kept[0], *map(Kept, self.biases))
+        return (replace(made, table=self.table, fixed=self.fixed, stays=stays),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,4 +72,5 @@ class Rotary:
     def components(self, design: Design) -> tuple[Component, ...]:
         """Return the pass that makes the tables."""
         size = ("n", self.width, 2 * self.tables)
-        return (elementwise("rotary", "embedding", size, kept=(Kept(size),)),)
+        kept = (Kept(size),)
+        return (replace(elementwise("rotary", "embedding", size, kept=kept), stays=kept),)

@@ -1,6 +1,6 @@
 """The feed-forward layer, plain or gated."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from trivium.cost.blocks.base import Tokens
 from trivium.cost.component import Component, Group, elementwise, linear
@@ -22,6 +22,8 @@ ACTIVATIONS = {
     "swish": 1,
     "tanh": 0,
 }
+# Tensors alive at once while it is computed, forward and backward, where it is no single kernel.
+ALIVE = {"gelu_new": (4, 3), "quick_gelu": (3, 3), "relu2": (3, 4)}
 # Passes around the kernel where an activation is written out.
 _PASSES = {"gelu_new": 7, "quick_gelu": 2}
 
@@ -86,22 +88,30 @@ def feed_forward(
     # The product of the gate keeps both factors; a dropout its own factors and its input's place.
     tensors = inside + 2 * layer.gated + layer.dropout
     # ReLU and tanh keep their result, which is the next layer's input unless dropout is between.
-    tensors += layer.dropout and not layer.gated and inside == 0
+    result = inside == 0 and not layer.gated
+    tensors += result
     kept = (Kept(size),) * tensors
     runs = _function(layer.activation, size)
     if layer.gated:
         runs += (Run("pass", (*size, 2), size),)
+    passes = 1 + layer.gated + layer.dropout
+    activation = elementwise(
+        f"{prefix}activation", group, size, passes=passes, kept=kept, runs=runs
+    )
+    # A gate that is one layer with the other half stays whole.
+    own = 2 + layer.gated * (1 + layer.fused)
+    live, back = ALIVE.get(layer.activation, (2, 2))
     parts.append(
-        elementwise(
-            f"{prefix}activation",
-            group,
-            size,
-            passes=1 + layer.gated + layer.dropout,
-            kept=kept,
-            runs=runs,
+        replace(
+            activation,
+            live=(Kept(size),) * max(live, own),
+            back=(Kept(size),) * max(back, 2 + layer.gated),
         )
     )
-    parts.append(linear(f"{prefix}down", group, tokens, inner, width, experts=experts))
+    kept_below = layer.dropout or not result
+    parts.append(
+        linear(f"{prefix}down", group, tokens, inner, width, kept=kept_below, experts=experts)
+    )
     return tuple(parts)
 
 

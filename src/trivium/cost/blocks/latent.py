@@ -63,7 +63,7 @@ class LatentAttention:
                 cache=self.latent + self.rotary,
             )
             core = tuple(
-                replace(part, cache=0)
+                replace(part, cache=0, step=None)
                 for part in softmax_pairs(self.heads, mask, ("n", "s"), design)
             )
         inner = self.heads.count * self.heads.value

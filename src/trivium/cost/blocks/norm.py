@@ -1,6 +1,6 @@
 """Normalization, and the sum with what went around a sublayer."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from trivium.cost.blocks.base import Tokens
@@ -17,7 +17,8 @@ class Norm:
     """LayerNorm in one kernel, or RMSNorm operator by operator in float32, as transformers has it.
 
     Args:
-        kind: "layer", "rms", or with a weight that is one plus a parameter "layer1p" or "gemma".
+        kind: "layer", "rms", or with a weight that is one plus a parameter "layer1p" or "gemma";
+            "apart" for a LayerNorm operator by operator in float32.
         width: Numbers of a vector.
         tokens: Which tokens.
         per: Vectors of a token: the heads, where queries and keys are normalized.
@@ -25,7 +26,7 @@ class Norm:
         name: Its name.
     """
 
-    kind: Literal["layer", "layer1p", "rms", "gemma"]
+    kind: Literal["layer", "layer1p", "apart", "rms", "gemma"]
     width: int
     tokens: Tokens = "n"
     per: int = 1
@@ -44,15 +45,20 @@ class Norm:
             return (elementwise(self.name, "norm", whole, kept=tuple(kept), runs=one),)
         kept = [Kept(whole, "float32")] if self.fresh else []
         kept += [Kept(vectors, "float32"), Kept(whole)]
+        if self.kind == "apart":
+            # The distance from the mean, once for its square and once for the result.
+            kept = [Kept(whole, "float32")] * 3 + [Kept(vectors, "float32")]
         if self.kind == "gemma":
             kept.append(Kept((self.width,), "float32"))
-        # The square, its mean, the root of the mean, two products.
+        # The square, its mean, the root of the mean, two products; twice a distance from a mean.
+        means, full = (2, 5) if self.kind == "apart" else (1, 3)
         runs = (
-            Run("pass", (*whole, 3), (*whole, 3), 3),
-            Run("pass", whole, vectors),
+            Run("pass", (*whole, full), (*whole, full), full),
+            Run("pass", (*whole, means), (*vectors, means), means),
             Run("pass", vectors, vectors, 2),
         )
-        return (elementwise(self.name, "norm", whole, passes=4, kept=tuple(kept), runs=runs),)
+        passes = full + 1
+        return (elementwise(self.name, "norm", whole, passes=passes, kept=tuple(kept), runs=runs),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,4 +115,5 @@ class Memory:
     def components(self, design: Design) -> tuple[Component, ...]:
         """Return the tensor, for which nothing is computed."""
         kept = (Kept(("b", "e", self.width)),)
-        return (elementwise("encoder output", "norm", (0,), kept=kept, runs=()),)
+        made = elementwise("encoder output", "norm", (0,), kept=kept, runs=())
+        return (replace(made, stays=kept),)

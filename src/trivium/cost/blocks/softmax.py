@@ -8,9 +8,10 @@ from trivium.cost.blocks.base import Tokens
 from trivium.cost.blocks.pairs import Heads, softmax_pairs
 from trivium.cost.blocks.state import state_products
 from trivium.cost.component import Component, Group, linear
-from trivium.cost.design import Design, Linear, Window
+from trivium.cost.design import Design, Fused, Linear, Window
 from trivium.cost.mask import Mask
 from trivium.cost.run import rotated
+from trivium.cost.size import Kept
 
 __all__ = ["SoftmaxAttention"]
 
@@ -55,6 +56,21 @@ class SoftmaxAttention:
             if isinstance(design, Window) and not self.cross:
                 mask = _narrowed(mask, design.window)
             core = softmax_pairs(heads, mask, stream, design)
+        if heads.rotary and (self.fused or heads.rotary < heads.key):
+            # What queries and keys were made from is alive beside them.
+            copies = (
+                Kept(("b", self.tokens, heads.count * heads.key)),
+                Kept(("b", self.tokens, heads.groups * heads.key)),
+            )
+            core = tuple(
+                replace(part, live=(*part.live, *copies)) if part.live is not None else part
+                for part in core
+            )
+            if self.fused and isinstance(design, Fused):
+                # The values are a part of the layer's result, and keep the whole of it.
+                *others, context = core
+                whole = Kept((*copies[0].size[:2], self._made(heads)))
+                core = (*others, replace(context, kept=(whole, *context.kept[1:])))
         return (*self._entry(heads), *core, self._exit(heads))
 
     def _entry(self, heads: Heads) -> tuple[Component, ...]:
@@ -66,7 +82,7 @@ class SoftmaxAttention:
         turn_query = rotated((*tokens, heads.count), heads.rotary)
         turn_key = rotated((*source, heads.groups), heads.rotary)
         if self.fused:
-            total = query + key + value
+            total = self._made(heads)
             whole = linear("query, key, value", make, tokens, self.width, total, kept=self.fresh)
             return (replace(whole, runs=turn_query + turn_key),)
         asked = linear("query", make, tokens, self.width, query, kept=self.fresh)
@@ -76,6 +92,10 @@ class SoftmaxAttention:
             replace(found, runs=turn_key),
             linear("value", make, source, self.width, value, kept=False, once=self.cross),
         )
+
+    def _made(self, heads: Heads) -> int:
+        """Numbers that one layer for queries, keys and values makes of a token."""
+        return heads.count * heads.key * (1 + self.gated) + heads.groups * (heads.key + heads.value)
 
     def _exit(self, heads: Heads) -> Component:
         inner = heads.count * heads.value

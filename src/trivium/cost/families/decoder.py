@@ -44,9 +44,10 @@ class Traits:
         tables: Tables of cosines and sines: "one", "two" where windowed layers have their own,
             or one for each of the "layers".
         slides: Whether windows are used where `use_sliding_window` is missing.
+        tied: Whether the head has the table of the embedding, where the configuration is silent.
     """
 
-    norm: Literal["layer", "layer1p", "rms", "gemma"] = "rms"
+    norm: Literal["layer", "layer1p", "apart", "rms", "gemma"] = "rms"
     gated: bool = True
     activation: str = "silu"
     fused: bool = False
@@ -60,6 +61,7 @@ class Traits:
     slides: bool = True
     rotary: float = 1.0
     tables: Literal["one", "two", "layers"] = "one"
+    tied: bool = False
 
 
 def heads_of(fields: Fields, traits: Traits) -> Heads:
@@ -209,8 +211,11 @@ def decoder(
     if fields.with_head("lm"):
         capped = int(fields.get("final_logit_softcapping") is not None)
         vocabulary = fields.count("vocab_size")
-        after.append(Dense("head", "head", ("b", "r"), width, vocabulary, after=capped))
-    before = (Embedding(width), rotary)
+        tied = fields.flag("tie_word_embeddings", default=traits.tied)
+        head = Dense("head", "head", ("b", "r"), width, vocabulary, capped, tied)
+        after.append(head)
+    table = width * fields.size("vocab_size")
+    before = (Embedding(width, table=table), rotary)
     return TransformerShape(
         fields.name,
         fields.text("model_type", default="llama"),
@@ -233,7 +238,7 @@ _TRAITS = {
     "ministral": Traits(groups=False, sliding="all"),
     "qwen2": Traits(groups=False, sliding="all", slides=False),
     "qwen3": Traits(groups=False, head_norm="head", head_dim=128, sliding="all", slides=False),
-    "gemma": Traits("gemma", groups=False, activation="gelu_pytorch_tanh", head_dim=256),
+    "gemma": Traits("gemma", groups=False, activation="gelu_pytorch_tanh", head_dim=256, tied=True),
     "gemma2": Traits(
         "gemma",
         groups=False,
@@ -241,6 +246,7 @@ _TRAITS = {
         head_dim=256,
         sandwich="both",
         sliding="even",
+        tied=True,
     ),
     "gemma3_text": Traits(
         "gemma",
@@ -251,19 +257,22 @@ _TRAITS = {
         head_norm="head",
         sliding=6,
         tables="two",
+        tied=True,
     ),
     "phi": Traits("layer", gated=False, activation="gelu_new", parallel=True, rotary=0.5),
     "phi3": Traits(fused=True, sliding="all"),
     "olmo": Traits("layer"),
     "olmo2": Traits(sandwich="after", head_norm="once"),
     "olmo3": Traits(sandwich="after", head_norm="once", sliding=4, tables="two"),
-    "cohere": Traits("layer", parallel=True),
-    "cohere2": Traits("layer", parallel=True, sliding=4),
+    "cohere": Traits("apart", parallel=True, tied=True),
+    "cohere2": Traits("apart", parallel=True, sliding=4, tied=True),
     "granite": Traits(),
     "helium": Traits(groups=False, head_dim=128, tables="layers"),
-    "starcoder2": Traits("layer", gated=False, activation="gelu_pytorch_tanh", groups=False),
+    "starcoder2": Traits(
+        "layer", gated=False, activation="gelu_pytorch_tanh", groups=False, tied=True
+    ),
     "stablelm": Traits("layer", rotary=0.25),
-    "smollm3": Traits(groups=False),
+    "smollm3": Traits(groups=False, tied=True),
     "glm": Traits(fused_gate=True, groups=False, head_dim=128, rotary=0.5, tables="layers"),
     "glm4": Traits(
         fused_gate=True,
@@ -275,7 +284,7 @@ _TRAITS = {
     ),
     "nemotron": Traits("layer1p", gated=False, activation="relu2", rotary=0.5),
     "seed_oss": Traits(groups=False, head_dim=128),
-    "ernie4_5": Traits(groups=False, head_dim=128, tables="layers"),
+    "ernie4_5": Traits(groups=False, head_dim=128, tables="layers", tied=True),
     "exaone4": Traits(groups=False, sandwich="after", head_norm="head"),
     "hunyuan_v1_dense": Traits(head_norm="head"),
     "arcee": Traits(gated=False, activation="relu2"),

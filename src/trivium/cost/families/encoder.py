@@ -49,18 +49,24 @@ def _encoder(fields: Fields, *, pooled: bool, narrow: bool = False) -> Transform
             Norm("layer", width),
         )
     )
+    # ALBERT runs the same weights again and again.
+    albert = fields.get("model_type") == "albert"
+    shared = fields.count("num_hidden_groups", default=1) if albert else None
     before, narrowed = _embedding(fields, width, dropout, narrow=narrow)
     after: list[Block] = [Pooled(width)] if pooled and not fields.with_head("base") else []
+    if fields.get("model_type") == "roberta-prelayernorm":
+        after.insert(0, Norm("layer", width, name="final norm"))
     if fields.with_head("base"):
         vocabulary = fields.count("vocab_size")
         size = narrowed or width
         after.append(Dense("head transform", "head", ("b", "r"), width, size, after=1))
         after.append(Norm("layer", size, name="head norm"))
-        after.append(Dense("head", "head", ("b", "r"), size, vocabulary))
+        tied = fields.flag("tie_word_embeddings", default=True)
+        after.append(Dense("head", "head", ("b", "r"), size, vocabulary, tied=tied))
     return TransformerShape(
         fields.name,
         fields.text("model_type", default="bert"),
-        (Stack("layers", (layer,) * layers, tuple(before), tuple(after)),),
+        (Stack("layers", (layer,) * layers, tuple(before), tuple(after), shared=shared),),
         causal=False,
         longest=fields.optional("max_position_embeddings"),
         facts=(("layers", layers), ("width", width), ("heads", heads), ("head", each)),
@@ -79,8 +85,10 @@ def _embedding(
     if model_type == "mpnet":
         ids = (("b", "n"), ("n", "n"))
         kinds = False
+    rows = sum(map(fields.size, ("vocab_size", "max_position_embeddings")))
+    rows += fields.count("type_vocab_size", default=0, least=0)
     before: list[Block] = [
-        Embedding(size, 2 + kinds, dropout, kept_ids=ids),
+        Embedding(size, 2 + kinds, dropout, kept_ids=ids, table=rows * size),
         Norm("layer", size),
     ]
     if model_type == "albert" or size != width:
@@ -89,7 +97,14 @@ def _embedding(
 
 
 # Positions are counted around padding here, so each row has its own; elsewhere all share them.
-_PADDED = ("roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "data2vec-text")
+_PADDED = (
+    "roberta",
+    "roberta-prelayernorm",
+    "xlm-roberta",
+    "camembert",
+    "xlm-roberta-xl",
+    "data2vec-text",
+)
 
 _WITH_POOLER = (
     "bert",

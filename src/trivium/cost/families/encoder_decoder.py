@@ -54,13 +54,18 @@ def _t5(fields: Fields) -> TransformerShape:
         # The ids of the distances: of the first layer, which shares its biases, or of every one.
         layers = (encoder if tokens == "e" else decoder) if every else 1
         distances: tuple[Size, ...] = ((tokens, tokens),) * layers
-        table = Embedding(width, 1, dropout, tokens, kept_ids=distances)
-        return (table,), after
+        # Both sides share one table.
+        table = width * fields.size("vocab_size") if tokens == "e" else 0
+        biases: tuple[Size, ...] = () if every else ((count, tokens, tokens),)
+        biases += ((count, "n", "e"),) if tokens == "n" else ()
+        entry = Embedding(width, 1, dropout, tokens, kept_ids=distances, table=table, biases=biases)
+        return (entry,), after
 
     heads_after: tuple[Block, ...] = ()
     if fields.with_head("lm"):
         vocabulary = fields.count("vocab_size")
-        heads_after = (Dense("head", "head", ("b", "r"), width, vocabulary),)
+        tied = fields.flag("tie_word_embeddings", default=True)
+        heads_after = (Dense("head", "head", ("b", "r"), width, vocabulary, tied=tied),)
     (enter, leave), (start, finish) = ends("e"), ends("n")
     return TransformerShape(
         fields.name,
@@ -147,12 +152,21 @@ def bart_stacks(
     """
     width = fields.count("d_model")
     dropout = fields.rate("dropout", default=0.1)
+    places = ("max_position_embeddings", "max_source_positions", "max_target_positions")
 
     def front(tokens: Tokens) -> tuple[Block, ...]:
         # An encoder of text, and a decoder of sound, has positions of its own for each row.
         own = (tokens == "e") == (entry is None) and not traits.shared
         ids: tuple[Size, ...] = ((("b", tokens) if own else (tokens,)),) if traits.learned else ()
-        table = Embedding(width, 2, dropout, tokens, kept_ids=ids)
+        # Both sides share the table of the ids, and have positions of their own.
+        rows, fixed = sum(map(fields.size, places)), 0
+        if not traits.learned:
+            rows, fixed = 0, rows
+        if (tokens == "e") == (entry is None):
+            rows += fields.size("vocab_size")
+        table = Embedding(
+            width, 2, dropout, tokens, kept_ids=ids, table=rows * width, fixed=fixed * width
+        )
         return (table, Norm("layer", width, tokens)) if traits.embedding_norm else (table,)
 
     def last(tokens: Tokens) -> tuple[Block, ...]:
@@ -164,7 +178,9 @@ def bart_stacks(
 
     head: tuple[Block, ...] = ()
     if fields.with_head("lm"):
-        head = (Dense("head", "head", ("b", "r"), width, fields.count("vocab_size")),)
+        tied = fields.flag("tie_word_embeddings", default=True)
+        vocabulary = fields.count("vocab_size")
+        head = (Dense("head", "head", ("b", "r"), width, vocabulary, tied=tied),)
     before = front("e") if entry is None else entry
     after = (*last("e"), Memory(width))
     return (

@@ -42,6 +42,7 @@ class Traits:
         upcast: Whether the softmax is computed in float32.
         multi_query: Whether keys and values have one head where the configuration says so.
         rotary: Share of a head that is rotated, where the configuration has none.
+        tied: Whether the head has the table of the embedding, where the configuration is silent.
         inner: The field with the size of the feed-forward layer; 4D without it.
     """
 
@@ -54,6 +55,7 @@ class Traits:
     multi_query: bool = False
     inner: str = "n_inner"
     rotary: float = 1.0
+    tied: bool = True
 
 
 def _gpt(fields: Fields, traits: Traits) -> TransformerShape:
@@ -75,7 +77,9 @@ def _gpt(fields: Fields, traits: Traits) -> TransformerShape:
     for mask in _masks(fields, layers):
         if mask not in made:
             attention = SoftmaxAttention(width, heads, mask, fused=traits.fused)
-            made[mask] = Layer(_layer(fields, traits, attention, feed))
+            # All but OPT hold the result of attention beside its sum with the input.
+            held = int(not traits.parallel and traits.inner != "ffn_dim")
+            made[mask] = Layer(_layer(fields, traits, attention, feed), held)
         stack.append(made[mask])
     before, after = _ends(fields, traits, width, heads.key)
     return TransformerShape(
@@ -165,7 +169,8 @@ def _ends(fields: Fields, traits: Traits, width: int, each: int) -> tuple[list[B
     own = traits.inner == "ffn_dim"
     dropout = not own and fields.rate("embd_pdrop", "embed_dropout", default=traits.dropout)
     ids: tuple[Size, ...] = ((("b", "n") if own else ("n",)),) if learned else ()
-    before: list[Block] = [Embedding(narrow, 1 + learned, dropout, kept_ids=ids)]
+    table = narrow * fields.size("vocab_size") + width * fields.size(*_POSITIONS) * learned
+    before: list[Block] = [Embedding(narrow, 1 + learned, dropout, kept_ids=ids, table=table)]
     if narrow != width:
         before.append(Dense("embedding in", "embedding", ("b", "n"), narrow, width))
     if traits.positions == "rotary":
@@ -178,15 +183,17 @@ def _ends(fields: Fields, traits: Traits, width: int, each: int) -> tuple[list[B
     if narrow != width:
         after.append(Dense("embedding out", "head", ("b", "n"), width, narrow))
     if fields.with_head("lm"):
-        after.append(Dense("head", "head", ("b", "r"), narrow, fields.count("vocab_size")))
+        tied = fields.flag("tie_word_embeddings", default=traits.tied)
+        vocabulary = fields.count("vocab_size")
+        after.append(Dense("head", "head", ("b", "r"), narrow, vocabulary, tied=tied))
     return before, after
 
 
 _TRAITS = {
     "gpt2": Traits(dropout=0.1),
     "gpt_neo": Traits(fused=False, upcast=True, inner="intermediate_size"),
-    "gptj": Traits(fused=False, parallel="same", positions="rotary", upcast=True),
-    "codegen": Traits(parallel="same", positions="rotary", upcast=True),
+    "gptj": Traits(fused=False, parallel="same", positions="rotary", upcast=True, tied=False),
+    "codegen": Traits(parallel="same", positions="rotary", upcast=True, tied=False),
     "gpt_neox": Traits(
         parallel="own",
         positions="rotary",
@@ -194,6 +201,7 @@ _TRAITS = {
         inner="intermediate_size",
         rotary=0.25,
         upcast=True,
+        tied=False,
     ),
     "gpt_bigcode": Traits(activation="gelu_pytorch_tanh", dropout=0.1, multi_query=True),
     "opt": Traits(fused=False, activation="relu", dropout=0.1, upcast=True, inner="ffn_dim"),

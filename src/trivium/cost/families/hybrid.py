@@ -59,7 +59,7 @@ def _minimax(fields: Fields) -> TransformerShape:
             Stack(
                 "layers",
                 tuple(made[kind] for kind in kinds),
-                (Embedding(width), Rotary(heads.key)),
+                (Embedding(width, table=width * fields.size("vocab_size")), Rotary(heads.key)),
                 tuple(after),
             ),
         ),

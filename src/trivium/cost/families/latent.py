@@ -55,7 +55,14 @@ def _deepseek(fields: Fields) -> TransformerShape:
     return TransformerShape(
         fields.name,
         fields.text("model_type", default="deepseek_v3"),
-        (Stack("layers", stack, (Embedding(width), Rotary(rotary)), tuple(after)),),
+        (
+            Stack(
+                "layers",
+                stack,
+                (Embedding(width, table=width * fields.size("vocab_size")), Rotary(rotary)),
+                tuple(after),
+            ),
+        ),
         causal=True,
         longest=fields.optional("max_position_embeddings"),
         facts=(

@@ -52,7 +52,8 @@ def _modernbert(fields: Fields) -> TransformerShape:
                 Norm("layer", width),
                 FeedForward(width, inner, activation, gated=True, fused=True, dropout=dropout),
                 Residual(width),
-            )
+            ),
+            held=1,
         )
 
     made = {kind: layer(mask) for kind, mask in masks.items()}
@@ -65,8 +66,11 @@ def _modernbert(fields: Fields) -> TransformerShape:
     if fields.with_head("base"):
         after.append(Dense("head transform", "head", ("b", "r"), width, width, after=1))
         after.append(Norm("layer", width, name="head norm"))
-        after.append(Dense("head", "head", ("b", "r"), width, fields.count("vocab_size")))
-    before = (Embedding(width), Norm("layer", width), Rotary(each, 2))
+        tied = fields.flag("tie_word_embeddings", default=True)
+        vocabulary = fields.count("vocab_size")
+        after.append(Dense("head", "head", ("b", "r"), width, vocabulary, tied=tied))
+    table = width * fields.size("vocab_size")
+    before = (Embedding(width, table=table), Norm("layer", width), Rotary(each, 2))
     return TransformerShape(
         fields.name,
         "modernbert",
