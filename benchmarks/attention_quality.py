@@ -50,7 +50,6 @@ DESIGNS = {
     f"linear:c{CHUNK}": "elu1, h heads of d",
     f"linear:h/4:c{CHUNK}": "elu1, h/4 heads of 4d",
     f"linear:4d:c{CHUNK}": "elu1, h heads of 4d",
-    f"linear:2r:c{CHUNK}": "hedgehog, h heads of d",
 }
 NOT_PLAYS = ("sonnets", "lucrece", "pilgrim", "phoenix", "lovers_complaint", "paradise", "comus")
 NOT_PLAYS += ("poetical", "areopagitica", "poemata")
@@ -228,8 +227,7 @@ def attention_of(design: str) -> nn.Module:
     parts = design.split(":")
     heads = HEADS // 4 if "h/4" in parts else HEADS
     size = 4 * d if {"h/4", "4d"} & set(parts) else d
-    features = "hedgehog" if "2r" in parts else "elu1"
-    return LinearAttention(D_MODEL, heads, size, feature_map=features, chunk=CHUNK)
+    return LinearAttention(D_MODEL, heads, size, chunk=CHUNK)
 
 
 class Block(nn.Module):

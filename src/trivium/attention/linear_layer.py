@@ -44,6 +44,8 @@ class LinearAttention(AttentionLayer):
         normalize: As in `linear_attention`.
         position: `position(x, positions)` for queries and keys `(b, h, s, d)` before φ, and
             positions `(b, s)`: a rotary encoding, for example. A module's parameters are learned.
+        n_kv_heads: Heads g of keys and values, of φ, decay and state; h by default. Each serves
+            h / g heads of queries.
 
     Raises:
         ArgumentError: A size that is not positive, heads that do not divide, an unknown map or
@@ -77,14 +79,16 @@ class LinearAttention(AttentionLayer):
         chunk: int | str = "auto",
         normalize: bool | None = None,
         position: Position | None = None,
+        n_kv_heads: int | None = None,
     ) -> None:
         super().__init__()
         self.d_model, self.n_heads, self.head_dim = _sizes(d_model, n_heads, head_dim)
+        self.n_kv_heads = _kv_heads(self.n_heads, n_kv_heads)
         v = self.head_dim if value_dim is None else value_dim
         self.value_dim = _positive("value_dim", v)
         self.chunk: Any = "auto" if chunk == "auto" else _positive("chunk", chunk)
         self.features: AttentionFeatures = features_of(
-            "LinearAttention", feature_map, self.n_heads, self.head_dim
+            "LinearAttention", feature_map, self.n_kv_heads, self.head_dim
         )
         self.width = self.features.width(self.head_dim)
         self.normalize = normalized("LinearAttention", self.features, normalize)
@@ -94,7 +98,7 @@ class LinearAttention(AttentionLayer):
         self.position = position
         self.ordered = self.causal or position is not None
         self._token = object()  # who a state belongs to: a copy of the layer gets its own
-        inner = self.n_heads * (2 * self.head_dim + self.value_dim)
+        inner = self.n_heads * self.head_dim + self.n_kv_heads * (self.head_dim + self.value_dim)
         self.projection = nn.Linear(self.d_model, inner, bias=False)
         self.output = nn.Linear(self.n_heads * self.value_dim, self.d_model, bias=False)
         self.fading = None if decay is None else self._fading()
@@ -109,12 +113,14 @@ class LinearAttention(AttentionLayer):
             cls(8, 2, feature_map="identity", decay="channel", chunk=3),
             cls(8, 2, feature_map="favor", position=_shifted),
             cls(8, 1, feature_map="exp", normalize=False),
+            cls(8, 4, feature_map="hedgehog", decay="scalar", n_kv_heads=2),
+            cls(8, 4, head_dim=3, feature_map="favor", position=_shifted, n_kv_heads=1),
         ]
         return (*causal, cls(8, 2, causal=False), cls(8, 2, feature_map="favor", causal=False))
 
     def _fading(self) -> nn.Linear:
         """Return σ's argument: a linear map that begins as a spread of half-lives."""
-        n = self.n_heads * (1 if self.decay == "scalar" else self.width)
+        n = self.n_kv_heads * (1 if self.decay == "scalar" else self.width)
         made = nn.Linear(self.d_model, n)
         lives = torch.logspace(math.log10(_SHORTEST), math.log10(_LONGEST), n)
         with torch.no_grad():
@@ -141,7 +147,7 @@ class LinearAttention(AttentionLayer):
         return state
 
     def _empty(self, batch_size: int, like: Tensor) -> LinearState:
-        size = (batch_size, self.n_heads, self.width, self.value_dim)
+        size = (batch_size, self.n_kv_heads, self.width, self.value_dim)
         return empty_state(size, self.decay, self.features.key(), like.detach(), self._token)
 
     def _own(self, caller: str, state: Any, batch_size: int, like: Tensor) -> LinearState:
@@ -159,15 +165,16 @@ class LinearAttention(AttentionLayer):
     def _projected(
         self, x: Float[Tensor, "b s m"], positions: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-        """Return queries, keys, values and log factors, each `(b, h, s, ...)`."""
+        """Return queries `(b, h, s, d)`; keys, values and log factors, each `(b, g, s, ...)`."""
         d, v = self.head_dim, self.value_dim
-        heads = self.projection(x).unflatten(-1, (self.n_heads, 2 * d + v)).transpose(1, 2)
-        q, k, values = heads.split((d, d, v), -1)
+        heads = self.projection(x).unflatten(-1, (self.n_kv_heads, -1)).transpose(1, 2)
+        q, k, values = heads.split((heads.shape[-1] - d - v, d, v), -1)
+        q = q.unflatten(-1, (-1, d)).transpose(2, 3).flatten(1, 2)
         if self.position is not None:
             q, k = self.position(q, positions), self.position(k, positions)
         if self.fading is None:
             return q, k, values, None
-        log = nn.functional.logsigmoid(self.fading(x)).unflatten(-1, (self.n_heads, -1))
+        log = nn.functional.logsigmoid(self.fading(x)).unflatten(-1, (self.n_kv_heads, -1))
         log = log.transpose(1, 2)
         return q, k, values, log[..., 0] if self.decay == "scalar" else log
 
@@ -258,6 +265,15 @@ def _sizes(d_model: int, n_heads: int, head_dim: int | None) -> tuple[int, int, 
             remedy="Or give head_dim.",
         )
     return m, h, m // h
+
+
+def _kv_heads(n_heads: int, n_kv_heads: int | None) -> int:
+    found = n_heads if n_kv_heads is None else _positive("n_kv_heads", n_kv_heads)
+    if n_heads % found:
+        raise ArgumentError(
+            f"LinearAttention: n_kv_heads must divide n_heads, {n_heads}; got {found}"
+        )
+    return found
 
 
 def _decay(decay: str | None, causal: bool) -> str:
