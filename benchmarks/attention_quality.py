@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from harness import Board, markdown, one_thread, options, provenance, publish
+from harness import RESULTS, Board, markdown, one_thread, options, provenance, publish
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -493,6 +493,37 @@ def table(board: Board) -> str:
     return text + "\n" + provenance(board.path)
 
 
+def picture(known: dict[str, dict], path: Path) -> None:
+    """Draw accuracy over d, a panel for each number of pairs."""
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    import matplotlib.pyplot as plt
+
+    plt.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "trivium", "font.size": 9})
+    pairs = [p for p in PAIRS if any(key.startswith(f"recall/{p}/") for key in known)]
+    shape = {"figsize": (2.4 * len(pairs), 2.8), "layout": "constrained", "sharey": True}
+    figure, axes = plt.subplots(1, len(pairs), squeeze=False, **shape)
+    for p, axis in zip(pairs, axes[0], strict=True):
+        for features in FEATURES:
+            cells = [(d, known.get(f"recall/{p}/{features}/{d}", {})) for d in SIZES]
+            drawn = [(d, sorted(cell["accuracy"])) for d, cell in cells if "accuracy" in cell]
+            if not drawn:
+                continue
+            at = [d for d, _ in drawn]
+            low, middle, high = zip(*(shares for _, shares in drawn), strict=True)
+            (line,) = axis.plot(at, middle, marker=".", label=features)
+            axis.fill_between(at, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
+        axis.set(xscale="log", xticks=SIZES, xlabel="head size d", title=f"P = {p}")
+        axis.set_xticks([], minor=True)
+        axis.set_xticklabels(SIZES)
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0][0].set_ylabel("share recalled: median, range")
+    axes[0][-1].legend(frameon=False, fontsize=7)
+    figure.savefig(path, metadata={"Date": None, "Creator": None})
+    plt.close(figure)
+
+
 SECTIONS = {"recall": run_recall, "text": run_text}
 
 
@@ -509,6 +540,8 @@ def main() -> None:
         for name in arguments.only or SECTIONS:
             SECTIONS[name](arguments, board, lambda: time.monotonic() - begun > arguments.seconds)
     publish("attention_quality", table(board), quick=arguments.quick)
+    if not arguments.quick and any(key.startswith("recall/") for key in board.cells):
+        picture(board.known(), RESULTS / "attention_quality.svg")
 
 
 if __name__ == "__main__":
