@@ -180,9 +180,10 @@ def recall_plan(quick: bool) -> list[tuple[int, str]]:
     """Return pairs and designs in the order in which they are measured."""
     if quick:
         return [(4, "softmax"), (4, "elu1")]
-    first = [(p, features) for p in PAIRS[:3] for features in FEATURES[:4]]
-    first += [(PAIRS[3], features) for features in FEATURES[:3]]
-    return first + [(p, features) for p in PAIRS[:3] for features in FEATURES[4:]]
+    plan = [(p, features) for p in PAIRS[:3] for features in FEATURES[:2]]
+    plan += [(p, features) for p in PAIRS[:3] for features in FEATURES[2:4]]
+    plan += [(PAIRS[3], features) for features in FEATURES[:3]]
+    return plan + [(p, features) for p in PAIRS[:3] for features in FEATURES[4:]]
 
 
 def run_recall(arguments: argparse.Namespace, board: Board, late: Callable[[], bool]) -> None:
