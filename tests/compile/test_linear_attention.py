@@ -10,7 +10,13 @@ from trivium.attention import LinearAttention
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize(
     "options",
-    [{}, {"decay": "scalar"}, {"decay": "channel", "chunk": 4}, {"causal": False}],
+    [
+        {},
+        {"decay": "scalar"},
+        {"decay": "channel", "chunk": 4},
+        {"causal": False},
+        {"n_kv_heads": 1, "decay": "scalar"},
+    ],
     ids=str,
 )
 def test_full_graph(options):

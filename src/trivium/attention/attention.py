@@ -13,7 +13,7 @@ from trivium.attention.cache import KeyValueState, check_same_layer
 from trivium.attention.encodings import is_ordered, position_of
 from trivium.attention.layer import AttentionLayer
 from trivium.attention.rows import Tokens, marked, tokens_of
-from trivium.attention.sizes import check_rows, head_sizes, positive
+from trivium.attention.sizes import check_rows, head_sizes, kv_heads
 from trivium.attention.softmax import Pairs, attend
 from trivium.position.base import Position
 
@@ -77,7 +77,7 @@ class Attention(AttentionLayer):
         self.d_model, self.n_heads, self.head_dim, self.value_dim = head_sizes(
             caller, d_model, n_heads, head_dim, value_dim
         )
-        self.n_kv_heads = _groups(self.n_heads, n_kv_heads)
+        self.n_kv_heads = kv_heads(caller, self.n_heads, n_kv_heads)
         self.causal = bool(causal)
         self.position = position_of(caller, position, self.causal)
         self.ordered = self.causal or is_ordered(self.position)
@@ -217,10 +217,3 @@ class Attention(AttentionLayer):
         check_rows(caller, x, "b m", self.d_model)
         out, end = self.forward(x[:, None], state, return_state=True)
         return out[:, 0], end
-
-
-def _groups(n_heads: int, n_kv_heads: int | None) -> int:
-    groups = n_heads if n_kv_heads is None else positive("Attention", "n_kv_heads", n_kv_heads)
-    if n_heads % groups:
-        raise ArgumentError(f"Attention: n_kv_heads must divide n_heads, {n_heads}; got {groups}")
-    return groups

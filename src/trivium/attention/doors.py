@@ -22,7 +22,7 @@ class Checked:
     """Sizes of checked inputs.
 
     Args:
-        sizes: Batch, heads, and dimension of the values.
+        sizes: Batch, heads of keys and values, and their dimension v.
         steps: Keys.
         causal: Whether queries and keys are the same steps.
         work: Dtype of the sums.
@@ -41,7 +41,7 @@ def check_inputs(caller: str, q: Any, k: Any, v: Any, causal: bool) -> Checked:
 
     Raises:
         ArgumentError: Not floating tensors, or of dtypes or devices that differ.
-        ShapeError: Axes that differ, or no steps.
+        ShapeError: Axes that differ, heads that do not divide, or no steps.
     """
     for name, value in (("q", q), ("k", k), ("v", v)):
         if not isinstance(value, Tensor) or value.dtype not in FLOATS:
@@ -53,7 +53,7 @@ def check_inputs(caller: str, q: Any, k: Any, v: Any, causal: bool) -> Checked:
                 f"got {value.dtype} on {value.device}"
             )
     steps = "s" if causal else "t"
-    axes = {"q": (q, "b h s d"), "k": (k, f"b h {steps} d"), "v": (v, f"b h {steps} v")}
+    axes = {"q": (q, "b h s d"), "k": (k, f"b g {steps} d"), "v": (v, f"b g {steps} v")}
     found = check_shapes(caller, axes)
     for name, size in found.items():
         if size < 1:
@@ -61,8 +61,13 @@ def check_inputs(caller: str, q: Any, k: Any, v: Any, causal: bool) -> Checked:
                 f"{caller}: axis {name} must be positive; got 0 "
                 f"(shapes {tuple(q.shape)}, {tuple(k.shape)}, {tuple(v.shape)})"
             )
+    if found["h"] % found["g"]:
+        raise ShapeError(
+            f"{caller}: the heads of k and v must divide the {found['h']} of q; got {found['g']} "
+            f"(shapes {tuple(q.shape)}, {tuple(k.shape)}, {tuple(v.shape)})"
+        )
     work = torch.float64 if q.dtype == torch.float64 else torch.float32
-    return Checked((found["b"], found["h"], found["v"]), found[steps], causal, work, q)
+    return Checked((found["b"], found["g"], found["v"]), found[steps], causal, work, q)
 
 
 def normalized(caller: str, features: AttentionFeatures, normalize: bool | None) -> bool:

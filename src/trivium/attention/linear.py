@@ -27,11 +27,11 @@ __all__ = ["linear_attention"]
 
 def linear_attention(  # noqa: PLR0913 - the contract's signature
     q: Float[Tensor, "b h s d"],
-    k: Float[Tensor, "b h t d"],
-    v: Float[Tensor, "b h t v"],
+    k: Float[Tensor, "b g t d"],
+    v: Float[Tensor, "b g t v"],
     *,
     feature_map: Any = "elu1",
-    log_decay: Float[Tensor, "b h t *r"] | None = None,
+    log_decay: Float[Tensor, "b g t *r"] | None = None,
     causal: bool = True,
     chunk: int | str = "auto",
     normalize: bool | None = None,
@@ -48,10 +48,11 @@ def linear_attention(  # noqa: PLR0913 - the contract's signature
 
     Args:
         q: Queries.
-        k: Keys; as many as queries where causal.
+        k: Keys; as many as queries where causal. Their heads divide those of q: heads h/g of
+            queries in a row share a head of keys, values, features, decay and state.
         v: Values.
         feature_map: φ: a name, an `AttentionFeatures`, or a function; see `features_of`.
-        log_decay: Logarithms of the factors g_t, ≤ 0: `(b, h, t)`, or `(b, h, t, r)` for one per
+        log_decay: Logarithms of the factors g_t, ≤ 0: `(b, g, t)`, or `(b, g, t, r)` for one per
             feature. Causal only.
         causal: Whether step t attends to steps up to t only.
         chunk: Steps at a time, at most the sequence; `"auto"` takes 64, or 32 with one factor per
@@ -71,7 +72,7 @@ def linear_attention(  # noqa: PLR0913 - the contract's signature
         ArgumentError: An unknown map, a dtype or device that differs, a chunk or a length out of
             range, a positive log factor, decay without causal, weights of both signs normalized,
             a state of another layer.
-        ShapeError: Axes that do not fit each other.
+        ShapeError: Axes that do not fit each other, heads that do not divide.
         DataError: A log factor that is not finite.
         NumericalError: Features or values overflowed.
 
@@ -93,7 +94,7 @@ def linear_attention(  # noqa: PLR0913 - the contract's signature
     """
     caller = "linear_attention"
     given = check_inputs(caller, q, k, v, causal)
-    features = features_of(caller, feature_map, q.shape[1], q.shape[3])
+    features = features_of(caller, feature_map, given.sizes[1], q.shape[3])
     width = features.width(q.shape[3])
     wanted = normalized(caller, features, normalize)
     size = steps_of(caller, chunk, given.steps, log_decay)
@@ -121,22 +122,38 @@ def _causal(
     sweep: Sweep,
 ) -> tuple[Tensor, Tensor]:
     q, k, v = (_masked(value, keep) for value in inputs)
-    start = begin.sums.flatten(0, 1)
-    features = sweep.features
-    rows = None if log is None else log.flatten(0, 1)
-    by_chunk = not torch.is_grad_enabled() or (features is not None and features.pointwise)
+    features, shared = sweep.features, q.shape[1] // k.shape[1]
+    by_chunk = not torch.is_grad_enabled() and shared == 1
+    by_chunk = by_chunk or (features is not None and features.pointwise)
     if features is not None and not (by_chunk and keep is None and eager()):
         q, k, v = (value.to(sweep.dtype) for value in (q, k, v))
-        q = features.queries(q) if sweep.normalize else features(q)
+        q = _ungrouped(sweep.mapped(_grouped(q, shared)), shared)
         k = _masked(features(k), keep)
         sweep = Sweep(sweep.chunk, sweep.normalize, None, sweep.dtype)
+    k, v, sums = (_repeated(value, shared) for value in (k, v, begin.sums))
+    start = sums.flatten(0, 1)
+    rows = None if log is None else _repeated(log, shared).flatten(0, 1)
     if not eager():
         out, last = causal_parallel(q, k, v, rows, start, sweep.chunk, sweep.normalize)
     elif torch.is_grad_enabled():
         out, last = CausalSweep.apply(q, k, v, rows, start, sweep)  # type: ignore[no-untyped-call]
     else:
         out, _, last = causal_running(q, k, v, rows, start, sweep)
-    return _masked(out, keep), last.unflatten(0, q.shape[:2])
+    return _masked(out, keep), last.unflatten(0, q.shape[:2])[:, ::shared]
+
+
+def _grouped(q: Tensor, shared: int) -> Tensor:
+    """Return the queries that share a head of keys as more steps of it, `(b, g, h/g s, ·)`."""
+    return q.unflatten(1, (-1, shared)).flatten(2, 3)
+
+
+def _ungrouped(q: Tensor, shared: int) -> Tensor:
+    return q.unflatten(2, (shared, -1)).flatten(1, 2)
+
+
+def _repeated(value: Tensor, shared: int) -> Tensor:
+    """Return each head as often as queries share it."""
+    return value if shared == 1 else value.repeat_interleave(shared, 1)
 
 
 def _whole(
@@ -148,14 +165,14 @@ def _whole(
 ) -> tuple[Tensor, Tensor]:
     """Attend to all keys: two products, whose gradients autograd knows."""
     q, k, v = (value.to(sweep.dtype) for value in inputs)
-    features = sweep.features
+    features, shared = sweep.features, q.shape[1] // k.shape[1]
+    q = sweep.mapped(_grouped(q, shared))
     if features is not None:
-        q = features.queries(q) if sweep.normalize else features(q)
         k = features(_masked(k, keep))
     k = _masked(k, keep).flatten(0, 1)
     values = torch.cat((_masked(v, keep), torch.ones_like(v[..., :1])), -1).flatten(0, 1)
     last = torch.baddbmm(begin.sums.flatten(0, 1), k.mT, values)
-    sums = torch.bmm(q.flatten(0, 1), last).unflatten(0, q.shape[:2])
+    sums = _ungrouped(torch.bmm(q.flatten(0, 1), last).unflatten(0, q.shape[:2]), shared)
     last = last.unflatten(0, q.shape[:2])
     if not sweep.normalize:
         return sums[..., :-1], last

@@ -17,7 +17,7 @@ from trivium.attention.layer import AttentionLayer
 from trivium.attention.linear import linear_attention
 from trivium.attention.linear_state import LinearState, check_alike, empty_state
 from trivium.attention.rows import marked
-from trivium.attention.sizes import check_rows, head_sizes, positive
+from trivium.attention.sizes import check_rows, head_sizes, kv_heads, positive
 from trivium.attention.stepping import linear_step
 from trivium.position.base import Position
 from trivium.position.sinusoidal import Sinusoidal
@@ -48,6 +48,8 @@ class LinearAttention(AttentionLayer):
         normalize: As in `linear_attention`.
         position: An encoding that acts on tokens, queries and keys, before φ; or a function
             `position(x, positions)` of queries and keys `(b, h, s, d)`, with positions `(b, s)`.
+        n_kv_heads: Heads g of keys and values, of φ, decay and state; h by default. Each serves
+            h / g heads of queries.
 
     Raises:
         ArgumentError: A size that is not positive, heads that do not divide, an unknown map or
@@ -82,22 +84,24 @@ class LinearAttention(AttentionLayer):
         chunk: int | str = "auto",
         normalize: bool | None = None,
         position: Position | Turn | None = None,
+        n_kv_heads: int | None = None,
     ) -> None:
         super().__init__()
         caller = "LinearAttention"
         self.d_model, self.n_heads, self.head_dim, self.value_dim = head_sizes(
             caller, d_model, n_heads, head_dim, value_dim
         )
+        self.n_kv_heads = kv_heads(caller, self.n_heads, n_kv_heads)
         self.chunk: Any = "auto" if chunk == "auto" else positive(caller, "chunk", chunk)
         self.causal, self.decay = bool(causal), _decay(decay, causal)
         self.position = linear_position(caller, position, self.causal)
         self.ordered = self.causal or is_ordered(self.position)
         turned = turned_dim(self.position, self.n_heads, self.head_dim)
-        self.features: AttentionFeatures = features_of(caller, feature_map, self.n_heads, turned)
+        self.features: AttentionFeatures = features_of(caller, feature_map, self.n_kv_heads, turned)
         self.width = self.features.width(turned)
         self.normalize = normalized(caller, self.features, normalize)
         self._token = object()  # who a state belongs to: a copy of the layer gets its own
-        inner = self.n_heads * (2 * self.head_dim + self.value_dim)
+        inner = self.n_heads * self.head_dim + self.n_kv_heads * (self.head_dim + self.value_dim)
         self.projection = nn.Linear(self.d_model, inner, bias=False)
         self.output = nn.Linear(self.n_heads * self.value_dim, self.d_model, bias=False)
         self.fading = None if decay is None else self._fading()
@@ -113,12 +117,14 @@ class LinearAttention(AttentionLayer):
             cls(8, 2, feature_map="favor", position=_shifted),
             cls(8, 2, position=Sinusoidal(8)),
             cls(8, 1, feature_map="exp", normalize=False),
+            cls(8, 4, feature_map="hedgehog", decay="scalar", n_kv_heads=2),
+            cls(8, 4, head_dim=3, feature_map="favor", position=_shifted, n_kv_heads=1),
         ]
         return (*causal, cls(8, 2, causal=False), cls(8, 2, feature_map="favor", causal=False))
 
     def _fading(self) -> nn.Linear:
         """Return σ's argument: a linear map that begins as a spread of half-lives."""
-        n = self.n_heads * (1 if self.decay == "scalar" else self.width)
+        n = self.n_kv_heads * (1 if self.decay == "scalar" else self.width)
         made = nn.Linear(self.d_model, n)
         lives = torch.logspace(math.log10(_SHORTEST), math.log10(_LONGEST), n)
         with torch.no_grad():
@@ -145,7 +151,7 @@ class LinearAttention(AttentionLayer):
         return state
 
     def _empty(self, batch_size: int, like: Tensor) -> LinearState:
-        size = (batch_size, self.n_heads, self.width, self.value_dim)
+        size = (batch_size, self.n_kv_heads, self.width, self.value_dim)
         return empty_state(size, self.decay, self.features.key(), like.detach(), self._token)
 
     def _own(self, caller: str, state: Any, batch_size: int, like: Tensor) -> LinearState:
@@ -163,12 +169,13 @@ class LinearAttention(AttentionLayer):
     def _projected(
         self, x: Float[Tensor, "b s m"], i: Tensor, keep: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-        """Return queries, keys, values and log factors, each `(b, h, s, ...)`."""
+        """Return queries `(b, h, s, d)`; keys, values and log factors, each `(b, g, s, ...)`."""
         d, v, position = self.head_dim, self.value_dim, self.position
         if isinstance(position, Position):
             x = position.embed(x, marked(i, keep) if position.mixing else i)
-        heads = self.projection(x).unflatten(-1, (self.n_heads, 2 * d + v)).transpose(1, 2)
-        q, k, values = heads.split((d, d, v), -1)
+        heads = self.projection(x).unflatten(-1, (self.n_kv_heads, -1)).transpose(1, 2)
+        q, k, values = heads.split((heads.shape[-1] - d - v, d, v), -1)
+        q = q.unflatten(-1, (-1, d)).transpose(2, 3).flatten(1, 2)
         if isinstance(position, Position):
             q, k = position.query(q, i), position.key(k, i)
         elif position is not None:
@@ -176,7 +183,7 @@ class LinearAttention(AttentionLayer):
             q, k = position(q, rows), position(k, rows)
         if self.fading is None:
             return q, k, values, None
-        log = nn.functional.logsigmoid(self.fading(x)).unflatten(-1, (self.n_heads, -1))
+        log = nn.functional.logsigmoid(self.fading(x)).unflatten(-1, (self.n_kv_heads, -1))
         log = log.transpose(1, 2)
         return q, k, values, log[..., 0] if self.decay == "scalar" else log
 

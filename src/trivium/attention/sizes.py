@@ -35,6 +35,18 @@ def head_sizes(
     return m, h, d, d if value_dim is None else positive(caller, "value_dim", value_dim)
 
 
+def kv_heads(caller: str, n_heads: int, n_kv_heads: int | None) -> int:
+    """Return the heads of keys and values: as many as those of queries where not given.
+
+    Raises:
+        ArgumentError: Not positive, or they do not divide the heads of queries.
+    """
+    found = n_heads if n_kv_heads is None else positive(caller, "n_kv_heads", n_kv_heads)
+    if n_heads % found:
+        raise ArgumentError(f"{caller}: n_kv_heads must divide n_heads, {n_heads}; got {found}")
+    return found
+
+
 def check_rows(caller: str, x: Any, axes: str, d_model: int) -> None:
     """Refuse what is not rows of tokens of this width.
 

@@ -18,8 +18,8 @@ def linear_step(
     """Return the output `(b, h, 1, v)` of one token and the state after it.
 
     Args:
-        inputs: Queries, keys and values `(b, h, 1, ...)`.
-        log: Log factors `(b, h, 1)` or `(b, h, 1, r)`.
+        inputs: Queries `(b, h, 1, d)`, keys and values `(b, g, 1, ...)`.
+        log: Log factors `(b, g, 1)` or `(b, g, 1, r)`.
         state: The state before; it is left as it is.
         features: φ.
         normalize: Whether sums are divided by their weight.
@@ -28,6 +28,7 @@ def linear_step(
         O(b h r v).
     """
     q, k, v = (value.to(state.sums.dtype) for value in inputs)
+    q = q.unflatten(1, (k.shape[1], -1)).flatten(2, 3)  # those that share a head of keys
     queries = features.queries(q) if normalize else features(q)
     values = torch.cat((v, torch.ones_like(v[..., :1])), -1)
     sums, faded = state.sums, state.log_decay
@@ -42,4 +43,4 @@ def linear_step(
         weight = found[..., -1:]
         out = out / torch.where(weight == 0, torch.inf, weight)
     end = LinearState(sums, faded, state.count + 1, state.features, state.owner, state.origin)
-    return out.to(inputs[0].dtype), end
+    return out.flatten(1, 2)[:, :, None].to(inputs[0].dtype), end

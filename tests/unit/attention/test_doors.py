@@ -57,7 +57,7 @@ def test_argument(message):
         ("axis d is 4 in q but 3 in k", {"k": Q[..., :3]}),
         ("axis s is 6 in q but 5 in k", {"k": Q[:, :, :5]}),
         ("axis t is 5 in k but 6 in v", {"k": Q[:, :, :5], "causal": False}),
-        ("axis h is 2 in q but 1 in k", {"k": Q[:, :1]}),
+        ("axis g is 1 in k but 2 in v", {"k": Q[:, :1]}),
         ("v must have the axes", {"v": Q[0]}),
         ("axis s must be positive; got 0", {"q": Q[:, :, :0], "k": Q[:, :, :0], "v": Q[:, :, :0]}),
         ("lengths must be one for each of the 2 rows", {"lengths": [3]}),
