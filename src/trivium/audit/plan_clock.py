@@ -14,8 +14,13 @@ from trivium.cost.machine_file import default_path
 
 __all__ = ["PlanClock"]
 
-# A machine is calibrated with calls of torch; a step of the interpreter is less than one of them.
-_KINDS = {"product": ("linear", 1.0), "pass": ("pass", 1.0), "step": ("call", 0.4)}
+_KINDS = {
+    "product": "linear",
+    "batch": "product",
+    "pass": "pass",
+    "walk": "call",
+    "step": "call",
+}
 _DTYPES = ("float32", "float64")
 # How far the counts themselves may be off: what only the data decide has a usual value.
 _DOUBT = 2.0
@@ -70,7 +75,7 @@ class PlanClock:
                 where=str(path),
                 remedy="The audit adds up on one thread: calibrate for one.",
             )
-        for kind, _ in _KINDS.values():
+        for kind in _KINDS.values():
             machine.law(kind)
         how = "calibrated" if machine.calibrated else "peak rates, not measured"
         return cls(machine, f"the machine file {path.name}", how)
@@ -95,8 +100,7 @@ class PlanClock:
 
     def _operation(self, work: Work) -> Operation:
         """Numbers of twice the size take twice the operations: half as many fit a vector."""
-        kind, share = _KINDS[work.kind]
         flops = 0.0
-        if work.kind == "product":
+        if work.kind in ("product", "batch"):
             flops = 2 * work.count * work.size / DTYPES[self.machine.dtype]
-        return Operation(kind, flops, work.bytes, share * work.calls)
+        return Operation(_KINDS[work.kind], flops, work.bytes, work.calls)

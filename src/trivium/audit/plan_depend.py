@@ -9,7 +9,17 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from trivium.audit.plan_size import ColumnSize, TableSize, TextSize
-from trivium.audit.plan_work import Work, passes, product, scaled, steps, total_count, transforms
+from trivium.audit.plan_work import (
+    Work,
+    batch,
+    passes,
+    product,
+    scaled,
+    steps,
+    total_count,
+    transforms,
+    walks,
+)
 from trivium.dependence.screen import MOST_ROWS
 from trivium.dependence.sequence import MOST_ROWS as MOST_TEXTS
 from trivium.dependence.shift import Shifts
@@ -65,7 +75,7 @@ class _Group:
         found = [transforms(basis, n)]
         if self.stride > 1:
             # Complex products: four real ones at half as many frequencies.
-            found.append(product(basis, self.stride, target, 2 * self.length, 4))
+            found.append(batch(basis, self.stride, target, 2 * self.length, self.cosets, 4))
         else:
             found.append(passes(series * per / 2, 4 * self.cosets))
         found.append(transforms(series * self.cosets, per))
@@ -84,18 +94,19 @@ def _group(rows: int, count: int) -> _Group:
 
 
 def _smooth(n: int, target: float) -> list[Work]:
-    """A number: an incomplete Cholesky, and nodes that all lengthscales share."""
+    """A number: an incomplete Cholesky; sorted, ranked, and put between nodes."""
     rank = min(_SMOOTH, n)
     return [
         product(n, rank, rank / 2),
-        passes(n, 10 * rank),
+        passes(n, 20 * rank),
         product(rank, n, 2 * rank),
         product(_NODES, n, _NODES),
         product(min(_BASIS, n), _NODES, n),
-        passes(n, 6 * _NODES + 5 * _BASIS + 30),
-        product(_NODES, _NODES, _NODES, 60),
+        passes(n, 12 * _NODES + 5 * _BASIS),
+        walks(n, 700),
+        batch(_NODES, _NODES, _NODES, 60, 6),
         product(rank, n, rank + target),
-        steps(500),
+        steps(1500),
     ]
 
 
@@ -107,14 +118,14 @@ def _plain(n: int, features: float, kept: float, target: float) -> list[Work]:
         product(features, features, features, 10),
         product(kept, features, n),
         product(features, n, features + target),
-        steps(250),
+        steps(800),
     ]
 
 
 def _words(texts: TextSize, rows: int, of: int) -> list[Work]:
     """Words of some of the texts found, and hashed."""
     share = min(1.0, rows / max(1, of))
-    return [steps(0.3 * share * texts.words * of), passes(share * texts.characters, 20)]
+    return [steps(0.5 * share * texts.words * of), walks(share * texts.characters, 5)]
 
 
 def column_work(column: ColumnSize, size: TableSize, rows: int) -> list[Work]:
@@ -173,12 +184,12 @@ def aspect_work(texts: TextSize, size: TableSize, rows: int) -> list[Work]:
         product(rows, width, rows),
         product(rows, rows, _DIRECTIONS, 2 * _POWERS),
         passes(rows * _DIRECTIONS**2, 2 * _POWERS),
-        passes(entries * math.log2(max(2.0, entries)), 3),
-        passes(rows**2 * texts.shared, 5),
+        walks(entries * math.log2(max(2.0, entries)), 3),
+        walks(rows**2 * texts.shared, 8),
         passes(rows**2, 30),
         product(draws, rows, rows, 4),
         passes(draws * rows, 12),
-        steps(12 * rows + 500),
+        steps(12 * rows + 3000),
     ]
 
 

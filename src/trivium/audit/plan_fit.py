@@ -12,7 +12,7 @@ from trivium.audit.intervals import bootstrap_draws
 from trivium.audit.offsets import offset_work
 from trivium.audit.options import AuditOptions
 from trivium.audit.plan_size import ColumnSize, TableSize
-from trivium.audit.plan_work import Work, passes, product, scaled, steps, transforms
+from trivium.audit.plan_work import Work, passes, product, scaled, steps, walks
 from trivium.audit.tune_training import training_work
 from trivium.closedform.fitting import REMEMBERED
 from trivium.closedform.pull import PULLS, SMALL_CLASS
@@ -79,8 +79,8 @@ def closed_form_work(rows: int, features: int, classes: int, smallest: int) -> l
         product(m, m, m, 5),
         passes(rows * m, 2 + RIDGES / 4),
         passes(rows * classes, 20 * (RIDGES + pulls)),
-        passes(scores, 8 * _TEMPERATURE * (RIDGES + pulls)),
-        steps((60 + 12 * _TEMPERATURE) * (RIDGES + pulls) / 3 + 300),
+        walks(scores, 8 * _TEMPERATURE * (RIDGES + pulls)),
+        steps((60 + 20 * _TEMPERATURE) * (RIDGES + pulls) + 1000),
     ]
     # Householder reflections of fewer rows than features.
     return [*found, product(rows, features, rows)] if rows < features else found
@@ -88,7 +88,7 @@ def closed_form_work(rows: int, features: int, classes: int, smallest: int) -> l
 
 def encode_work(size: TableSize) -> list[Work]:
     """Return the work of turning the columns into numbers."""
-    found = [passes(size.rows * size.features, 4), steps(100 * len(size.columns))]
+    found = [passes(size.rows * size.features, 4), steps(600 * len(size.columns))]
     for column, times in size.alike:
         found += scaled(_column(column, size.rows), times)
     return found
@@ -98,10 +98,10 @@ def _column(column: ColumnSize, n: int) -> list[Work]:
     if column.texts is None:
         # Sorting, ranks by search, and cosines: once to learn, once to apply.
         turns = {"number": 250, "date": 500}.get(column.kind, 2 * column.features + 10)
-        return [passes(n, turns)]
+        return [walks(n, turns)]
     texts = column.texts
     return [
-        steps(2 * texts.words * n),
+        steps(1.5 * texts.words * n),
         passes(texts.pieces(n) * _AXES, _SVD, 4),
         product(texts.buckets(n), _AXES, _AXES, _SVD),
         product(n, _AXES, _AXES, _SVD),
@@ -126,25 +126,25 @@ def fit_work(size: TableSize) -> list[Work]:
         *scaled(one, folds),
         *whole,
         product(n, d, c, 2),
-        passes(n, (3 + 4 * models) * draws),
+        walks(n, (3 + 3 * models) * draws),
         steps((5 + 3 * models) * draws),
     ]
 
 
 def _logistic(n: int, d: int, c: int) -> list[Work]:
     k = 1 if c == 2 else c
-    return [product(n, d, k, 2 * _LOGISTIC), passes(n * k, 10 * _LOGISTIC), steps(30 * _LOGISTIC)]
+    return [product(n, d, k, 2 * _LOGISTIC), passes(n * k, 10 * _LOGISTIC), steps(80 * _LOGISTIC)]
 
 
 def _trees(n: int, d: int, shape: BoostingShape) -> list[Work]:
     """Histograms of a level are about half of the rows; each node looks at all its bins twice."""
     count, nodes = float(shape.rounds * shape.trees), min(shape.leaves, max(2, n // 20))
-    levels = max(1.0, math.log2(nodes)) * 0.8
+    levels = max(1.0, math.log2(nodes))
     return [
-        passes(n * d * levels, count),
-        passes(nodes * min(shape.bins, n) * d, 2 * count),
+        walks(n * d * levels, count),
+        walks(nodes * min(shape.bins, n) * d, 2 * count),
         passes(n, 6 * count),
-        steps(10 * nodes * count),
+        steps(8 * nodes * count),
     ]
 
 
@@ -158,8 +158,8 @@ def flag_work(size: TableSize) -> list[Work]:
         product(m, m, m, 10),
         product((c + 2) * n, m, RIDGES),
         passes(n * c, 20 * RIDGES),
-        passes(n * m, 8),
-        steps(600),
+        passes(n * m, 24),
+        steps(2000),
     ]
     return [passes(n * c, 12 * 20), steps(600), *scaled(one, tried)]
 
@@ -171,8 +171,8 @@ def tune_work(size: TableSize, options: AuditOptions) -> list[Work]:
     n, d, c, folds = size.rows, size.features, size.classes, size.folds
     part = round(n * (1 - 1 / folds))
     found = scaled(closed_form_work(part, d, c, size.smallest), folds)
-    found += [passes(offset_work(n, c), 10 * (folds + 1)), transforms(folds * c, n)]
-    found += [steps(200 * (folds + 1) * c), passes(8 * c**2, 1000)]
+    found.append(walks(offset_work(n, c), 3 * (folds + 1)))
+    found += [steps(200 * (folds + 1) * c), walks(8 * c**2, 1000)]
     if options.metric is not None or options.costs is not None:
         # Once to find the steps, once to train; a network has twice the work of a head.
         training = 3 * training_work(n, d, c, 2 * folds + 1)
@@ -187,7 +187,8 @@ def explain_work(size: TableSize, asked: int) -> list[Work]:
         product(asked, m, n + m),
         product(asked, size.features, c),
         product(asked, n, c, 2),
-        passes(float(asked) * n, 16),
+        passes(float(asked) * n, 24),
+        walks(float(asked) * n, 10),
         passes(n * m, 3 * math.ceil(asked / 256)),
-        steps(12.0 * asked),
+        steps(15.0 * asked),
     ]

@@ -1,10 +1,20 @@
-"""Work in counts: products of matrices, passes over numbers, steps of the interpreter."""
+"""Work in counts: products of matrices, passes over numbers, walks along them, calls."""
 
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-__all__ = ["Work", "passes", "product", "scaled", "steps", "total_count", "transforms"]
+__all__ = [
+    "Work",
+    "batch",
+    "passes",
+    "product",
+    "scaled",
+    "steps",
+    "total_count",
+    "transforms",
+    "walks",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,8 +22,9 @@ class Work:
     """Work of one kind.
 
     Args:
-        kind: `"product"` of matrices, `"pass"` over numbers, or `"step"` of the interpreter.
-        count: Multiply-adds of products, numbers that passes look at; 0 for steps.
+        kind: `"product"` of matrices, `"batch"` of small ones in a call, `"pass"` over numbers,
+            `"walk"` from number to number (sorting, counting, hashing), or `"step"`: a call.
+        count: Multiply-adds of products, numbers that passes and walks look at; 0 for steps.
         bytes: Bytes read and written.
         calls: How many calls there are.
         size: Bytes of a number.
@@ -28,7 +39,16 @@ class Work:
 
 def product(m: float, k: float, n: float, times: float = 1, size: int = 8) -> Work:
     """Return `times` products of an m × k by a k × n matrix of numbers of `size` bytes."""
-    return Work("product", m * k * n * times, size * (m * k + k * n + m * n) * times, times, size)
+    return Work("product", m * k * n * times, _moved(m, k, n, times, size), times, size)
+
+
+def batch(m: float, k: float, n: float, times: float, calls: float = 1, size: int = 8) -> Work:
+    """Return the same work in so many calls."""
+    return Work("batch", m * k * n * times, _moved(m, k, n, times, size), calls, size)
+
+
+def _moved(m: float, k: float, n: float, times: float, size: int) -> float:
+    return size * (m * k + k * n + m * n) * times
 
 
 def passes(numbers: float, times: float = 1, size: int = 8) -> Work:
@@ -42,8 +62,13 @@ def transforms(rows: float, length: float, size: int = 4) -> Work:
     return Work("pass", rows * each, 2 * size * rows * each, 2.0, size)
 
 
+def walks(numbers: float, times: float = 1) -> Work:
+    """Return walks from number to number: a thousand of them take as long as a call."""
+    return Work("walk", numbers * times, 0.0, numbers * times / 1000)
+
+
 def steps(calls: float) -> Work:
-    """Return steps of the interpreter: what a call costs where there is nothing to compute."""
+    """Return calls where there is nothing to compute."""
     return Work("step", 0.0, 0.0, calls)
 
 

@@ -26,7 +26,16 @@ from trivium.audit.plan_fit import closed_form_products, explain_work
 from trivium.audit.plan_size import ColumnSize, TableSize, TextSize
 from trivium.audit.plan_stage import finish_plan, plan_stage
 from trivium.audit.plan_text import SMALL_ENCODER, text_plan
-from trivium.audit.plan_work import Work, passes, product, scaled, steps, total_count
+from trivium.audit.plan_work import (
+    Work,
+    batch,
+    passes,
+    product,
+    scaled,
+    steps,
+    total_count,
+    walks,
+)
 from trivium.audit.read_stage import read_stage
 from trivium.audit.state import AuditState, Silent
 from trivium.closedform import ClosedFormClassifier
@@ -45,7 +54,7 @@ def counted(call: Any) -> float:
 
 
 def products(works: list[Work]) -> float:
-    return sum(work.count for work in works if work.kind == "product")
+    return sum(work.count for work in works if work.kind in ("product", "batch"))
 
 
 def labelled(n: int, d: int, c: int) -> tuple[np.ndarray, np.ndarray]:
@@ -127,9 +136,9 @@ def test_the_products_of_the_screen_are_about_those_that_torch_counts(rows: int)
 
 
 def test_work_adds_up() -> None:
-    works = [product(2, 3, 5, 7), passes(100, 2), steps(9)]
-    assert total_count(works) == 2 * 3 * 5 * 7 + 200
-    assert [work.calls for work in scaled(works, 0.5)] == [3.5, 1.0, 4.5]
+    works = [product(2, 3, 5, 7), passes(100, 2), steps(9), walks(4000, 3), batch(2, 3, 5, 7)]
+    assert total_count(works) == 2 * (2 * 3 * 5 * 7) + 200 + 12_000
+    assert [work.calls for work in scaled(works, 0.5)] == [3.5, 1.0, 4.5, 6.0, 0.5]
     assert total_count(scaled(works, 2)) == 2 * total_count(works)
     assert (works[0].bytes, works[1].bytes) == (8 * 7 * (6 + 15 + 10), 3200)
 

@@ -60,7 +60,7 @@ def test_the_default_file_is_used_where_it_is(home: Path) -> None:
         "how": "calibrated",
     }
     low, middle, high = clock.seconds([steps(10)])
-    assert (low, middle, high) == pytest.approx((0.004 / 2.2, 0.004, 0.004 * 2.2))
+    assert (low, middle, high) == pytest.approx((0.01 / 2.2, 0.01, 0.01 * 2.2))
 
 
 @pytest.mark.parametrize(
