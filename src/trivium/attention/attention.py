@@ -114,8 +114,9 @@ class Attention(AttentionLayer):
 
     def _empty(self, n: int, like: Tensor, at: int = 0) -> KeyValueState:
         count = torch.zeros(n, dtype=torch.int64, device=like.device)
+        width = self.head_dim if self.position.refresh else self.position.width(self.head_dim)
         return KeyValueState(
-            like.new_zeros(n, self.n_kv_heads, 0, self.head_dim),
+            like.new_zeros(n, self.n_kv_heads, 0, width),
             like.new_zeros(n, self.n_kv_heads, 0, self.value_dim),
             count.new_zeros(0),
             None,

@@ -53,11 +53,12 @@ class Sandwich(Offset):
 
     def curve(self, r: Int[Tensor, "*r"]) -> Float[Tensor, "*r h"]:
         """Return the bias at each offset, 0 at the query and less elsewhere."""
-        code = torch.zeros(r.shape, dtype=torch.float64, device=r.device)
+        r = r.double()
+        code = torch.zeros_like(r)
         for k in range(self.d_code // 2):  # one frequency at a time: no vector for each pair
             # cos x − 1 by half the angle, which does not cancel.
             code = code - 2 * (r * (0.5 * 10_000 ** (-2 * k / self.d_code))).sin().square()
-        heads = torch.arange(1, self.n_heads + 1, device=r.device)
+        heads = torch.arange(1, self.n_heads + 1, dtype=r.dtype, device=r.device)
         return code[..., None] * (self.n_heads / (8 * heads))
 
     def extra_repr(self) -> str:
