@@ -43,9 +43,7 @@ def test_one_graph_forward_and_backward(encoding):
     out = compiled(x)
     assert torch.allclose(out, layer(x), rtol=0, atol=1e-12)
     asked = [x, *(value for value in encoding.parameters() if value.requires_grad)]
-    slopes = [
-        torch.autograd.grad(y.sin().sum(), asked, allow_unused=True) for y in (out, layer(x))
-    ]
+    slopes = [torch.autograd.grad(y.sin().sum(), asked, allow_unused=True) for y in (out, layer(x))]
     for one, other in zip(*slopes, strict=True):
         assert (one is None) == (other is None)
         assert one is None or torch.allclose(one, other, rtol=0, atol=1e-11)
