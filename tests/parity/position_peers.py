@@ -113,7 +113,11 @@ def deberta(version):
         attention_probs_dropout_prob=0.0,
         **kinds[version],
     )
-    encoder, layer, x = fill(DebertaV2Encoder(config)), fill(DisentangledSelfAttention(config)), rows()
+    encoder, layer, x = (
+        fill(DebertaV2Encoder(config)),
+        fill(DisentangledSelfAttention(config)),
+        rows(),
+    )
     table = encoder.get_rel_embedding()
     seen = torch.ones(B, 1, N, N)
     at = encoder.get_rel_pos(x)
@@ -137,7 +141,14 @@ def xlnet():
     from transformers import XLNetConfig, XLNetModel
 
     config = XLNetConfig(
-        vocab_size=4, d_model=M, n_head=H, n_layer=1, d_inner=4, dropout=0.0, attn_type="bi", pad_token_id=None
+        vocab_size=4,
+        d_model=M,
+        n_head=H,
+        n_layer=1,
+        d_inner=4,
+        dropout=0.0,
+        attn_type="bi",
+        pad_token_id=None,
     )
     model, x = XLNetModel(config).double().eval(), rows()
     layer = fill(model.layer[0].rel_attn)

@@ -78,7 +78,10 @@ def test_dropped_weights_drop_their_vectors_too():
         ({"clip": -1}, "clip must be an integer, positive"),
         ({"d_value": 1.5}, "d_value must be"),
         ({"table": "fourier"}, "table must be one of 'learned', 'sinusoidal'; got 'fourier'"),
-        ({"table": "sinusoidal", "d_head": 5}, "d_head must be even with a sinusoidal table; got 5"),
+        (
+            {"table": "sinusoidal", "d_head": 5},
+            "d_head must be even with a sinusoidal table; got 5",
+        ),
         ({"table": "sinusoidal", "d_value": 6}, "d_value must be d_head, 4, .*; got 6. One table"),
     ],
 )
