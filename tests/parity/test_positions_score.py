@@ -81,12 +81,12 @@ def stored(version, name):
     return {k.split("/")[1]: v for k, v in held.items() if k.split("/")[0] == name}
 
 
-@pytest.mark.parametrize(("version", "name"), CASES, ids=lambda value: str(value))
+@pytest.mark.parametrize(("version", "name"), CASES, ids=str)
 def test_what_the_peer_gave(version, name):
     assert gap(name, stored(version, name)) <= NARROW.get(name, 1e-12)
 
 
-@pytest.mark.parametrize(("version", "name"), CASES, ids=lambda value: str(value))
+@pytest.mark.parametrize(("version", "name"), CASES, ids=str)
 def test_the_peer_itself(version, name):
     transformers = pytest.importorskip("transformers")
     if int(transformers.__version__.partition(".")[0]) != version:
@@ -95,7 +95,7 @@ def test_the_peer_itself(version, name):
         assert gap(name, peers.drawn(version, name, seed)) <= NARROW.get(name, 1e-12)
 
 
-@pytest.mark.parametrize(("version", "name"), CASES, ids=lambda value: str(value))
+@pytest.mark.parametrize(("version", "name"), CASES, ids=str)
 def test_without_the_encoding_it_is_another(version, name):
     given = {key: value.double() for key, value in stored(version, name).items()}
     layer = layer_of(name, given)

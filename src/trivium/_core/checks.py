@@ -88,7 +88,10 @@ def check_shapes(caller: str, arguments: Mapping[str, tuple[Any, str]]) -> dict[
     sizes: dict[str, int] = {}
     owner: dict[str, str] = {}
     for name, (value, spec) in arguments.items():
-        shape = tuple(value.shape)  # as they are: a length may be free in an exported graph
+        # A size that is a symbol of an export stays one: made an int, it would be fixed.
+        shape: tuple[Any, ...] = tuple(
+            size if isinstance(size, torch.SymInt) else int(size) for size in value.shape
+        )
         words = spec.split()
         tail = shape
         if words and words[0] == "...":

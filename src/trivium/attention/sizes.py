@@ -47,6 +47,16 @@ def kv_heads(caller: str, n_heads: int, n_kv_heads: int | None) -> int:
     return found
 
 
+def start_sizes(batch_size: Any, position: Any) -> tuple[int, int]:
+    """Return the rows of a state of no tokens, and where the first one will stand.
+
+    Raises:
+        ArgumentError: A size that is not positive, or a negative position.
+    """
+    n = positive("start", "batch_size", batch_size)
+    return n, int(check_number("start", "position", position, "non-negative", integer=True))
+
+
 def check_rows(caller: str, x: Any, axes: str, d_model: int) -> None:
     """Refuse what is not rows of tokens of this width.
 

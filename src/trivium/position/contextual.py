@@ -44,6 +44,7 @@ class Contextual(Position):
     """
 
     scored = True
+    stationary = True
     causal_only = True
 
     def __init__(self, d_head: int, n_positions: int = 64) -> None:

@@ -62,6 +62,7 @@ class Disentangled(Position):
     """
 
     scored = True
+    stationary = True
 
     def __init__(  # noqa: PLR0913 - one table, its sizes
         self,

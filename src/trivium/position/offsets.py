@@ -35,9 +35,9 @@ def offset_matrix(i: Int[Tensor, "*i n"], j: Int[Tensor, "*j t"]) -> Int[Tensor,
 def toeplitz(table: Tensor, n: int) -> Tensor:
     """Return the matrix `(..., n, t)` of a table over `run_of_offsets`, `(..., n + t − 1)`."""
     t = table.shape[-1] - n + 1
-    if torch.compiler.is_compiling():  # a window of unfold has a fixed length in a graph
-        rows, columns = (torch.arange(size, device=table.device) for size in (n, t))
-        return table[..., rows[:, None] - columns + t - 1]
+    if torch.compiler.is_compiling():  # windows of a free size cannot be traced
+        at = torch.arange(table.shape[-1], device=table.device)
+        return table[..., offset_matrix(at[:n], at[:t]) + (t - 1)]
     return table.flip(-1).unfold(-1, t, 1).flip(-2)
 
 

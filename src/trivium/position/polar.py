@@ -49,6 +49,8 @@ class Polar(Position):
         Embeddings (2025), section 3.
     """
 
+    stationary = True
+
     def __init__(
         self,
         d_head: int,

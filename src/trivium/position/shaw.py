@@ -56,6 +56,7 @@ class Shaw(Position):
     """
 
     scored = True
+    stationary = True
 
     def __init__(
         self,

@@ -48,6 +48,7 @@ class TransformerXL(Position):
     """
 
     scored = True
+    stationary = True
 
     def __init__(
         self,

@@ -95,7 +95,7 @@ def test_layers_share_a_table():
 def test_a_second_layer_is_refused():
     encoding = Disentangled(8, 2, max_distance=5, projections="layer")
     Attention(8, 2, encoding)
-    with pytest.raises(ArgumentError, match="projections must be of one layer; .* table_of="):
+    with pytest.raises(ArgumentError, match=r"projections must be of one layer; .* table_of="):
         Attention(8, 2, encoding)
 
 

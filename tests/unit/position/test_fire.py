@@ -64,7 +64,7 @@ def test_narrow_parameters_do_not_round_positions():
 
 def test_negative_positions_are_refused():
     layer = Attention(8, 2, Fire(2))
-    with pytest.raises(ArgumentError, match="positions must be non-negative; got -2. A query's"):
+    with pytest.raises(ArgumentError, match=r"positions must be non-negative; got -2\. A query's"):
         layer(torch.randn(1, 3, 8), positions=torch.arange(-2, 1))
 
 

@@ -50,12 +50,12 @@ def test_products_are_those_of_each_pair(terms, n, t, heads, causal, monkeypatch
 
 
 def test_products_have_second_derivatives():
-    given, keep = drawn(3, 5, 3, "qk"), torch.ones(3, 5, dtype=torch.bool).tril(2)
+    given, keep = drawn(2, 3, 3, "qk"), torch.ones(2, 3, dtype=torch.bool).tril(1)
 
     def kept(*values):
-        return by_row(*values, 3, keep).where(keep, 0)
+        return by_row(*values, 2, keep).where(keep, 0)
 
-    assert torch.autograd.gradgradcheck(kept, given)
+    assert torch.autograd.gradgradcheck(kept, given, fast_mode=True)
 
 
 def test_products_map_over_a_batch():
