@@ -50,6 +50,7 @@ PACKAGES = (
     "flash-linear-attention",
     "performer-pytorch",
     "linear-attention-transformer",
+    "astropy",
 )
 
 

@@ -63,6 +63,7 @@ def test_every_kind_of_member_is_walked() -> None:
         "OneHot",
         "OrthogonalFourier",
         "RandomFourier",
+        "SinusoidalCode",
     }
 
 

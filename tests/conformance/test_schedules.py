@@ -1,6 +1,6 @@
 """Every schedule of frequencies keeps the laws of a spectral density; wrong ones are caught."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pytest
@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from trivium._core.families import members
-from trivium.kernel.spectral import Geometric, Schedule, Trained
+from trivium.kernel.spectral import Geometric, Schedule
+from trivium.testing.schedule_laws import check_schedule
 
 SCHEDULES = [s for member in members("trivium.kernel", Schedule) for s in member.examples()]
 
@@ -18,43 +19,29 @@ def _name(schedule: Schedule) -> str:
 
 
 def test_every_schedule_is_walked() -> None:
-    assert {_name(s) for s in SCHEDULES} == {
-        "Geometric",
-        "Power",
-        "Quantiles",
-        "Trained",
-        "Uniform",
-    }
-
-
-def characteristic_function(schedule: Schedule) -> None:
-    r = torch.linspace(-8, 8, 33, dtype=torch.float64)
-    found = schedule.kernel(r).detach()
-    assert found.dtype == torch.complex128
-    assert found.shape == r.shape
-    assert torch.allclose(found[16], torch.ones((), dtype=torch.complex128), atol=1e-14)
-    assert torch.allclose(found.flip(0), found.conj(), atol=1e-14)
-    assert float(found.abs().max()) <= 1 + 1e-12
-    gram = schedule.kernel(r[:, None] - r).detach()
-    assert float(torch.linalg.eigvalsh(gram)[0]) > -1e-11  # Bochner
-
-
-def frequencies_approach(schedule: Schedule) -> None:
-    count = len(schedule.values) if isinstance(schedule, Trained) else 4096
-    theta = schedule.frequencies(count, "midpoint").detach()
-    assert theta.dtype == torch.float64
-    r = torch.linspace(0, 3, 31, dtype=torch.float64)
-    found = torch.exp(1j * r[:, None] * theta).mean(1)
-    # The last cell of a heavy tail turns many times.
-    assert float((found - schedule.kernel(r).detach()).abs().max()) < 5e-3
-    ends = schedule.quantile(torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64)).detach().diff()
-    assert bool((ends >= 0).all() or (ends <= 0).all())
+    names = {_name(s) for s in SCHEDULES}
+    assert names == {"Geometric", "Power", "Quantiles", "Trained", "Uniform"}
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=_name)
-@pytest.mark.parametrize("law", [characteristic_function, frequencies_approach])
-def test_schedule_keeps_the_laws(schedule: Schedule, law: Callable[[Schedule], None]) -> None:
-    law(schedule)
+def test_schedule_keeps_the_laws(schedule: Schedule) -> None:
+    check_schedule(schedule)
+
+
+@dataclass(frozen=True)
+class Logarithmic(Schedule):
+    """A user's own: nothing but quantiles."""
+
+    def quantile(self, t: Tensor) -> Tensor:
+        return (1 + t).log()
+
+    @classmethod
+    def examples(cls) -> Sequence["Logarithmic"]:
+        return (cls(),)
+
+
+def test_a_schedule_of_ones_own_keeps_them() -> None:
+    check_schedule(Logarithmic())
 
 
 @dataclass(frozen=True)
@@ -70,14 +57,56 @@ class Loud(Geometric):
 
 
 @dataclass(frozen=True)
+class Tilted(Loud):
+    def _kernel(self, r: Tensor) -> Tensor:
+        return Geometric._kernel(self, r) * torch.exp(0.01j * r.abs())
+
+
+@dataclass(frozen=True)
+class Indefinite(Loud):
+    """Within 1, Hermitian, and still no mean of waves."""
+
+    def _kernel(self, r: Tensor) -> Tensor:
+        return torch.where(r.abs() < 4, 1.0, 0.0).to(torch.complex128)
+
+
+@dataclass(frozen=True)
 class OtherBase(Loud):
     def _kernel(self, r: Tensor) -> Tensor:
         return Geometric(5_000.0)._kernel(r)
 
 
+@dataclass(frozen=True)
+class Folded(Logarithmic):
+    def quantile(self, t: Tensor) -> Tensor:
+        return (t - 0.5).abs()
+
+
+@dataclass(frozen=True)
+class Shifted(Logarithmic):
+    def frequencies(self, count: int, convention: str = "left") -> Tensor:
+        return super().frequencies(count, "midpoint")
+
+
+@dataclass(frozen=True)
+class Lenient(Logarithmic):
+    def frequencies(self, count: int, convention: str = "left") -> Tensor:
+        return super().frequencies(max(count, 1), convention)
+
+
 @pytest.mark.parametrize(
-    ("schedule", "law"), [(Loud(), characteristic_function), (OtherBase(), frequencies_approach)]
+    ("schedule", "law"),
+    [
+        (Loud(), "characteristic_function"),
+        (Tilted(), "characteristic_function"),
+        (Indefinite(), "characteristic_function"),
+        (OtherBase(), "frequencies_approach"),
+        (Folded(), "quantiles_ascend"),
+        (Shifted(), "quantiles_ascend"),
+        (Lenient(), "misuse_refused"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else _name(value),
 )
-def test_a_wrong_schedule_is_caught(schedule: Schedule, law: Callable[[Schedule], None]) -> None:
-    with pytest.raises(AssertionError):
-        law(schedule)
+def test_a_wrong_schedule_is_caught(schedule: Schedule, law: str) -> None:
+    with pytest.raises(AssertionError, match=f"law {law}:"):
+        check_schedule(schedule)

@@ -13,7 +13,7 @@ from trivium.attention.cache import KeyValueState, check_same_layer
 from trivium.attention.encodings import is_ordered, position_of
 from trivium.attention.layer import AttentionLayer
 from trivium.attention.rows import Tokens, marked, tokens_of
-from trivium.attention.sizes import check_rows, head_sizes, positive
+from trivium.attention.sizes import check_rows, head_sizes, positive, start_sizes
 from trivium.attention.softmax import Pairs, attend
 from trivium.position.base import Position
 
@@ -109,14 +109,14 @@ class Attention(AttentionLayer):
         Raises:
             ArgumentError: A size that is not positive, or a negative position.
         """
-        n = int(check_number("start", "batch_size", batch_size, "positive", integer=True))
-        at = int(check_number("start", "position", position, "non-negative", integer=True))
+        n, at = start_sizes(batch_size, position)
         return self._empty(n, self.projection.weight.detach(), at)
 
     def _empty(self, n: int, like: Tensor, at: int = 0) -> KeyValueState:
         count = torch.zeros(n, dtype=torch.int64, device=like.device)
+        width = self.head_dim if self.position.refresh else self.position.width(self.head_dim)
         return KeyValueState(
-            like.new_zeros(n, self.n_kv_heads, 0, self.head_dim),
+            like.new_zeros(n, self.n_kv_heads, 0, width),
             like.new_zeros(n, self.n_kv_heads, 0, self.value_dim),
             count.new_zeros(0),
             None,

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from trivium._core.checks import check_choice, check_number
+from trivium._core.checks import check_choice
 from trivium._core.errors import ArgumentError
 from trivium.attention.doors import keep_of, normalized
 from trivium.attention.encodings import Turn, is_ordered, linear_position, turned_dim
@@ -17,7 +17,7 @@ from trivium.attention.layer import AttentionLayer
 from trivium.attention.linear import linear_attention
 from trivium.attention.linear_state import LinearState, check_alike, empty_state
 from trivium.attention.rows import marked
-from trivium.attention.sizes import check_rows, head_sizes, positive
+from trivium.attention.sizes import check_rows, head_sizes, positive, start_sizes
 from trivium.attention.stepping import linear_step
 from trivium.position.base import Position
 from trivium.position.sinusoidal import Sinusoidal
@@ -136,8 +136,7 @@ class LinearAttention(AttentionLayer):
         Raises:
             ArgumentError: A size that is not positive, or a negative position.
         """
-        n = int(check_number("start", "batch_size", batch_size, "positive", integer=True))
-        at = int(check_number("start", "position", position, "non-negative", integer=True))
+        n, at = start_sizes(batch_size, position)
         weight = self.projection.weight
         work = torch.float64 if weight.dtype == torch.float64 else torch.float32
         state = self._empty(n, weight.new_zeros((), dtype=work))

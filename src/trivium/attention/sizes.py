@@ -35,6 +35,16 @@ def head_sizes(
     return m, h, d, d if value_dim is None else positive(caller, "value_dim", value_dim)
 
 
+def start_sizes(batch_size: Any, position: Any) -> tuple[int, int]:
+    """Return the rows of a state of no tokens, and where the first one will stand.
+
+    Raises:
+        ArgumentError: A size that is not positive, or a negative position.
+    """
+    n = positive("start", "batch_size", batch_size)
+    return n, int(check_number("start", "position", position, "non-negative", integer=True))
+
+
 def check_rows(caller: str, x: Any, axes: str, d_model: int) -> None:
     """Refuse what is not rows of tokens of this width.
 

@@ -12,6 +12,9 @@ from trivium.kernel.stationary import Stationary
 
 __all__ = ["RationalQuadratic"]
 
+_LARGEST = 30.0
+_HALVINGS, _STEPS, _SLACK = 12, 18, 1e-9
+
 
 @dataclass(frozen=True)
 class RationalQuadratic(Stationary):
@@ -58,3 +61,27 @@ class RationalQuadratic(Stationary):
         precision = generator.gamma(self.alpha, 1 / self.alpha, (n_frequencies, 1))
         normal = generator.standard_normal((n_frequencies, n_columns))
         return torch.from_numpy(normal * np.sqrt(precision))
+
+    def _unit_quantiles(self, t: Tensor) -> Tensor | None:
+        r"""Invert the distribution of $w^\nu K_\nu(w)$, ν = α − ½ (DLMF 10.43.2), in ln w."""
+        from scipy.special import gamma, kv, modstruve
+
+        if self.alpha > _LARGEST:  # Bessel functions leave the range of floats
+            return None
+        nu = self.alpha - 0.5
+        total = 2 ** (nu - 1) * np.sqrt(np.pi) * gamma(self.alpha)
+        wanted = t.detach().cpu().double().numpy()
+        low, high = np.full(wanted.shape, -80.0), np.full(wanted.shape, 7.0)
+        at = (low + high) / 2
+        for step in range(_STEPS):
+            w = np.exp(at)
+            with np.errstate(all="ignore"):
+                last, other = kv(nu, w), kv(nu - 1, w)
+                share = w * (last * modstruve(nu - 1, w) + other * modstruve(nu, w))
+                share = np.where(np.isfinite(share), share, w > 1)
+                newton = at - (share - wanted) * total / (w ** (nu + 1) * last)
+            low, high = np.where(share < wanted, at, low), np.where(share < wanted, high, at)
+            inside = (step >= _HALVINGS) & (newton > low - _SLACK) & (newton < high + _SLACK)
+            at = np.where(inside, newton, (low + high) / 2)
+        found = np.where(wanted > 0, np.exp(at), 0.0) / np.sqrt(2 * self.alpha)
+        return torch.from_numpy(np.asarray(found)).to(t.device)

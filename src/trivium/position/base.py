@@ -113,6 +113,10 @@ class Position(nn.Module):
         """Return what is added to the output of each head, `(b, h, n, v)`; `None` for nothing."""
         return None
 
+    def width(self, d: int) -> int:
+        """Return the dimension of keys after `key`, from their dimension d before it."""
+        return d
+
     def scale(self, d: int) -> float:
         """Return the factor of queries times keys of dimension d: 1/√d."""
         return d**-0.5

@@ -17,6 +17,8 @@ from trivium.kernel.spectral import (
     Power,
     Quantiles,
     Schedule,
+    SinusoidalCode,
+    Spectral,
     Trained,
     Uniform,
     cos_sin,
@@ -75,7 +77,9 @@ def test_left_end_points_are_the_transformers() -> None:
 
 def test_a_kernels_schedule_is_that_kernel() -> None:
     r = torch.tensor(DISTANCES, dtype=torch.float64)
-    for kernel in (Gaussian(0.5), Laplace(2.0), Laplace(2.0, norm="l2"), Matern(1.5, nu=2.5)):
+    kernels = [Gaussian(0.5), Laplace(2.0), Laplace(2.0, norm="l2"), Matern(1.5, nu=2.5)]
+    kernels += [RationalQuadratic(2.0, alpha) for alpha in (0.3, 0.5, 1.0, 30.0)]
+    for kernel in kernels:
         found = Quantiles(kernel).kernel(r)
         assert torch.equal(found.real, kernel.gram(r, torch.zeros(1, dtype=r.dtype))[:, 0])
         again = fourier_integral(kernel.spectral_quantiles, r)  # no form of the kernel is used
@@ -170,6 +174,25 @@ def test_angles_on_meta() -> None:
     assert cos.shape == (7, 4)
 
 
+def code(**options: Any) -> SinusoidalCode:
+    return SinusoidalCode(kernel=Spectral(Geometric()), **options)
+
+
+def test_the_code_is_the_transformers_and_its_product_the_decay() -> None:
+    places = torch.arange(50.0)
+    fitted = code(n_features=16, convention="left").fit(places)
+    phi = fitted.transform(places)
+    angles = places.double()[:, None] * 10_000 ** (-torch.arange(8).double() / 8)
+    wanted = torch.cat((angles.cos(), angles.sin()), 1) / math.sqrt(8)
+    assert torch.allclose(phi, wanted.float(), atol=1e-7)
+    kernel = Spectral(Geometric())
+    wide = code(n_features=4096).fit(places).transform(places)
+    assert torch.allclose(wide @ wide.mT, kernel.gram(places), atol=1e-5)
+    several = torch.stack((places, places.flip(0)), 1)
+    alone = [kernel.gram(each) for each in several.unbind(1)]
+    assert torch.allclose(kernel.gram(several), (alone[0] + alone[1]) / 2, atol=1e-6)
+
+
 CASES: list[tuple[Any, type[Exception], str]] = [
     (lambda: Geometric(1.0), ArgumentError, r"Geometric: base must be above 1; got 1.0"),
     (lambda: Geometric(math.inf), ArgumentError, r"Geometric: base must be a number; got inf"),
@@ -181,7 +204,7 @@ CASES: list[tuple[Any, type[Exception], str]] = [
     (lambda: Geometric().kernel(torch.ones(1) * 1j), ArgumentError, r"r must be real"),
     (lambda: Geometric().kernel(math.nan), DataError, r"Geometric.kernel: r must be finite"),
     (lambda: Quantiles(Gaussian()), ArgumentError, r"lengthscale must be a number here"),
-    (lambda: Quantiles(RationalQuadratic(1.0)), ArgumentError, r"closed spectral quantiles"),
+    (lambda: Quantiles(RationalQuadratic(1.0, 31.0)), ArgumentError, r"closed spectral quantiles"),
     (lambda: Quantiles("gaussian"), ArgumentError, r"Quantiles: source must be a stationary"),
     (lambda: Quantiles(torch.exp), ArgumentError, r"Quantiles: support must be \(lowest"),
     (lambda: Quantiles(torch.exp, (1.0, 0.0)), ArgumentError, r"support must ascend"),
@@ -193,6 +216,11 @@ CASES: list[tuple[Any, type[Exception], str]] = [
     (lambda: Trained(torch.ones(2, 2)), ShapeError, r"Trained: values must have the axes"),
     (lambda: Trained(torch.tensor([math.inf])), DataError, r"Trained: values must be finite"),
     (lambda: Trained(torch.ones(3)).frequencies(4), ArgumentError, r"number of its values, 3"),
+    (lambda: Spectral(10_000), ArgumentError, r"Spectral: schedule must be a Schedule; got 10000"),
+    (lambda: SinusoidalCode(kernel=Gaussian()), ArgumentError, r"kernel must be Spectral"),
+    (lambda: code(n_features=5), ArgumentError, r"n_features must be even; got 5"),
+    (lambda: code(convention="right"), ArgumentError, r"convention must be one of"),
+    (lambda: code(n_features=4).fit(torch.ones(2, 3)), ShapeError, r"at most 2 columns"),
     (lambda: cos_sin(torch.ones(()), torch.ones(1)), ShapeError, r"positions must have"),
     (lambda: cos_sin(torch.ones(2), torch.ones(1, 1)), ShapeError, r"and frequencies \(f\); got"),
     (lambda: cos_sin(torch.ones(2) * 1j, torch.ones(1)), ArgumentError, r"positions must be real"),

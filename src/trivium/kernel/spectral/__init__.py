@@ -6,10 +6,21 @@ position encodings and date features all choose a θ; what it does to distance i
 """
 
 from trivium.kernel.spectral.angles import cos_sin
+from trivium.kernel.spectral.code import SinusoidalCode, Spectral
 from trivium.kernel.spectral.geometric import Geometric
 from trivium.kernel.spectral.power import Power, Uniform
 from trivium.kernel.spectral.quantiles import Quantiles
 from trivium.kernel.spectral.schedule import Schedule
 from trivium.kernel.spectral.trained import Trained
 
-__all__ = ["Geometric", "Power", "Quantiles", "Schedule", "Trained", "Uniform", "cos_sin"]
+__all__ = [
+    "Geometric",
+    "Power",
+    "Quantiles",
+    "Schedule",
+    "SinusoidalCode",
+    "Spectral",
+    "Trained",
+    "Uniform",
+    "cos_sin",
+]

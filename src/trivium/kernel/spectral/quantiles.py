@@ -20,6 +20,7 @@ __all__ = ["Quantiles"]
 _PANELS = 1024
 _NODES = 16
 _NEWTON = 40
+_ROWS = 512
 _REACH = 40.0  # of u in the Hilbert transform; the integrand falls as exp(−u)
 
 
@@ -29,8 +30,8 @@ class Quantiles(Schedule):
 
     Args:
         source: Where the density comes from:
-            a stationary kernel with a number for its lengthscale (Gaussian, Laplace, Matern), whose
-            real κ then *is* that kernel on the line;
+            a stationary kernel with a number for its lengthscale (Gaussian, Laplace, Matern,
+            RationalQuadratic up to α = 30), whose real κ then *is* that kernel on the line;
             a density, a function of float64 frequencies in `support`, not necessarily normalized;
             or samples, a tensor of frequencies, between whose order statistics θ is linear.
         support: Lowest and highest frequency of a density; needed for one, refused otherwise.
@@ -85,9 +86,11 @@ class Quantiles(Schedule):
         """Return a few small instances."""
         from trivium.kernel.laplace import Laplace
         from trivium.kernel.matern import Matern
+        from trivium.kernel.rational_quadratic import RationalQuadratic
 
         return (
             cls(Gaussian(0.5)),
+            cls(RationalQuadratic(1.0, alpha=1.5)),
             cls(Laplace(2.0)),
             cls(Matern(1.0, nu=2.5)),
             cls(torch.tensor([0.1, 0.4, 0.5, 1.0], dtype=torch.float64)),
@@ -103,6 +106,11 @@ class Quantiles(Schedule):
         place = t * (len(self.source) - 1)
         left = place.floor().long().clamp(0, len(self.source) - 2)
         return torch.lerp(self.source[left], self.source[left + 1], place - left)
+
+    def _cosines(self, r: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        if isinstance(self.source, Stationary):
+            return self.source.of_differences(r.clone())
+        return self._kernel(r).real
 
     def _kernel(self, r: Float[Tensor, "..."]) -> Complex[Tensor, "..."]:
         if isinstance(self.source, Stationary):
@@ -129,10 +137,11 @@ def _of_kernel(kernel: Stationary, r: Tensor) -> Tensor:
     u = torch.from_numpy((edges[:-1, None] + half * (points + 1)).reshape(-1))
     w = torch.from_numpy(np.tile(weights * half, len(edges) - 1)) / (torch.pi * torch.sinh(u))
     u, w = u.to(r.device), w.to(r.device)
-    size = r.abs().reshape(-1, 1)
-    near = kernel.of_differences(size * torch.exp(-u))
-    far = kernel.of_differences(size * torch.exp(u))
-    imaginary = ((near - far) @ w).reshape(r.shape) * r.sign()
+    parts = []
+    for size in r.abs().reshape(-1, 1).split(_ROWS):
+        near = kernel.of_differences(size * torch.exp(-u))
+        parts.append((near - kernel.of_differences(size * torch.exp(u))) @ w)
+    imaginary = torch.cat(parts).reshape(r.shape) * r.sign()
     return torch.complex(kernel.of_differences(r.clone()), imaginary)
 
 

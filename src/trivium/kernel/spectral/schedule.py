@@ -1,7 +1,7 @@
 """The contract of a schedule of frequencies: one function, its quantiles."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from trivium.kernel.spectral.levin import fourier_integral
 
 __all__ = ["Schedule"]
 
+_PART = 2**13
 _SHIFTS = {"left": 0.0, "midpoint": 0.5}
 
 
@@ -63,6 +64,10 @@ class Schedule(ABC):
         """Return κ of finite float64 distances."""
         return fourier_integral(self.quantile, r)
 
+    def _cosines(self, r: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        """Return the real part of κ; for members that have it for less."""
+        return self._kernel(r).real
+
     def frequencies(self, count: int, convention: str = "left") -> Float[Tensor, " f"]:
         """Return `count` frequencies in float64, radians per position.
 
@@ -90,4 +95,24 @@ class Schedule(ABC):
             ArgumentError: `r` is complex.
             DataError: A distance is not finite.
         """
-        return self._kernel(as_distances(f"{type(self).__name__}.kernel", r))
+        return _by_parts(self._kernel, as_distances(f"{type(self).__name__}.kernel", r))
+
+    def cosines(self, r: Any) -> Float[Tensor, "..."]:
+        """Return the real part of κ(r), a stationary kernel of positions at distance r.
+
+        Args:
+            r: As for `kernel`.
+
+        Raises:
+            ArgumentError: As for `kernel`.
+            DataError: As for `kernel`.
+        """
+        return _by_parts(self._cosines, as_distances(f"{type(self).__name__}.cosines", r))
+
+
+def _by_parts(function: Callable[[Tensor], Tensor], r: Tensor) -> Tensor:
+    """Apply a function to a few distances at a time: what it needs does not grow with them."""
+    if r.numel() <= _PART:
+        return function(r)
+    parts = [function(part) for part in r.reshape(-1).split(_PART)]
+    return torch.cat(parts).reshape(r.shape)
