@@ -31,5 +31,8 @@ def pair_by_pair(encoding, one, n=70, t=75, first=5, d=4, h=2, tolerance=1e-12):
                     place = at_i[row][a], at_j[row][b]
                     with torch.no_grad():
                         wanted = one(q[row, head, a], k[row, head, b], *place, head)
-                    gap = abs(found[row, head, a, b].item() - torch.as_tensor(wanted, dtype=torch.float64).detach().item())
+                    gap = abs(
+                        found[row, head, a, b].item()
+                        - torch.as_tensor(wanted, dtype=torch.float64).detach().item()
+                    )
                     assert gap <= tolerance, (row, head, a, b, causal, gap)

@@ -7,7 +7,7 @@ import torch
 
 from trivium._core.errors import ArgumentError
 from trivium.attention import Attention
-from trivium.position import Contextual
+from trivium.position import Contextual, contextual
 
 
 @torch.no_grad()
@@ -41,6 +41,31 @@ def test_logits_are_the_papers(n_positions):
             wanted = counted(encoding, q[row, head], k[row, head], keep[row])
             kept = keep[row]
             assert torch.allclose(found[row, head][kept], wanted[kept], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("rows", [None, 1, 2])
+def test_tiles_are_the_plain_operations_to_second_derivatives(rows, monkeypatch):
+    monkeypatch.setattr(contextual, "_TILE", 60)
+    generator = torch.Generator().manual_seed(0)
+    shapes = ((2, 2, 5, 3), (2, 2, 7, 3), (4, 3))
+    given = [
+        torch.randn(*s, generator=generator, dtype=torch.float64, requires_grad=True)
+        for s in shapes
+    ]
+    keep = torch.rand(*((rows,) if rows else ()), 5, 7, generator=generator) < 0.8
+    encoding, i, j = Contextual(3, 4).double(), torch.arange(5), torch.arange(7)
+
+    def tiles(q, k, vectors):
+        called = torch.func.functional_call
+        return called(encoding, {"vectors": vectors}, (q, k, i, j, keep))
+
+    encoding.forward = encoding.score
+    plain = contextual._counted(*given, keep[..., None, :, :], 3**-0.5)
+    assert torch.equal(tiles(*given), plain)
+    slopes = [torch.autograd.grad(y.sin().sum(), given) for y in (tiles(*given), plain)]
+    for one, other in zip(*slopes, strict=True):
+        assert torch.allclose(one, other, rtol=0, atol=1e-12)
+    assert torch.autograd.gradgradcheck(tiles, given, fast_mode=True)
 
 
 def test_narrow_dtypes_do_not_lose_count():
