@@ -198,6 +198,24 @@ def test_heads_of_fused_layers(name: str) -> None:
     assert torch.allclose(x @ hessian(layer)["Module"] @ x.mT, wanted, atol=1e-5)
 
 
+def test_heads_of_triviums_layers_give_their_scores() -> None:
+    from trivium.attention import LinearAttention
+
+    torch.manual_seed(0)
+    layer = LinearAttention(8, 2)
+    x = torch.randn(5, 8)
+    q, k, _ = layer.projection(x).split(8, 1)
+    q, k = (each.unflatten(1, (2, 4)).transpose(0, 1) for each in (q, k))
+    assert torch.allclose(x @ hessian(layer)["LinearAttention"] @ x.mT, q @ k.mT, atol=1e-5)
+    grouped = nn.Module()  # four heads of queries, two of keys and values
+    grouped.n_heads, grouped.n_kv_heads, grouped.head_dim = 4, 2, 3
+    grouped.projection = nn.Linear(8, 24)
+    q, k, _ = (x @ grouped.projection.weight.mT).split([12, 6, 6], 1)
+    q, k = (each.unflatten(1, (-1, 3)).transpose(0, 1) for each in (q, k))
+    wanted = q @ k.repeat_interleave(2, 0).mT
+    assert torch.allclose(x @ hessian(grouped)["Module"] @ x.mT, wanted, atol=1e-5)
+
+
 class Fused(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
