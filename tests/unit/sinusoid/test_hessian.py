@@ -249,6 +249,40 @@ def test_fused_attention_is_differentiated_twice() -> None:
     assert hessian(model, attend, "0").terms(table.weight).abs().max() > 0
 
 
+class Cube(torch.autograd.Function):
+    """x³ whose second backward pass looks at a number, which cannot be done for a batch."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x**3
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Tensor:
+        return CubeSlope.apply(ctx.saved_tensors[0], g)
+
+
+class CubeSlope(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, g: Tensor) -> Tensor:
+        ctx.save_for_backward(x, g)
+        return 3 * x**2 * g
+
+    @staticmethod
+    def backward(ctx: Any, v: Tensor) -> tuple[Tensor, Tensor]:
+        x, g = ctx.saved_tensors
+        assert v.sum().item() is not None
+        return 6 * x * g * v, 3 * x**2 * v
+
+
+def test_products_that_cannot_be_batched_are_made_one_by_one() -> None:
+    table = nn.Embedding(3, 2)
+    found = hessian(nn.Sequential(table), lambda net: Cube.apply(net(torch.arange(3))).sum(), "0")
+    v = torch.randn(4, 3, 2)
+    assert torch.allclose(found.product(v), 6 * table.weight * v, atol=1e-5)
+    assert not found._together
+
+
 class Hidden(nn.Module):
     """A loss that makes its own gradient: one of two terms has no second derivative."""
 
@@ -282,6 +316,7 @@ def two(net: Callable[..., Tensor]) -> Tensor:
 
 CASES: list[tuple[Any, type[Exception], str]] = [
     (lambda: hessian(nn.Linear(2, 2)), ArgumentError, "model must hold attention layers"),
+    (lambda: hessian(nn.MultiheadAttention(8, 2, kdim=5)), ArgumentError, "found none in M"),
     (lambda: hessian(decoder(), loss), ArgumentError, "loss and at must be given together"),
     (lambda: hessian(decoder(), at="position"), ArgumentError, "loss and at must be given"),
     (lambda: hessian(decoder(), loss, "nothing"), ArgumentError, "at must be a module of the"),
