@@ -183,10 +183,8 @@ class LossHessian:
         places = np.arange(self.n_positions)
         total = self._slope.new_zeros(self.width, self.width)
         pairs = 0
-        for code in codes:
+        for code in codes:  # position 0 is on the one side; some power of two is on the other
             odd = torch.tensor([int(each).bit_count() % 2 == 1 for each in places & int(code)])
-            if bool(odd.all()) or not bool(odd.any()):
-                continue
             total += self._columns(odd)[~odd].sum(0)
             pairs += int(odd.sum()) * int((~odd).sum())
         # H_nm is the transpose of H_mn, and the other side of a split.

@@ -84,13 +84,22 @@ class Periodogram:
         share = np.where(determinant < _FLAT, flat, plain).sum(-1) / total
         return np.minimum(share, 1.0)
 
-    def highest_of_shuffled(
-        self, signal: Array, n_permutations: int, generator: np.random.Generator
-    ) -> Array:
-        """Return the highest power of each of several random orders of a signal (n, columns)."""
-        found = []
-        for start in range(0, n_permutations, _TOGETHER):
-            n = min(_TOGETHER, n_permutations - start)
+    def chance(
+        self, signal: Array, highest: float, alarm: float, most: int, generator: np.random.Generator
+    ) -> float:
+        """Return the share of random orders of a signal (n, columns) whose peak is as high.
+
+        One order more counts, the signal's own. As soon as the share of `most` orders must exceed
+        `alarm`, no more are drawn.
+
+        Source:
+            Besag and Clifford, Sequential Monte Carlo p-values, Biometrika 78 (1991).
+        """
+        reached = done = 0
+        while done < most and reached + 1 <= alarm * (most + 1):
+            n = min(_TOGETHER, most - done)
             orders = np.stack([generator.permutation(len(signal)) for _ in range(n)], 1)
-            found.append(self.power(signal[orders]).max(0))
-        return np.concatenate(found)
+            peaks = self.power(signal[orders]).max(0)
+            reached += int(np.sum(peaks >= highest * (1 - 1e-9)))  # ties by rounding count
+            done += n
+        return (reached + 1) / (done + 1)

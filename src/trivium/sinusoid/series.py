@@ -101,7 +101,8 @@ def fit_series(
         max_frequency: Highest angular frequency; by default half a cycle for each distinct time on
             average, and at most 2,048 cycles over the span.
         trend: `"linear"` or `"constant"`, fitted along.
-        n_permutations: Random orders per step; the least p-value is one over them plus one.
+        n_permutations: Most random orders per step; the least p-value is one over them plus one. A
+            step that cannot pass any more ends early.
         random_state: Seed of the orders.
 
     Raises:
@@ -149,8 +150,7 @@ def fit_series(
     still = float(np.square(rest).sum())
     while len(theta) < min(most, (len(x) - base.shape[1]) // 4):
         power = grid.power(rest[:, None])[:, 0]
-        shuffled = grid.highest_of_shuffled(rest, orders, generator)
-        p = float(1 + np.sum(shuffled >= power.max() * (1 - 1e-9))) / (orders + 1)
+        p = grid.chance(rest, float(power.max()), alarm, orders, generator)
         if p > alarm:
             refused = p
             break

@@ -27,7 +27,14 @@ from trivium.kernel.spectral.levin import fourier_integral
 
 DISTANCES = [0.0, 1e-9, 1e-3, 0.1, 1.0, 3.9, 4.1, 7.0, 20.0, 49.0, 51.0, 300.0, 6165.0, 1e5, 1e7]
 POWERS = (0.02, 0.1, 0.5, 1.0, 1.5, 2.0, 7.0, 50.0)
-CLOSED = [Geometric(), Geometric(2.0), Geometric(5e5), Uniform(), Uniform(0.5, 2.0)]
+CLOSED = [
+    Geometric(),
+    Geometric(2.0),
+    Geometric(5e5),
+    Geometric(1e300),
+    Uniform(),
+    Uniform(0.5, 2.0),
+]
 CLOSED += [Power(a) for a in POWERS]
 
 
@@ -61,6 +68,15 @@ def test_closed_forms_are_exact(schedule: Schedule) -> None:
 @pytest.mark.parametrize("schedule", CLOSED, ids=repr)
 def test_the_quadrature_serves_any_schedule(schedule: Schedule) -> None:
     assert gap(schedule, lambda r: fourier_integral(schedule.quantile, r)) < 3e-9
+
+
+@pytest.mark.parametrize("schedule", [*CLOSED, Geometric(1.0001), *Quantiles.examples()], ids=repr)
+def test_any_distance_has_a_value(schedule: Schedule) -> None:
+    found = schedule.kernel([0.0, 1e-300, 1e-30, 1e15, 1e100])
+    assert bool(torch.isfinite(torch.view_as_real(found)).all())
+    assert torch.allclose(found[:3], torch.ones(3, dtype=found.dtype), atol=1e-15)
+    assert float(found.abs().max()) <= 1
+    assert schedule.kernel(torch.zeros(2, 0)).shape == (2, 0)
 
 
 def test_a_wrong_base_is_seen() -> None:

@@ -198,6 +198,24 @@ def test_heads_of_fused_layers(name: str) -> None:
     assert torch.allclose(x @ hessian(layer)["Module"] @ x.mT, wanted, atol=1e-5)
 
 
+def test_heads_of_triviums_layers_give_their_scores() -> None:
+    from trivium.attention import LinearAttention
+
+    torch.manual_seed(0)
+    layer = LinearAttention(8, 2)
+    x = torch.randn(5, 8)
+    q, k, _ = layer.projection(x).split(8, 1)
+    q, k = (each.unflatten(1, (2, 4)).transpose(0, 1) for each in (q, k))
+    assert torch.allclose(x @ hessian(layer)["LinearAttention"] @ x.mT, q @ k.mT, atol=1e-5)
+    grouped = nn.Module()  # four heads of queries, two of keys and values
+    grouped.n_heads, grouped.n_kv_heads, grouped.head_dim = 4, 2, 3
+    grouped.projection = nn.Linear(8, 24)
+    q, k, _ = (x @ grouped.projection.weight.mT).split([12, 6, 6], 1)
+    q, k = (each.unflatten(1, (-1, 3)).transpose(0, 1) for each in (q, k))
+    wanted = q @ k.repeat_interleave(2, 0).mT
+    assert torch.allclose(x @ hessian(grouped)["Module"] @ x.mT, wanted, atol=1e-5)
+
+
 class Fused(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -229,6 +247,40 @@ def test_fused_attention_is_differentiated_twice() -> None:
 
     model = nn.Sequential(table)
     assert hessian(model, attend, "0").terms(table.weight).abs().max() > 0
+
+
+class Cube(torch.autograd.Function):
+    """x³ whose second backward pass looks at a number, which cannot be done for a batch."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x**3
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Tensor:
+        return CubeSlope.apply(ctx.saved_tensors[0], g)
+
+
+class CubeSlope(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, g: Tensor) -> Tensor:
+        ctx.save_for_backward(x, g)
+        return 3 * x**2 * g
+
+    @staticmethod
+    def backward(ctx: Any, v: Tensor) -> tuple[Tensor, Tensor]:
+        x, g = ctx.saved_tensors
+        assert v.sum().item() is not None
+        return 6 * x * g * v, 3 * x**2 * v
+
+
+def test_products_that_cannot_be_batched_are_made_one_by_one() -> None:
+    table = nn.Embedding(3, 2)
+    found = hessian(nn.Sequential(table), lambda net: Cube.apply(net(torch.arange(3))).sum(), "0")
+    v = torch.randn(4, 3, 2)
+    assert torch.allclose(found.product(v), 6 * table.weight * v, atol=1e-5)
+    assert not found._together
 
 
 class Hidden(nn.Module):
@@ -264,6 +316,7 @@ def two(net: Callable[..., Tensor]) -> Tensor:
 
 CASES: list[tuple[Any, type[Exception], str]] = [
     (lambda: hessian(nn.Linear(2, 2)), ArgumentError, "model must hold attention layers"),
+    (lambda: hessian(nn.MultiheadAttention(8, 2, kdim=5)), ArgumentError, "found none in M"),
     (lambda: hessian(decoder(), loss), ArgumentError, "loss and at must be given together"),
     (lambda: hessian(decoder(), at="position"), ArgumentError, "loss and at must be given"),
     (lambda: hessian(decoder(), loss, "nothing"), ArgumentError, "at must be a module of the"),

@@ -4,8 +4,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Complex, Float
+from numpy.typing import NDArray
 from scipy.special import sici
 from torch import Tensor
 
@@ -14,6 +16,8 @@ from trivium._core.errors import ArgumentError
 from trivium.kernel.spectral.schedule import Schedule
 
 __all__ = ["Geometric"]
+
+_TERMS = 10
 
 
 @dataclass(frozen=True)
@@ -55,8 +59,23 @@ class Geometric(Schedule):
         return torch.exp(-math.log(self.base) * t)
 
     def _kernel(self, r: Float[Tensor, "..."]) -> Complex[Tensor, "..."]:
-        # At distance zero the two logarithms cancel: a tiny distance has the same value.
-        size = r.detach().cpu().abs().clamp_min(1e-200).numpy()
-        fast, slow = sici(size), sici(size / self.base)
-        sine, cosine = (torch.as_tensor(a - b).to(r) for a, b in zip(fast, slow, strict=True))
-        return torch.complex(cosine, sine * r.sign()) / math.log(self.base)
+        size, scale = r.detach().cpu().abs().numpy(), math.log(self.base)
+        near = size / self.base
+        fast, slow = sici(size), sici(near)
+        with np.errstate(invalid="ignore"):  # at zero, which takes the other branch
+            far = (fast[1] - slow[1]) / scale
+        # The logarithms in Ci cancel; without them it is exact for near distances and any base.
+        cosine = np.where(near >= 1, far, 1 - (_cin(size) - _cin(near)) / scale)
+        sine = torch.as_tensor((fast[0] - slow[0]) / scale).to(r)
+        return torch.complex(torch.as_tensor(cosine).to(r), sine * r.sign())
+
+
+def _cin(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return ∫₀ˣ (1 − cos t)/t dt = γ + ln x − Ci(x), by its series below 1."""
+    small = np.minimum(x, 1.0) ** 2
+    series, term = np.zeros_like(small), -np.ones_like(small)
+    for k in range(1, _TERMS):
+        term = term * (-small / ((2 * k - 1) * 2 * k))
+        series += term / (2 * k)
+    large = np.maximum(x, 1.0)
+    return np.where(x < 1, series, np.euler_gamma + np.log(large) - sici(large)[1])
