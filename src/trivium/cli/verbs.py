@@ -21,6 +21,7 @@ from trivium.cli.options import (
     read_options,
     reading,
 )
+from trivium.cli.position import position
 
 __all__ = ["COMMANDS"]
 
@@ -261,5 +262,17 @@ def list_(as_json: bool) -> None:
 
 COMMANDS: dict[str, click.Command] = {
     command.name or "": command
-    for command in (audit, cost, demo, depend, explain, fit, gradients, list_, predict, whatif)
+    for command in (
+        audit,
+        cost,
+        demo,
+        depend,
+        explain,
+        fit,
+        gradients,
+        list_,
+        position,
+        predict,
+        whatif,
+    )
 }

@@ -64,7 +64,6 @@ class Decoder(nn.Module):
         )
         self.norm = nn.LayerNorm(d_model)
         self.head = nn.Linear(d_model, n_symbols)
-        nn.init.normal_(self.embedding.weight, std=d_model**-0.5)
 
     def forward(self, tokens: Int[Tensor, "b n"]) -> Float[Tensor, "b n s"]:
         """Return the logits of the symbol after each."""

@@ -59,7 +59,7 @@ class Preset:
         return asdict(self)
 
 
-QUICK = Preset("quick", 32, 2, 2, length=64, size=6, batch=16, steps=150, task_steps=200)
+QUICK = Preset("quick", 32, 2, 2, length=64, size=6, batch=16, steps=260, task_steps=360)
 FULL = Preset("full", 64, 4, 2, length=128, size=10, batch=16, steps=500, task_steps=1500, rows=64)
 _QUICK = ("NoPosition", "Sinusoidal", "Rotary", "Linear", "Buckets")
 _OPTIONS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
