@@ -31,6 +31,7 @@ _VERBS = {
     "fit": "Fit the closed-form classifier and save the model.",
     "gradients": "Measure which gradient estimator is the best bargain.",
     "list": "List kernels, feature maps, stages and metrics.",
+    "position": "List, compare and study position encodings.",
     "predict": "Predict a new file with a saved model.",
     "whatif": "Say what the edited fixes.csv would change.",
 }

@@ -23,6 +23,7 @@ from trivium.cli.options import (
     read_options,
     reading,
 )
+from trivium.cli.position import position
 
 __all__ = ["COMMANDS"]
 
@@ -277,6 +278,7 @@ COMMANDS: dict[str, click.Command] = {
         fit,
         gradients,
         list_,
+        position,
         predict,
         whatif,
     )
