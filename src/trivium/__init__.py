@@ -15,14 +15,18 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from trivium import (
+        attention,
         audit,
         closedform,
+        cost,
         dependence,
         expectation,
         kernel,
         moment,
         objective,
         pathkernel,
+        position,
+        sinusoid,
         table,
     )
     from trivium._core.errors import (
@@ -115,14 +119,18 @@ _HOME = dict.fromkeys(_ERRORS, "_core.errors") | {
 }
 
 _ROOMS = (
+    "attention",
     "audit",
     "closedform",
+    "cost",
     "dependence",
     "expectation",
     "kernel",
     "moment",
     "objective",
     "pathkernel",
+    "position",
+    "sinusoid",
     "table",
 )
 
