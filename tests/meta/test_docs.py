@@ -292,8 +292,10 @@ RUNNABLE: dict[str, Callable[[], dict[str, Any]]] = {
     "systems/path-kernel.md": dict,
     "systems/linear-attention.md": dict,
     "systems/cost.md": dict,
+    "systems/position.md": dict,
     "systems/sinusoid.md": dict,
     "how-to/add-an-optimizer.md": dict,
+    "how-to/add-an-encoding.md": dict,
     "primitives/moment.md": streams,
 }
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from trivium._core.errors import ArgumentError
@@ -58,16 +57,6 @@ def linear_position(caller: str, position: Any, causal: bool) -> Position | Turn
             remedy="Take one whose scaling does not depend on the length.",
         )
     return found
-
-
-def turned_dim(position: Position | Turn | None, n_heads: int, d: int) -> int:
-    """Return the dimension of queries and keys after an encoding."""
-    if not isinstance(position, Position):
-        return d
-    like = next(position.parameters(), torch.zeros(()))
-    with torch.no_grad():
-        one = position.query(like.new_zeros(1, n_heads, 1, d), like.new_zeros(1).long())
-    return one.shape[-1]
 
 
 def is_ordered(position: Position | Turn | None) -> bool:

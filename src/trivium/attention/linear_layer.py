@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from trivium._core.checks import check_choice
 from trivium._core.errors import ArgumentError
 from trivium.attention.doors import keep_of, normalized
-from trivium.attention.encodings import Turn, is_ordered, linear_position, turned_dim
+from trivium.attention.encodings import Turn, is_ordered, linear_position
 from trivium.attention.features import AttentionFeatures, features_of
 from trivium.attention.layer import AttentionLayer
 from trivium.attention.linear import linear_attention
@@ -92,7 +92,8 @@ class LinearAttention(AttentionLayer):
         self.causal, self.decay = bool(causal), _decay(decay, causal)
         self.position = linear_position(caller, position, self.causal)
         self.ordered = self.causal or is_ordered(self.position)
-        turned = turned_dim(self.position, self.n_heads, self.head_dim)
+        d = self.head_dim
+        turned = self.position.width(d) if isinstance(self.position, Position) else d
         self.features: AttentionFeatures = features_of(caller, feature_map, self.n_heads, turned)
         self.width = self.features.width(turned)
         self.normalize = normalized(caller, self.features, normalize)

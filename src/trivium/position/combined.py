@@ -116,6 +116,12 @@ class Combined(Position):
         """Return the sum of what is added to the output, `None` where there is nothing."""
         return _sum([part.value(weights, i, j) for part in self._parts() if part.weighted])
 
+    def width(self, d: int) -> int:
+        """Return the dimension of keys after each part."""
+        for part in self._parts():
+            d = part.width(d)
+        return d
+
     def scale(self, d: int) -> float:
         """Return the factor of the part that sets one, else 1/√d."""
         return super().scale(d) if self._scaling is None else self._parts()[self._scaling].scale(d)

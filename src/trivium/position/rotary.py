@@ -79,6 +79,7 @@ class Rotary(Position):
             )
         self.scaling = scaling
         self.refresh = scaling is not None and scaling.refresh
+        self.stationary = not self.refresh
         self._fixed = None if learns(self.schedule) else tuple(self._scaled().tolist())
 
     @classmethod

@@ -56,6 +56,7 @@ class XPos(Position):
     """
 
     causal_only = True
+    stationary = True
 
     def __init__(
         self,

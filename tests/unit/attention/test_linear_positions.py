@@ -51,6 +51,9 @@ class Doubled(Turned):
 
     key = query
 
+    def width(self, d):
+        return 2 * d
+
 
 def test_vectors_are_added_to_the_tokens():
     position = Sinusoidal(8)

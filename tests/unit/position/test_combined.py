@@ -11,6 +11,7 @@ from trivium.position import (
     Linear,
     NoPosition,
     Offset,
+    Polar,
     Position,
     Shaw,
     Sinusoidal,
@@ -119,6 +120,15 @@ def test_one_scale_for_all():
     assert combine(Learned(8, 8), Linear(2)).scale(16) == 0.25
     with pytest.raises(ArgumentError, match=r"got 0\.5 from Halves and 1 from Buckets at dim"):
         combine(Halves(), Linear(2), Buckets(2))
+
+
+def test_wider_keys_are_cached_as_they_are():
+    both = combine(Polar(4), Linear(2))
+    assert both.width(4) == 8
+    layer = Attention(8, 2, position=both)
+    first, state = layer(X[:, :4], return_state=True)
+    assert state.keys.shape == (2, 2, 4, 8)
+    assert torch.allclose(torch.cat((first, layer(X[:, 4:], state)), 1), layer(X), atol=1e-6)
 
 
 def test_few_parts():
