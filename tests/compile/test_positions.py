@@ -12,10 +12,10 @@ from trivium.position import Flow, Position, Recurrent
 
 # One instance of each. Tables that step from row to row are unrolled: theirs are short here.
 FIRST = [member.examples()[0] for member in members("trivium.position", Position)]
-ENCODINGS = [type(one)(8, 8) if isinstance(one, Flow | Recurrent) else one for one in FIRST]
+SHORT = [type(one)(4, 8) if isinstance(one, Flow | Recurrent) else one for one in FIRST]
 # Several to a graph: each graph costs seconds before its first operation.
-GROUPS = [ENCODINGS[at::3] for at in range(3)]
-each = pytest.mark.parametrize("group", GROUPS, ids=["first", "second", "third"])
+LONG = [one for one in SHORT if one.scored or isinstance(one, Flow | Recurrent)]
+BEFORE = [one for one in SHORT if one not in LONG]
 
 
 class SideBySide(torch.nn.Module):
@@ -33,27 +33,33 @@ class SideBySide(torch.nn.Module):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-@each
-def test_full_graph(group):
+@pytest.mark.parametrize(
+    ("group", "backend"), [(BEFORE, "aot_eager"), (LONG, "eager")], ids=["before", "long"]
+)
+def test_full_graph(group, backend):
+    """Those that score have their own graphs, forward and backward, in test_positions_score."""
     torch._dynamo.reset()
     torch.manual_seed(0)
     net = SideBySide(group).double()
-    compiled = torch.compile(net, fullgraph=True, backend="eager", dynamic=True)
-    for n in (7, 5):
-        x = torch.randn(2, n, 8, dtype=torch.float64)
-        assert torch.allclose(compiled(x), net(x), rtol=0, atol=1e-12)
+    compiled = torch.compile(net, fullgraph=True, backend=backend, dynamic=True)
+    for n in (4, 3):
+        x = torch.randn(2, n, 8, dtype=torch.float64, requires_grad=True)
+        found, wanted = compiled(x), net(x)
+        assert torch.allclose(found, wanted, rtol=0, atol=1e-12)
+        slopes = [torch.autograd.grad(y.sin().sum(), x)[0] for y in (found, wanted)]
+        assert torch.allclose(*slopes, rtol=0, atol=1e-11)
 
 
 @pytest.mark.slow
-@each
+@pytest.mark.parametrize("group", [BEFORE, LONG], ids=["before", "long"])
 def test_free_length(group):
     torch.manual_seed(0)
     net = SideBySide(group).double()
-    x = torch.randn(2, 7, 8, dtype=torch.float64)
+    x = torch.randn(2, 3, 8, dtype=torch.float64)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
-        free = {1: torch.export.Dim("seq", min=2, max=8)}
+        free = {1: torch.export.Dim("seq", min=2, max=4)}
         program = torch.export.export(net, (x,), dynamic_shapes=(free,)).module()
-    for n in (2, 8):
+    for n in (2, 4):
         x = torch.randn(2, n, 8, dtype=torch.float64)
         assert torch.allclose(program(x), net(x), rtol=0, atol=1e-12)

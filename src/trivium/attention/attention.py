@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from trivium._core.checks import check_number
 from trivium._core.errors import ArgumentError
 from trivium.attention.cache import KeyValueState, check_same_layer
-from trivium.attention.encodings import is_ordered, position_of
+from trivium.attention.encodings import check_sizes, is_ordered, position_of
 from trivium.attention.layer import AttentionLayer
 from trivium.attention.rows import Tokens, marked, tokens_of
 from trivium.attention.sizes import check_rows, head_sizes, kv_heads, start_sizes
@@ -86,6 +86,7 @@ class Attention(AttentionLayer):
         self._token = object()  # who a state belongs to: a copy of the layer gets its own
         inner = self.n_heads * self.head_dim + self.n_kv_heads * (self.head_dim + self.value_dim)
         self.projection = nn.Linear(self.d_model, inner, bias=bias)
+        check_sizes(caller, self.position, self.n_heads, self.head_dim)
         self.position.join(self.projection, self.n_kv_heads)
         self.output = nn.Linear(self.n_heads * self.value_dim, self.d_model, bias=bias)
 

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from trivium._core.errors import ArgumentError
-from trivium.position.base import NoPosition, Position
+from trivium.position.base import NoPosition, Offset, Position
 
 Turn = Callable[[Tensor, Tensor], Tensor]
 
@@ -26,6 +26,24 @@ def position_of(caller: str, position: Any, causal: bool) -> Position:
         name, wanted = type(found).__name__, not causal
         raise ArgumentError(f"{caller}: causal must be {wanted} with {name}; got {causal}")
     return found
+
+
+def check_sizes(caller: str, position: Position, n_heads: int, head_dim: int) -> None:
+    """Refuse an encoding of logits or weights that was made for other heads.
+
+    Raises:
+        ArgumentError: Its `n_heads` or `d_head` is another; one head of an `Offset` serves all.
+    """
+    if not (position.scored or position.weighted):
+        return
+    for name, size in (("n_heads", n_heads), ("d_head", head_dim)):
+        own = getattr(position, name, size)
+        shared = name == "n_heads" and own == 1 and isinstance(position, Offset)
+        if own != size and not shared:
+            made = type(position).__name__
+            raise ArgumentError(
+                f"{caller}: position must have the layer's {name}, {size}; got {made} with {own}"
+            )
 
 
 def linear_position(caller: str, position: Any, causal: bool) -> Position | Turn | None:

@@ -111,7 +111,8 @@ class Polar(Position):
     def _put(self, x: Tensor, angles: Tensor) -> Tensor:
         check_width("Polar", x, self.d_head)
         cos, sin = cos_sin_of(angles, x)
-        length = softplus(x.to(cos.dtype))
+        # Contiguous, so that a compiled graph and the backward pass agree on how it is laid out.
+        length = softplus(x.contiguous().to(cos.dtype))
         return torch.cat((length * cos, length * sin), -1).to(x.dtype)
 
     def width(self, d: int) -> int:

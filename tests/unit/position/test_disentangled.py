@@ -99,11 +99,12 @@ def test_a_second_layer_is_refused():
         Attention(8, 2, encoding)
 
 
-@pytest.mark.parametrize("sizes", [{"n_kv_heads": 1}, {"head_dim": 3}])
-def test_a_layer_that_does_not_fit_is_refused(sizes):
-    encoding = Disentangled(8, 2, 8, max_distance=5, projections="layer")
-    with pytest.raises(ArgumentError, match="projections of the layer must be from 8 to 2 heads"):
-        Attention(8, 2, encoding, **sizes)
+@pytest.mark.parametrize(("width", "n_kv_heads"), [(8, 1), (6, 2)])
+def test_a_layer_that_does_not_fit_is_refused(width, n_kv_heads):
+    encoding = Disentangled(width, 2, 4, max_distance=5, projections="layer")
+    wanted = f"projections of the layer must be from {width} to 2 heads of 4"
+    with pytest.raises(ArgumentError, match=wanted):
+        Attention(8, 2, encoding, n_kv_heads=n_kv_heads)
 
 
 def test_no_layer_is_refused():
