@@ -50,6 +50,8 @@ PACKAGES = (
     "flash-linear-attention",
     "performer-pytorch",
     "linear-attention-transformer",
+    "x-transformers",
+    "rotary-embedding-torch",
     "astropy",
 )
 

@@ -98,7 +98,7 @@ def equal_decoder(n_symbols: int, position: Position, sizes: Mapping[str, int]) 
     """Return a decoder whose feed-forward part gives back what the encoding's parameters take."""
     d, layers = sizes["d_model"], sizes["n_layers"]
     unit = layers * (2 * d + 1)
-    d_feed = max(d, 4 * d - round(count(position) / unit))
+    d_feed = max(1, 4 * d - round(count(position) / unit))
     return Decoder(
         n_symbols,
         position,

@@ -60,10 +60,14 @@ class Preset:
 
 
 QUICK = Preset("quick", 32, 2, 2, length=64, size=6, batch=16, steps=260, task_steps=360)
-FULL = Preset("full", 64, 4, 2, length=128, size=10, batch=16, steps=500, task_steps=1500, rows=64)
+FULL = Preset("full", 64, 4, 2, length=128, size=10, batch=16, steps=300, task_steps=1000, rows=32)
 _QUICK = ("NoPosition", "Sinusoidal", "Rotary", "Linear", "Buckets")
 _OPTIONS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
-    {"Buckets": {"bidirectional": False}, "Untied": {"cls": False}}
+    {
+        "Buckets": {"bidirectional": False},
+        "Disentangled": {"max_distance": 64},  # its usual table is larger than the decoder
+        "Untied": {"cls": False},
+    }
 )
 
 
@@ -71,7 +75,8 @@ def contestants(preset: str) -> dict[str, tuple[type[Position], Mapping[str, Any
     """Return the encodings of a preset by name: class and options.
 
     The full one has every member that a causal layer takes and that a model's sizes are enough
-    to make, each at its defaults, and a few that are options of another.
+    to make, each at its defaults but where these do not fit a small causal decoder, and a few
+    that are options of another.
     """
     found = {
         member.__name__: (member, _OPTIONS.get(member.__name__, {}))

@@ -119,7 +119,8 @@ class StudyResult:
             left.plot([step * (at + 0.5) for at in range(len(curve))], curve, label=name, lw=1)
         left.axvline(length, color="0.5", lw=0.8, ls=":")
         left.set(xlabel="position (dotted: length in training)", ylabel="loss, nats a character")
-        left.legend(fontsize=7, ncols=2)
+        if len(left.lines) > 1:
+            left.legend(fontsize=7, ncols=2)
         shown = {n: e for n, e in self.figures["encodings"].items() if "tasks" in e}
         rows = [
             [e["tasks"]["accuracy"][t][at]["median"] for at in ("1", "2") for t in TASKS]

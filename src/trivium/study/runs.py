@@ -96,7 +96,7 @@ def _text_batch(
     starts = torch.randint(
         len(text.train) - preset.length - 1, (preset.batch,), generator=generator
     )
-    rows = text.train[starts[:, None] + torch.arange(preset.length + 1)]
+    rows = text.train[starts[:, None] + torch.arange(preset.length + 1)].long()
     return rows[:, :-1], rows[:, 1:]
 
 
@@ -115,7 +115,7 @@ def _task_batch(
 def _by_position(model: nn.Module, held: Tensor, length: int, rows: int) -> Tensor:
     """Return the mean loss at each position, of rows spread evenly over a text."""
     starts = torch.linspace(0, len(held) - length - 2, rows).long()
-    found = held[starts[:, None] + torch.arange(length + 1)]
+    found = held[starts[:, None] + torch.arange(length + 1)].long()
     logits = model(found[:, :-1])
     return cross_entropy(logits.mT, found[:, 1:], reduction="none").double().mean(0)
 

@@ -58,7 +58,7 @@ def position_study(
         DataError: The text cannot be used, or the folder holds another study.
 
     Cost:
-        Ten minutes of one processor at most for quick, under four hours for full.
+        About four minutes of one processor for quick, two and a half hours for full.
 
     Example:
         >>> from trivium.study import QUICK, position_study

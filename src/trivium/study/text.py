@@ -98,7 +98,8 @@ def _coded(name: str, *parts: str) -> StudyText:
     known = sorted(counts, key=lambda char: (-counts[char], char))[:_MOST]
     code = {char: number for number, char in enumerate(known)}
     train, validation, test = (
-        torch.tensor([code.get(char, len(known)) for char in part]) for part in parts
+        torch.tensor([code.get(char, len(known)) for char in part], dtype=torch.uint8)
+        for part in parts
     )
     digest = hashlib.sha256("\f".join(parts).encode()).hexdigest()[:16]
     return StudyText(name, train, validation, test, len(known) + 1, digest)

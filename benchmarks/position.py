@@ -1,0 +1,193 @@
+"""Position encodings in one attention layer on a CPU: time over no encoding, and far angles.
+
+One thread, float32, 8 rows, d_model 512, 8 heads of 64, causal: the layer's forward and backward,
+with the same projections and the same fused kernel for everyone. A peer's encoding is put in as a
+`Position` that calls its own code: x-transformers, rotary-embedding-torch and transformers' Llama.
+A contestant is a line of `CONTESTANTS`; run it with the `peers` of this room installed.
+"""
+
+import argparse
+import statistics
+import warnings
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from harness import Board, fingerprint, in_a_loop, markdown, provenance, run_benchmark
+from torch import Tensor
+
+ROWS, HEADS, DIM = 8, 8, 64
+LENGTHS = (512, 1024)
+TURNS = 3
+
+
+def _ours(name: str, **options: Any) -> Any:
+    import trivium.position as room
+
+    return getattr(room, name)(**options)
+
+
+def _hooked(query: Callable[[Tensor, Tensor], Tensor]) -> Any:
+    """Return a peer's rotation as an encoding."""
+    from trivium.position import Position
+
+    class Peer(Position):
+        def query(self, q: Tensor, i: Tensor) -> Tensor:
+            return query(q, i)
+
+        def key(self, k: Tensor, j: Tensor) -> Tensor:
+            return query(k, j)
+
+    return Peer()
+
+
+def _x_transformers() -> Any:
+    from x_transformers.x_transformers import RotaryEmbedding, apply_rotary_pos_emb
+
+    rotary = RotaryEmbedding(DIM)
+
+    def turn(x: Tensor, i: Tensor) -> Tensor:
+        angles, scale = rotary.forward_from_seq_len(len(i))
+        return apply_rotary_pos_emb(x, angles, scale)
+
+    return _hooked(turn)
+
+
+def _rotary_embedding_torch() -> Any:
+    from rotary_embedding_torch import RotaryEmbedding
+
+    rotary = RotaryEmbedding(DIM)
+    return _hooked(lambda x, i: rotary.rotate_queries_or_keys(x))
+
+
+def _llama() -> Any:
+    from transformers import LlamaConfig
+    from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding, rotate_half
+
+    config = LlamaConfig(hidden_size=HEADS * DIM, num_attention_heads=HEADS)
+    rotary = LlamaRotaryEmbedding(config)
+
+    def turn(x: Tensor, i: Tensor) -> Tensor:
+        cos, sin = rotary(x, i[None])
+        return x * cos[:, None] + rotate_half(x) * sin[:, None]
+
+    return _hooked(turn)
+
+
+# Name in the table, and what makes the encoding. `ours` ones are measured again with new code.
+CONTESTANTS: dict[str, Callable[[], Any]] = {
+    "none": lambda: None,
+    "ours: Rotary": lambda: _ours("Rotary", d_head=DIM),
+    "ours: Rotary, half layout": lambda: _ours("Rotary", d_head=DIM, layout="half"),
+    "ours: XPos": lambda: _ours("XPos", d_head=DIM),
+    "ours: Polar": lambda: _ours("Polar", d_head=DIM, n_heads=HEADS),
+    "x-transformers: rotary": _x_transformers,
+    "rotary-embedding-torch": _rotary_embedding_torch,
+    "transformers: Llama's rotary": _llama,
+}
+
+
+def layer(who: str) -> Any:
+    """Return the layer with a contestant's encoding; the same weights for all."""
+    from trivium.attention import Attention
+
+    torch.manual_seed(0)
+    return Attention(HEADS * DIM, HEADS, CONTESTANTS[who]())
+
+
+def time_cell(who: str, n: int) -> dict:
+    """Forward and backward of the layer, right after the same without an encoding."""
+    x = torch.randn(ROWS, n, HEADS * DIM)
+
+    def step(attention: Any) -> None:
+        leaf = x.clone().requires_grad_()
+        attention(leaf).sum().backward()
+
+    repeats = 5 if n <= 512 else 3
+    found = {
+        name: in_a_loop(partial(step, layer(name)), repeats=repeats, warm=1)
+        for name in ("none", who)
+    }
+    base, mine = found["none"], found[who]
+    return {**mine, "over": mine["cpu"] / base["cpu"], "base": base["cpu"]}
+
+
+def run_time(arguments: argparse.Namespace, board: Board) -> None:
+    """Forward and backward, over no encoding in the same turn."""
+    code = fingerprint("position", "attention", "kernel/spectral")
+    for n in (128,) if arguments.quick else LENGTHS:
+        for turn in range(TURNS):
+            for who in CONTESTANTS:
+                mine = code if who.startswith(("ours", "none")) else ""
+                board.cell(f"time/{n}/{who}/{turn}", partial(time_cell, who, n), mine)
+
+
+def angle_cell(who: str, dtype: str) -> dict:
+    """Worst error of the cosines at far positions, read from a head that holds ones and zeros."""
+    encoding = CONTESTANTS[who]()
+    at = torch.tensor([4096, 65_537, 2**20 - 1, 2**20])
+    theta = 10_000.0 ** (-torch.arange(DIM // 2, dtype=torch.float64) / (DIM // 2))
+    exact = at.double()[:, None] * theta
+    if hasattr(encoding, "angles"):
+        from trivium.position.rotation import cos_sin_of
+
+        like = torch.zeros((), dtype=getattr(torch, dtype))
+        found = cos_sin_of(encoding.angles(at), like)[0].double()
+        return {"error": float((found - exact.cos()).abs().max())}
+    from transformers import LlamaConfig
+    from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
+
+    config = LlamaConfig(hidden_size=HEADS * DIM, num_attention_heads=HEADS)
+    like = torch.zeros((), dtype=getattr(torch, dtype))
+    found = LlamaRotaryEmbedding(config)(like, at[None])[0][0, :, : DIM // 2].double()
+    return {"error": float((found - exact.cos()).abs().max())}
+
+
+def run_angles(arguments: argparse.Namespace, board: Board) -> None:
+    """Cosines at positions up to 2²⁰."""
+    code = fingerprint("position", "kernel/spectral")
+    for dtype in ("float32", "bfloat16"):
+        for who in ("ours: Rotary", "transformers: Llama's rotary"):
+            mine = code if who.startswith("ours") else ""
+            board.cell(f"angles/{dtype}/{who}", partial(angle_cell, who, dtype), mine)
+
+
+def table(board: Board) -> str:
+    """Return the benchmark's Markdown."""
+    known = board.known()
+    lengths = sorted({int(key.split("/")[1]) for key in known if key.startswith("time/")})
+    rows = []
+    for who in CONTESTANTS:
+        row = [who]
+        for n in lengths:
+            cells = [
+                cell
+                for key, cell in known.items()
+                if key.rsplit("/", 1)[0] == f"time/{n}/{who}" and "over" in cell
+            ]
+            if not cells:
+                row += ["–", "–"]
+                continue
+            ms = statistics.median(cell["cpu"] for cell in cells) * 1e3
+            row += [f"{ms:.0f}", f"{statistics.median(cell['over'] for cell in cells):.2f}"]
+        rows.append(row)
+    head = [part for n in lengths for part in (f"n = {n:,}, CPU ms", "over none")]
+    text = (
+        "# Position encodings\n\nForward and backward of a causal layer, medians of the turns.\n\n"
+    )
+    text += markdown(["encoding", *head], rows)
+    errors = [
+        [key.removeprefix("angles/").replace("/", ", ", 1), f"{cell['error']:.1e}"]
+        for key, cell in sorted(known.items())
+        if key.startswith("angles/") and "error" in cell
+    ]
+    text += "\n" + markdown(["cosines to position 2²⁰, inputs", "worst error"], errors)
+    return text + "\n" + provenance(board.path)
+
+
+SECTIONS = {"time": run_time, "angles": run_angles}
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    run_benchmark("position", __doc__, SECTIONS, table)

@@ -1,0 +1,56 @@
+"""The verb `position`: one question at a time, figures as the library's, a study that resumes."""
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from trivium.cli.position import position
+
+
+def run(*arguments):
+    return CliRunner().invoke(position, arguments, catch_exceptions=False)
+
+
+def test_the_list_is_the_family():
+    from trivium.study.catalog import catalog
+
+    shown = run("--list").output
+    for entry in catalog():
+        assert f"{entry.name}: {', '.join(entry.acts) or 'nowhere'}" in shown
+    assert json.loads(run("--json").output) == [entry.to_dict() for entry in catalog()]
+
+
+def test_the_decay_is_the_integral():
+    from trivium.kernel.spectral import Geometric
+
+    rows = json.loads(run("--decay", "--base", "500", "--json").output)
+    for row in rows:
+        exact = float(Geometric(500.0).kernel(row["distance"]).real)
+        assert row["exact"] == pytest.approx(exact, abs=1e-12)
+    assert "base 500" in run("--decay", "--base", "500").output
+
+
+def test_two_side_by_side():
+    both = json.loads(run("--compare", "Rotary", "Learned", "--json").output)
+    assert [entry["name"] for entry in both] == ["Rotary", "Learned"]
+    assert [entry["table"] for entry in both] == [False, True]
+    assert [entry["acts"] for entry in both] == [["query", "key"], ["embed"]]
+    assert "query, key" in run("--compare", "Rotary", "Learned").output
+
+
+def test_two_questions_are_refused():
+    found = CliRunner().invoke(position, ["--decay", "--list"])
+    assert found.exit_code == 2
+    assert "give one of --list" in found.output
+
+
+def test_a_study_that_stops_says_so(tmp_path, monkeypatch):
+    from trivium.study import Preset, study
+
+    sizes = {"length": 8, "size": 4, "batch": 4, "steps": 2, "task_steps": 2, "rows": 2}
+    monkeypatch.setitem(study._PRESETS, "quick", Preset("quick", 8, 2, 1, **sizes, seeds=1))
+    shown = run("--study", "quick", "--out", str(tmp_path), "--runs", "2", "--workers", "1").output
+    assert "2 of 30 runs" in shown
+    assert "The same command goes on from here." in shown
+    assert json.loads((tmp_path / "study.json").read_text())["runs"] == 2
