@@ -19,6 +19,7 @@ _SPAN = 0.004
 # A call of this many seconds is not repeated within a round.
 _LONG = 0.03
 _LEAST = 10.0
+_ROUNDS = 4
 # Share of the time that measuring may take; the rest is for the fit and the last case.
 _SHARE = 0.95
 
@@ -206,9 +207,9 @@ def _rounds(
 
 
 def _affordable(cases: list[Case], seconds: float) -> list[Case]:
-    """Leave out the dearest cases where all together do not fit twice into the time."""
+    """Leave out the dearest cases where the time does not allow for four rounds of all."""
     kept = sorted(cases, key=lambda case: case.cost)
-    while len(kept) > 1 and 2 * sum(case.cost for case in kept) > seconds:
+    while len(kept) > 1 and _ROUNDS * sum(case.cost for case in kept) > seconds:
         kept.pop()
     return kept
 

@@ -8,7 +8,7 @@ from trivium.cost.table import CostTable
 if TYPE_CHECKING:
     from trivium.cost.machine import Machine
 
-__all__ = ["columns", "count_text", "machine_text", "table_text"]
+__all__ = ["columns", "count_text", "machine_text", "seconds_text", "table_text"]
 
 _UNITS = ("", "k", "M", "G", "T", "P", "E", "Z", "Y")
 
@@ -25,6 +25,21 @@ def count_text(value: int) -> str:
         scaled /= 1000
         place += 1
     return f"{scaled:.2f} {_UNITS[place]}" if place else str(value)
+
+
+def seconds_text(seconds: float) -> str:
+    """Return seconds in three digits with their unit.
+
+    Example:
+        >>> seconds_text(0.01234), seconds_text(250.0)
+        ('12.3 ms', '250 s')
+    """
+    for unit, factor in (("s", 1.0), ("ms", 1e3), ("µs", 1e6)):
+        value = seconds * factor
+        if value >= 0.9995 or unit == "µs":
+            digits = max(0, 2 - len(str(int(value))) + 1) if value >= 1 else 2
+            return f"{value:,.{digits}f} {unit}"
+    raise AssertionError  # pragma: no cover - the last unit always returns
 
 
 def table_text(table: CostTable) -> str:

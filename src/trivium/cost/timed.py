@@ -7,14 +7,14 @@ from math import ceil
 from typing import Any
 
 from trivium.cost.compare import Comparison, Entry
-from trivium.cost.cost_model import CostModel, Seconds, seconds_text
+from trivium.cost.cost_model import CostModel, Seconds
 from trivium.cost.crossover import Crossover, crossover
 from trivium.cost.design import Design, Eager, Fused, design_of
 from trivium.cost.lengths import Lengths, Padding
 from trivium.cost.machine import Machine
 from trivium.cost.shape import TransformerShape
 from trivium.cost.table import CostTable
-from trivium.cost.text import columns
+from trivium.cost.text import columns, seconds_text
 from trivium.cost.workload import Mode
 
 __all__ = ["Timed", "time_text", "time_verdict", "timed"]
