@@ -193,13 +193,12 @@ def _rounds(
     over = False
     while not over:
         order.shuffle(board)
-        over = True
         for each in board:
             now = timer.wall()
             if each.rounds and now + each.took > deadline:
+                over = True  # the others have this round too, and it is the last
                 continue
             _visit(each, timer)
-            over = False
             if progress is not None:
                 part = min((timer.wall() - begun) / seconds, 1.0)
                 progress(int(10 * seconds * part), int(10 * seconds))

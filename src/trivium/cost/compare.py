@@ -97,8 +97,8 @@ class Comparison:
     def __str__(self) -> str:
         first = self.entries[0]
         timed = first.seconds is not None
-        head = ["design", "FLOPs", "relative", "wasted", "bytes", "peak", *["seconds"] * timed]
-        rows = [[*head, "quality"]]
+        top = ["design", "FLOPs", "relative", "wasted", "bytes", "peak"]
+        rows = [[*top, *["seconds"] * timed, "quality"]]
         for entry in self.entries:
             quality = "" if entry.quality is None else f"{entry.quality:g}"
             row = [

@@ -117,6 +117,7 @@ def _backward(steps: list[_Step]) -> Iterator[Peak]:
     tied = sum(step.gradients for step in steps if not step.weights)
     # The caller holds the outputs until the backward pass is over.
     outputs = steps[-1].writes
+    yield Peak(weights, 0, saved, 0, steps[-1].live, steps[-1].name)
     gradients = 0
     for step in reversed(steps):
         gradients += step.gradients

@@ -190,14 +190,14 @@ def _draw_memory(
     cached = False
     for i, own in enumerate(tables.values()):
         color, style = _DESIGNS[i % len(_DESIGNS)], _STYLES[i % len(_STYLES)]
-        peaks = [_peak(report, table) for table in own]
+        peaks = [float(_peak(report, table)) for table in own]
         axes.plot(lengths, peaks, color=color, linestyle=style)
         cache = [table.total("cache") for table in own]
         ends += [min(peaks), max(peaks)]
         if any(cache):
             label = None if cached else "cache alone"
             axes.plot(lengths, cache, color=color, linestyle=style, linewidth=0.7, label=label)
-            ends.append(min(cache))
+            ends.append(float(min(cache)))
             cached = True
     _scaled(axes, ends, "B")
     axes.set_ylabel("peak memory")

@@ -22,6 +22,7 @@ class Dense:
         out: The length of the result.
         after: Tensors of the size of the result that a function behind it keeps.
         tied: Whether its weight is the table of the embedding.
+        biased: Whether a bias is added to its result in a second tensor.
     """
 
     name: str
@@ -31,11 +32,14 @@ class Dense:
     out: int
     after: int = 0
     tied: bool = False
+    biased: bool = False
 
     def components(self, design: Design) -> tuple[Component, ...]:
         """Return the layer, and the function behind it where there is one."""
         layer = linear(self.name, self.group, self.tokens, self.width, self.out)
         layer = replace(layer, tied=self.tied)
+        if self.biased:
+            layer = replace(layer, live=tuple(map(Kept, (*layer.reads, *layer.writes * 2))))
         if not self.after:
             return (layer,)
         size = (*self.tokens, self.out)

@@ -180,7 +180,9 @@ def bart_stacks(
     if fields.with_head("lm"):
         tied = fields.flag("tie_word_embeddings", default=True)
         vocabulary = fields.count("vocab_size")
-        head = (Dense("head", "head", ("b", "r"), width, vocabulary, tied=tied),)
+        biased = fields.get("model_type") not in ("m2m_100", "whisper")
+        dense = Dense("head", "head", ("b", "r"), width, vocabulary, tied=tied, biased=biased)
+        head = (dense,)
     before = front("e") if entry is None else entry
     after = (*last("e"), Memory(width))
     return (

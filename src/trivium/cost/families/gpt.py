@@ -107,7 +107,9 @@ def _heads(fields: Fields, traits: Traits, width: int) -> Heads:
             groups = fields.count("num_kv_heads", default=count)
         fields.divided((_HEADS[0], count), ("num_kv_heads", groups))
     each = fields.divided((_WIDTH[0], width), (_HEADS[0], count))
-    dropout = fields.rate("attention_dropout", "attn_pdrop", default=traits.dropout)
+    # OPT drops vectors unless told otherwise, but no weights of its attention.
+    usual = traits.dropout if traits.inner != "ffn_dim" else 0.0
+    dropout = fields.rate("attention_dropout", "attn_pdrop", default=usual)
     return Heads(count, groups, each, each, dropout, upcast=traits.upcast)
 
 
