@@ -16,9 +16,7 @@ _DOUBT = 0.25
 Pair = tuple[float, float]
 
 
-def features(
-    operation: Operation, cache: float, fresh_above: float
-) -> tuple[float, float, float, float, float]:
+def features(operation: Operation, cache: float, fresh_above: float) -> tuple[int | float, ...]:
     """Return what the coefficients of a law multiply.
 
     The bytes of a call are near where all of them fit into the cache, and far where they are
