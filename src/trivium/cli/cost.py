@@ -26,6 +26,8 @@ _WIDTH = 88
 @click.option("--count", default="executed", show_default=True, help="Or needed.")
 @click.option("--head", metavar="KIND", help="lm or base, against what is usual.")
 @click.option("--itemsize", type=int, default=4, show_default=True, help="Bytes of a number.")
+@click.option("--machine", type=PATH, metavar="FILE", help="Seconds too: of trivium calibrate.")
+@click.option("--threads", type=int, help="Threads that the machine file must be for.")
 @click.option("--verify", is_flag=True, help="Hold the count against torch's own counter.")
 @click.option("--plot", type=PATH, metavar="FILE", help="Write the figure: .svg or .png.")
 @FORCE
@@ -50,8 +52,9 @@ def cost(name: str, plot: Path | None, force: bool, as_json: bool, **given: Any)
     if not lengths and rows is not None:
         lengths = _quantiles(rows.rows)
     attention = [] if designs is None else designs.split(",")
+    machine = _machine(given.pop("machine"), given.pop("threads"))
     lengths = lengths or ([] if shape.tokens is not None else [128, 512, 2048])
-    report = cost_report(shape, lengths, attention, rows, Asked(**given))
+    report = cost_report(shape, lengths, attention, rows, Asked(**given, machine=machine))
     checks = _verified(name, report, head) if verified else []
     if plot is not None:
         from trivium.audit import write_figure
@@ -63,6 +66,16 @@ def cost(name: str, plot: Path | None, force: bool, as_json: bool, **given: Any)
         print(json.dumps(report.to_dict() | {"verified": checks}, ensure_ascii=True, indent=1))
     else:
         _print(report, checks, plot)
+
+
+def _machine(file: Path | None, threads: int | None) -> Any:
+    from trivium.cost import Machine
+
+    if file is None:
+        if threads is not None:
+            raise click.BadParameter("--threads is about a machine file: give --machine FILE")
+        return None
+    return Machine.load(file, threads=threads)
 
 
 def _integers(text: str | None) -> list[int]:

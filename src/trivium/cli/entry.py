@@ -23,6 +23,7 @@ __all__ = ["main", "trivium"]
 
 _VERBS = {
     "audit": "Give a second opinion on a labelled table.",
+    "calibrate": "Measure this machine, for seconds in trivium cost.",
     "cost": "Count what a Transformer computes, from its configuration.",
     "demo": "Audit a generated table with planted truth, and grade the audit.",
     "depend": "Test which columns depend on the target.",

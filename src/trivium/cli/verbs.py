@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from trivium.cli.calibrate import calibrate
 from trivium.cli.console import StageLines, echo, printable
 from trivium.cli.cost import cost
 from trivium.cli.gradients import gradients
@@ -266,5 +267,17 @@ def list_(as_json: bool) -> None:
 
 COMMANDS: dict[str, click.Command] = {
     command.name or "": command
-    for command in (audit, cost, demo, depend, explain, fit, gradients, list_, predict, whatif)
+    for command in (
+        audit,
+        calibrate,
+        cost,
+        demo,
+        depend,
+        explain,
+        fit,
+        gradients,
+        list_,
+        predict,
+        whatif,
+    )
 }

@@ -5,6 +5,7 @@ Counts import no torch.
 
 from trivium.cost.compare import Comparison, Entry, compare
 from trivium.cost.component import Component
+from trivium.cost.cost_model import CostModel, PartSeconds, Seconds
 from trivium.cost.crossover import Crossing, Crossover, crossover
 from trivium.cost.design import Eager, Fused, Hybrid, Linear, Window
 from trivium.cost.law import Law
@@ -24,6 +25,7 @@ __all__ = [
     "Clock",
     "Comparison",
     "Component",
+    "CostModel",
     "CostReport",
     "CostTable",
     "Crossing",
@@ -37,7 +39,9 @@ __all__ = [
     "Linear",
     "Machine",
     "Operation",
+    "PartSeconds",
     "Row",
+    "Seconds",
     "TransformerShape",
     "Verified",
     "Window",

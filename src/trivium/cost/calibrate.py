@@ -12,11 +12,14 @@ from trivium._core.errors import ArgumentError
 from trivium.cost.machine import DTYPES, Machine
 from trivium.cost.operation import Operation
 
-__all__ = ["Case", "Timer", "calibrate"]
+__all__ = ["Case", "Timer", "calibrate", "check_asked"]
 
 # A measurement repeats a call until this many seconds have passed.
 _SPAN = 0.004
+# A call of this many seconds is not repeated within a round.
+_LONG = 0.03
 _LEAST = 10.0
+_ROUNDS = 4
 # Share of the time that measuring may take; the rest is for the fit and the last case.
 _SHARE = 0.95
 
@@ -69,8 +72,8 @@ class _Best:
 
     @property
     def seconds(self) -> float:
-        """The lower median of the rounds: what is usual, neither disturbed nor lucky."""
-        return sorted(self.rounds)[(len(self.rounds) - 1) // 2]
+        """The lower quartile of the rounds: neither disturbed nor lucky."""
+        return sorted(self.rounds)[len(self.rounds) // 4]
 
 
 def calibrate(
@@ -87,9 +90,9 @@ def calibrate(
     """Measure this machine and fit a law to each kind of operator.
 
     Every round visits all cases in a new random order, so that whatever else the machine does
-    hits all alike. Of a round the least time of a case counts, of the rounds their lower median:
-    least alone would be luck where memory may or may not be there already. Rounds go on until the
-    time is over.
+    hits all alike. Of a round the least time of a case counts, of the rounds their lower quartile:
+    the least alone would be luck where memory may or may not be there already. Rounds go on until
+    the time is over.
 
     Args:
         seconds: Time to spend, at least 10; within about a tenth.
@@ -108,7 +111,7 @@ def calibrate(
     Cost:
         `seconds`; memory of about 1.3 GB for the largest case.
     """
-    _check(seconds, threads, dtype)
+    check_asked(seconds, threads, dtype)
     timer = timer or Timer.of(threads)
     if only:
         return _measured(list(cases), seconds, threads, dtype, progress, random_state, timer)
@@ -129,7 +132,12 @@ def calibrate(
         torch.set_num_threads(before)
 
 
-def _check(seconds: float, threads: int, dtype: str) -> None:
+def check_asked(seconds: float, threads: int, dtype: str) -> None:
+    """Refuse what `calibrate` would refuse.
+
+    Raises:
+        ArgumentError: An argument breaks its rule.
+    """
     number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
     if not number or not _LEAST <= seconds < float("inf"):
         raise ArgumentError(
@@ -199,9 +207,9 @@ def _rounds(
 
 
 def _affordable(cases: list[Case], seconds: float) -> list[Case]:
-    """Leave out the dearest cases where all together do not fit twice into the time."""
+    """Leave out the dearest cases where the time does not allow for four rounds of all."""
     kept = sorted(cases, key=lambda case: case.cost)
-    while len(kept) > 1 and 2 * sum(case.cost for case in kept) > seconds:
+    while len(kept) > 1 and _ROUNDS * sum(case.cost for case in kept) > seconds:
         kept.pop()
     return kept
 
@@ -216,7 +224,7 @@ def _visit(best: _Best, timer: Timer) -> None:
     once = max(timer.spent() - start, 1e-9)
     loops = max(1, min(int(_SPAN / once), 10_000))
     least = float("inf")
-    for _ in range(2):
+    for _ in range(2 if once < _LONG else 1):
         start = timer.spent()
         for _ in range(loops):
             call()

@@ -10,7 +10,7 @@ from trivium.cost.design import Design, design_of
 from trivium.cost.lengths import Lengths, Padding
 from trivium.cost.measure import Clock, measure_of
 from trivium.cost.shape import TransformerShape
-from trivium.cost.text import count_text
+from trivium.cost.text import columns, count_text, seconds_text
 from trivium.cost.workload import Mode
 
 __all__ = ["Comparison", "Entry", "compare"]
@@ -94,18 +94,22 @@ class Comparison:
 
     def __str__(self) -> str:
         first = self.entries[0]
-        lines = [
-            f"{'design':<24} {'FLOPs':>10} {'relative':>9} {'wasted':>7} {'bytes':>10}  quality"
-        ]
+        timed = first.seconds is not None
+        rows = [["design", "FLOPs", "relative", "wasted", "bytes", *["seconds"] * timed, "quality"]]
         for entry in self.entries:
             quality = "" if entry.quality is None else f"{entry.quality:g}"
-            mark = " *" if entry.best else ""
-            lines.append(
-                f"{entry.name:<24} {count_text(entry.flops):>10} "
-                f"{entry.flops / first.flops:>8.3f}x {100 * float(entry.wasted):>5.1f} % "
-                f"{count_text(entry.bytes):>10}  {quality}{mark}".rstrip()
-            )
-        return "\n".join(lines)
+            row = [
+                entry.name,
+                count_text(entry.flops),
+                f"{entry.flops / first.flops:.3f}x",
+                f"{100 * float(entry.wasted):.1f} %",
+                count_text(entry.bytes),
+            ]
+            if entry.seconds is not None:
+                low, middle, high = map(seconds_text, entry.seconds)
+                row.append(f"{middle} ({low} to {high})")
+            rows.append([*row, quality + " *" * bool(entry.best)])
+        return columns(rows, left=(0,))
 
 
 def compare(

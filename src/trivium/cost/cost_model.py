@@ -8,10 +8,10 @@ from trivium.cost.design import Design
 from trivium.cost.machine import DTYPES, Machine
 from trivium.cost.shape import TransformerShape
 from trivium.cost.table import CostTable, Row
-from trivium.cost.text import columns
+from trivium.cost.text import columns, seconds_text
 from trivium.cost.workload import Mode
 
-__all__ = ["CostModel", "PartSeconds", "Seconds", "seconds_text"]
+__all__ = ["CostModel", "PartSeconds", "Seconds"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,10 +131,22 @@ class CostModel:
         Cost:
             O(components), about a millisecond.
         """
-        item = DTYPES[self.machine.dtype]
         table = self.shape.table(
-            n, batch, mode, context, attention=attention, source=source, itemsize=item
+            n, batch, mode, context, attention=attention, source=source, itemsize=self.itemsize
         )
+        return self.of(table)
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of a number of the machine's dtype."""
+        return DTYPES[self.machine.dtype]
+
+    def of(self, table: CostTable) -> Seconds:
+        """Return the seconds of a table, component by component.
+
+        Raises:
+            ArgumentError: As for `seconds`.
+        """
         low, middle, high = self.seconds(table)
         parts = tuple(self._part(row) for row in table.rows)
         operations = [each for row in table.rows for each in row.operations]
@@ -163,18 +175,3 @@ class CostModel:
 
     def _part(self, row: Row) -> PartSeconds:
         return PartSeconds(row.stack, row.name, row.group, *self.machine.seconds(row.operations))
-
-
-def seconds_text(seconds: float) -> str:
-    """Return seconds in three digits with their unit.
-
-    Example:
-        >>> seconds_text(0.01234), seconds_text(250.0)
-        ('12.3 ms', '250 s')
-    """
-    for unit, factor in (("s", 1.0), ("ms", 1e3), ("µs", 1e6)):
-        value = seconds * factor
-        if value >= 0.9995 or unit == "µs":
-            digits = max(0, 2 - len(str(int(value))) + 1) if value >= 1 else 2
-            return f"{value:,.{digits}f} {unit}"
-    raise AssertionError  # pragma: no cover - the last unit always returns

@@ -4,14 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
-from itertools import pairwise
-from math import isqrt
-from typing import Any
 
 from trivium._core.errors import ArgumentError
 from trivium.cost.component import GROUPS
 from trivium.cost.design import Design, design_of
 from trivium.cost.measure import Clock, measure_of
+from trivium.cost.root import root
 from trivium.cost.shape import TransformerShape
 from trivium.cost.table import SUMS, CostTable
 from trivium.cost.workload import Mode, check_length
@@ -20,7 +18,6 @@ __all__ = ["Crossing", "Crossover", "crossover"]
 
 _FARTHEST = 2**22
 _GROWTH = 1.15
-_BITS = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +28,13 @@ class Crossing:
         low: The lower end of where it is.
         high: The upper end; equal to `low` where the place is a rational number.
         larger: Which of the two is larger beyond.
+        estimate: Where the estimates cross, in time; else `None`.
     """
 
     low: Fraction
     high: Fraction
     larger: str
+    estimate: Fraction | None = None
 
     @property
     def exact(self) -> bool:
@@ -48,7 +47,8 @@ class Crossing:
             return f"{int(value):,}" if value.denominator == 1 else f"{float(value):,.2f}"
         if self.high - self.low < Fraction(1, 100):
             return f"{float(self.low):,.2f}"
-        return f"{float(self.low):,.0f} to {float(self.high):,.0f}"
+        ends = f"{float(self.low):,.0f} to {float(self.high):,.0f}"
+        return ends if self.estimate is None else f"{float(self.estimate):,.0f} ({ends})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +61,7 @@ class Crossover:
         by: What they are compared by.
         crossings: All places up to the farthest length, in their order.
         smaller: Which is smaller where there is no crossing, or before the first; "" for equal.
+        attention: The design that the parts are of; "" where designs are compared.
     """
 
     a: str
@@ -68,6 +69,7 @@ class Crossover:
     by: str
     crossings: tuple[Crossing, ...]
     smaller: str
+    attention: str = ""
 
     @property
     def at(self) -> Fraction | None:
@@ -81,7 +83,7 @@ class Crossover:
         return "; ".join(f"{self.a} = {self.b} at n = {point}" for point in self.crossings)
 
 
-def crossover(
+def crossover(  # noqa: PLR0913 - the two, the measure, and the pass
     shape: TransformerShape,
     a: Design | str,
     b: Design | str,
@@ -90,7 +92,9 @@ def crossover(
     clock: Clock | None = None,
     mode: Mode = "forward",
     batch: int = 1,
+    attention: Design | str = "eager",
     farthest: int = _FARTHEST,
+    itemsize: int = 4,
 ) -> Crossover:
     """Return where the costs of two parts, or of two designs of attention, cross.
 
@@ -101,16 +105,18 @@ def crossover(
     Args:
         shape: The shape.
         a: A part of the table ("ffn", "quadratic", "projections+ffn", as in `CostTable.select`),
-            then of eager attention; or a design of attention ("sdpa", "linear:4d"), then of the
+            then under `attention`; or a design of attention ("sdpa", "linear:4d"), then of the
             whole pass.
         b: The other one, of the same kind.
         by: "flops", "macs", "bytes" or "time".
-        clock: What tells the time, for by="time": then the place is an interval, from where the
-            intervals of the two costs first touch to where they part.
+        clock: What tells the time, for by="time": then a place is the stretch around the
+            estimate in which the intervals of the two costs touch.
         mode: The pass. In "prefill" and "forward" n is the tokens of a row, in "decode" the
             context of one token.
         batch: Rows.
+        attention: The design that parts are of.
         farthest: The largest n looked at.
+        itemsize: Bytes of a number; that of the clock's dtype.
 
     Returns:
         All crossings up to `farthest`.
@@ -136,50 +142,56 @@ def crossover(
             f"{shape.tokens} patches"
         )
     measure = measure_of("crossover", by, clock)
-    first, second = _costs(shape, a, b, mode, batch)
+    first, second = _costs(shape, (a, b), mode, batch, attention, itemsize)
 
     def gap(place: int, n: int) -> Fraction:
         one, other = measure(first(n)), measure(second(n))
         return one[place] - other[2 - place]
 
     names = (str(a), str(b))
-    crossings, before = _crossings(partial(gap, 1), farthest, names, _bends(shape, a, b))
+    crossings, before = _crossings(partial(gap, 1), farthest, names, _bends(shape, a, b, attention))
     if by == "time" and crossings:
-        crossings = [_widened(gap, crossings[0], farthest, names)]
-    return Crossover(*names, by, tuple(crossings), before)
+        crossings = [_widened(gap, point, farthest, names) for point in crossings]
+    under = str(design_of(attention)) if _is_part(shape, a, attention) else ""
+    return Crossover(*names, by, tuple(crossings), before, under)
 
 
 Cost = Callable[[int], CostTable]
 
 
 def _costs(
-    shape: TransformerShape, a: Design | str, b: Design | str, mode: Mode, batch: int
+    shape: TransformerShape,
+    pair: tuple[Design | str, Design | str],
+    mode: Mode,
+    batch: int,
+    own: Design | str,
+    itemsize: int,
 ) -> tuple[Cost, Cost]:
     """Return the two costs as functions of n."""
-    first = shape.parts()
-    known = {*SUMS, *GROUPS, *(part.component.name for part in first)}
-
-    def is_part(what: Any) -> bool:
-        return isinstance(what, str) and set(what.split("+")) <= known
-
-    if is_part(a) != is_part(b):
+    a, b = pair
+    if _is_part(shape, a, own) != _is_part(shape, b, own):
         raise ArgumentError(
             f"crossover: a and b must both be parts or both be designs; got {a!s} and {b!s}"
         )
 
     def table(n: int, attention: Design | str) -> CostTable:
         if mode == "decode":
-            return shape.table(1, batch, mode, n, attention=attention)
-        return shape.table(n, batch, mode, attention=attention)
+            return shape.table(1, batch, mode, n, attention=attention, itemsize=itemsize)
+        return shape.table(n, batch, mode, attention=attention, itemsize=itemsize)
 
-    if is_part(a):
+    if _is_part(shape, a, own):
         one, other = str(a), str(b)
         return (
-            lambda n: table(n, "eager").select(one),
-            lambda n: table(n, "eager").select(other),
+            lambda n: table(n, own).select(one),
+            lambda n: table(n, own).select(other),
         )
     chosen, rival = design_of(a), design_of(b)
     return lambda n: table(n, chosen), lambda n: table(n, rival)
+
+
+def _is_part(shape: TransformerShape, what: Design | str, own: Design | str) -> bool:
+    known = {*SUMS, *GROUPS, *(part.component.name for part in shape.parts(own))}
+    return isinstance(what, str) and set(what.split("+")) <= known
 
 
 def _bends(shape: TransformerShape, *designs: Design | str) -> list[int]:
@@ -211,7 +223,7 @@ def _crossings(
         if sign and sign != held:
             if held or n > 1:
                 point = _first(partial(_has_sign, gap, sign), last, n)
-                low, high = _root(gap, point)
+                low, high = root(gap, point)
                 if held or low >= 1:
                     found.append(Crossing(low, high, names[0] if sign > 0 else names[1]))
             before = before or names[sign > 0]
@@ -236,65 +248,20 @@ def _sign(value: Fraction) -> int:
     return (value > 0) - (value < 0)
 
 
-def _root(gap: Callable[[int], Fraction], n: int) -> tuple[Fraction, Fraction]:
-    """Return bounds of the root in [n−1, n], equal ones where it is rational.
-
-    The gap is a polynomial of at most the second degree around n where its third differences
-    vanish; elsewhere the two integers are the bounds.
-    """
-    if n == 1:
-        return Fraction(1), Fraction(1)
-    if gap(n - 1) == 0:
-        return Fraction(n - 1), Fraction(n - 1)
-    start = max(n - 2, 1)
-    values = [gap(start + i) for i in range(5)]
-    once = [b - a for a, b in pairwise(values)]
-    twice = [b - a for a, b in pairwise(once)]
-    if len(set(twice)) > 1:
-        return Fraction(n - 1), Fraction(n)
-    # gap(start + t) = c + b·t + a·t²
-    a, c = twice[0] / 2, values[0]
-    b = once[0] - a
-    if a == 0:
-        root = start - c / b
-        return root, root
-    for low, high in _quadratic(a, b, c):
-        if n - 1 <= start + high and start + low <= n:
-            return start + low, start + high
-    return Fraction(n - 1), Fraction(n)
-
-
-def _quadratic(a: Fraction, b: Fraction, c: Fraction) -> list[tuple[Fraction, Fraction]]:
-    """Return bounds of the real roots of a·t² + b·t + c."""
-    square = b * b - 4 * a * c
-    if square < 0:
-        return []
-    top, bottom = square.numerator, square.denominator
-    scaled = top * bottom << (2 * _BITS)
-    whole = isqrt(scaled)
-    low = Fraction(whole, bottom << _BITS)
-    high = low if whole * whole == scaled else Fraction(whole + 1, bottom << _BITS)
-    roots = []
-    for sign in (1, -1):
-        ends = [(-b + sign * end) / (2 * a) for end in (low, high)]
-        roots.append((min(ends), max(ends)))
-    return roots
-
-
 def _widened(
     gap: Callable[[int, int], Fraction],
     middle: Crossing,
     farthest: int,
     names: tuple[str, str],
 ) -> Crossing:
-    """Return a crossing in time as the interval in which neither cost is surely the smaller."""
-    sides = []
-    for place in (0, 2):
-        found, _ = _crossings(partial(gap, place), farthest, names, [])
-        sides.append(found[0] if found else None)
-    lows = [side.low if side else Fraction(1) for side in sides]
-    highs = [side.high if side else Fraction(farthest) for side in sides]
-    # One of the two bounds crosses first: that is the lower end.
-    low = min(middle.low, *lows) if None not in sides else Fraction(1)
-    high = max(middle.high, *highs)
-    return Crossing(low, high, middle.larger)
+    """Return a crossing in time as the stretch around it where neither is surely the smaller."""
+    sides = [
+        point
+        for place in (0, 2)
+        for point in _crossings(partial(gap, place), farthest, names, [])[0]
+    ]
+    below = [point.low for point in sides if point.low <= middle.low]
+    above = [point.high for point in sides if point.high >= middle.high]
+    low = max(below, default=Fraction(1))
+    high = min(above, default=Fraction(farthest))
+    return Crossing(low, high, middle.larger, (middle.low + middle.high) / 2)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trivium._core.errors import DataError
-from trivium.cost.law import COEFFICIENTS, Law, features
+from trivium.cost.law import COEFFICIENTS, Law, beyond, doubt, features
 from trivium.cost.operation import Operation
 
 __all__ = ["Measured", "coverage_error", "fit_law", "fit_laws", "non_negative"]
@@ -99,16 +99,31 @@ def fit_law(
     sizes = dict.fromkeys(each.size for each in measured)
     for size in sizes if len(sizes) > 1 else ():
         out = np.array([each.size == size for each in measured])
-        ratios += list(data.part(out).ratios(data.part(~out).solve()))
-    flops = [each.operation.flops / each.operation.calls for each in measured]
-    moved = [each.operation.bytes / each.operation.calls for each in measured]
+        least, most = _ranges([each for each in measured if each.size != size])
+        doubts = [
+            doubt(beyond(each.operation, least, most)) for each in measured if each.size == size
+        ]
+        guesses = data.part(out).ratios(data.part(~out).solve())
+        # A size outside all others is given the wider interval that such a size gets.
+        ratios += [
+            max(max(r, 1 / r) / wider, 1.0) if r > 0 else 0.0
+            for r, wider in zip(guesses.tolist(), doubts, strict=True)
+        ]
+    least, most = _ranges(measured)
     return Law(
         **{name: float(c) for name, c in zip(COEFFICIENTS, coefficients, strict=True)},
         error=coverage_error(ratios),
-        least=(float(min(flops)), float(min(moved))),
-        most=(float(max(flops)), float(max(moved))),
+        least=least,
+        most=most,
         sizes=len(sizes),
     )
+
+
+def _ranges(measured: Sequence[Measured]) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Return FLOPs and bytes of the smallest calls, and of the largest."""
+    flops = [float(each.operation.flops / each.operation.calls) for each in measured]
+    moved = [float(each.operation.bytes / each.operation.calls) for each in measured]
+    return (min(flops), min(moved)), (max(flops), max(moved))
 
 
 def coverage_error(ratios: Sequence[float]) -> float:

@@ -6,13 +6,14 @@ from math import isfinite, log2
 from trivium._core.errors import ArgumentError
 from trivium.cost.operation import Operation
 
-__all__ = ["COEFFICIENTS", "Law", "features"]
+__all__ = ["COEFFICIENTS", "Law", "beyond", "doubt", "features"]
 
 COEFFICIENTS = ("flops", "near", "far", "calls", "fresh")
 # A law is held to be good for sizes this much beyond those that it was fitted on.
-_SLACK = 1.5
+_SLACK = 2.0
 # What each doubling beyond that adds to the interval.
 _DOUBT = 0.25
+Pair = tuple[float, float]
 
 
 def features(
@@ -82,17 +83,27 @@ class Law:
     def beyond(self, operation: Operation) -> float:
         """Return how many times a call is larger, or smaller, than any that was fitted.
 
-        A factor of up to 1.5 counts as within: then the answer is 1.
+        A factor of up to 2 counts as within: then the answer is 1.
         """
         if not self.sizes or not operation.calls:
             return 1.0
-        factor = 1.0
-        each = (operation.flops / operation.calls, operation.bytes / operation.calls)
-        for value, least, most in zip(each, self.least, self.most, strict=True):
-            if most > 0 and value > 0:
-                factor = max(factor, value / most, least / value)
-        return factor if factor > _SLACK else 1.0
+        return beyond(operation, self.least, self.most)
 
     def spread(self, operation: Operation) -> float:
         """Return the factor of the interval: wider by a quarter for each doubling beyond."""
-        return (1 + self.error) * (1 + _DOUBT * log2(self.beyond(operation)))
+        return (1 + self.error) * doubt(self.beyond(operation))
+
+
+def beyond(operation: Operation, least: Pair, most: Pair) -> float:
+    """Return how many times a call is outside of ranges of FLOPs and of bytes; 1 for within."""
+    factor = 1.0
+    each = (operation.flops / operation.calls, operation.bytes / operation.calls)
+    for value, low, high in zip(each, least, most, strict=True):
+        if high > 0 and value > 0:
+            factor = max(factor, value / high, low / value)
+    return factor if factor > _SLACK else 1.0
+
+
+def doubt(factor: float) -> float:
+    """Return the factor by which an interval is wider that many times beyond."""
+    return 1 + _DOUBT * log2(factor)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from math import sqrt
 from os import PathLike
 from typing import Any
 
@@ -64,9 +65,9 @@ class Machine:
         """Return the lower end, the estimate and the upper end of the seconds of some work.
 
         t = Σ over the operations of flops·c₁ + bytes·c₂ + calls·c₃ + fresh·c₄, with the
-        coefficients of their kinds. The ends are sums of ends: errors of different kinds are not
-        taken to cancel. Work outside the sizes that were fitted widens the interval, and
-        `outside` names it.
+        coefficients of their kinds. The distance to an end is the root of the summed squares of
+        those of the kinds: within a kind errors add up, those of different kinds are independent.
+        Work outside the sizes that were fitted widens the interval, and `outside` names it.
 
         Args:
             operations: The work.
@@ -77,16 +78,20 @@ class Machine:
         Cost:
             O(operations).
         """
-        low = middle = high = 0.0
+        middle = below = above = 0.0
         for kind, works in gathered(operations).items():
             law = self.law(kind)
+            down = up = 0.0
             for work in works:
                 seconds = law.seconds(work, self.cache, self.fresh_above)
                 spread = law.spread(work)
-                low += seconds / spread
                 middle += seconds
-                high += seconds * spread
-        return low, middle, high
+                down += seconds - seconds / spread
+                up += seconds * spread - seconds
+            below += down**2
+            above += up**2
+        # Each distance down is less than the seconds of its kind, so the lower end is positive.
+        return middle - sqrt(below), middle, middle + sqrt(above)
 
     def law(self, kind: str) -> Law:
         """Return the law of a kind.
@@ -221,3 +226,14 @@ class Machine:
         from trivium.cost.calibrate import calibrate
 
         return calibrate(seconds, threads, dtype, progress, **more)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the machine as a JSON object, as its file holds it."""
+        from trivium.cost.machine_file import document
+
+        return document(self)
+
+    def __str__(self) -> str:
+        from trivium.cost.text import machine_text
+
+        return machine_text(self)

@@ -17,7 +17,7 @@ from trivium.cost.law import Law
 if TYPE_CHECKING:
     from trivium.cost.machine import Machine
 
-__all__ = ["default_path", "load", "save"]
+__all__ = ["default_path", "document", "load", "save"]
 
 _FORMAT, _VERSION = "trivium machine", 1
 _LARGEST = 2**20
@@ -42,15 +42,9 @@ def default_path() -> Path:
     return Path(home, ".local", "share", "trivium", "machine.json")
 
 
-def save(machine: "Machine", path: str | PathLike[str]) -> None:
-    """Write a machine file: a neighbour first, then a rename.
-
-    Raises:
-        ResourceError: The disk is full; what was there before is intact.
-        OutputError: The place cannot be written to; what was there before is intact.
-    """
-    target = Path(path)
-    document = {
+def document(machine: "Machine") -> dict[str, Any]:
+    """Return what the file holds."""
+    return {
         "format": _FORMAT,
         "version": _VERSION,
         "dtype": machine.dtype,
@@ -61,7 +55,17 @@ def save(machine: "Machine", path: str | PathLike[str]) -> None:
         "laws": {kind: asdict(law) for kind, law in machine.laws.items()},
         "about": dict(machine.about),
     }
-    text = json.dumps(document, indent=1, allow_nan=False) + "\n"
+
+
+def save(machine: "Machine", path: str | PathLike[str]) -> None:
+    """Write a machine file: a neighbour first, then a rename.
+
+    Raises:
+        ResourceError: The disk is full; what was there before is intact.
+        OutputError: The place cannot be written to; what was there before is intact.
+    """
+    target = Path(path)
+    text = json.dumps(document(machine), indent=1, allow_nan=False) + "\n"
     aside = target.parent / f".trivium-{secrets.token_hex(8)}.tmp"
     try:
         with open(aside, "x", encoding="utf-8") as file:

@@ -6,12 +6,15 @@ from typing import Any
 
 from trivium._core.errors import ArgumentError
 from trivium.cost.compare import Comparison, compare
+from trivium.cost.cost_model import CostModel
 from trivium.cost.crossover import Crossover, crossover
 from trivium.cost.design import Design, Fused, design_of
 from trivium.cost.lengths import Lengths, Padding
+from trivium.cost.machine import Machine
 from trivium.cost.shape import TransformerShape
 from trivium.cost.table import CostTable
 from trivium.cost.text import columns, count_text
+from trivium.cost.timed import Timed, time_text, time_verdict, timed
 from trivium.cost.verdict import verdict
 from trivium.cost.workload import Count, Mode
 
@@ -28,6 +31,7 @@ class Asked:
         padding: How rows get into batches.
         count: "executed" or "needed".
         itemsize: Bytes of a number.
+        machine: The machine that seconds are for; `None` for counts alone.
     """
 
     mode: Mode = "forward"
@@ -35,6 +39,7 @@ class Asked:
     padding: Padding = "batch"
     count: Count = "executed"
     itemsize: int = 4
+    machine: Machine | None = None
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,7 @@ class CostReport:
         rows: The rows that the verdict is about.
         comparison: The designs over these rows; `None` in mode "decode".
         verdict: Sentences; none in mode "decode".
+        timed: Seconds, where a machine was given.
     """
 
     shape: TransformerShape
@@ -56,6 +62,7 @@ class CostReport:
     rows: Lengths
     comparison: Comparison | None
     verdict: tuple[str, ...]
+    timed: Timed | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as a JSON object."""
@@ -64,13 +71,21 @@ class CostReport:
             "model_type": self.shape.model_type,
             "facts": dict(self.shape.facts),
             "tables": [table.to_dict() for table in self.tables],
-            "crossovers": [_crossover(found) for found in self.crossovers],
+            "crossovers": [_crossover(found) for found in self._places()],
             "comparison": None if self.comparison is None else self.comparison.to_dict(),
             "verdict": list(self.verdict),
+            "machine": None if self.timed is None else self.timed.machine.to_dict(),
+            "seconds": None if self.timed is None else [s.to_dict() for s in self.timed.seconds],
         }
 
+    def _places(self) -> tuple[Crossover, ...]:
+        return self.crossovers + (() if self.timed is None else self.timed.crossovers)
+
     def __str__(self) -> str:
-        return "\n".join([_head(self), "", _shares(self.tables), "", *_lines(self.crossovers)])
+        text = [_head(self), "", _shares(self.tables), ""]
+        if self.timed is not None:
+            text += [time_text(self.timed, _top(self.tables)), ""]
+        return "\n".join([*text, *_lines(self._places())])
 
 
 def cost_report(
@@ -108,14 +123,17 @@ def cost_report(
     designs = [design_of(each) for each in attention]
     rivals = list(dict.fromkeys(design for design in designs if design != own))
     tables = tuple(_table(shape, n, own, asked) for n in wanted)
+    seconds = None
+    if asked.machine is not None:
+        seconds = timed(shape, tables, rivals, asked.mode, asked.batch, asked.machine)
     if shape.tokens is not None:
-        return CostReport(shape, tables, (), Lengths(tuple(wanted)), None, ())
+        return CostReport(shape, tables, (), Lengths(tuple(wanted)), None, (), seconds)
     pairs: list[tuple[Any, Any]] = [("ffn", "attention"), ("quadratic", "rest")]
     pairs += [(own, design) for design in rivals if not isinstance(design, Fused)]
     found = tuple(crossover(shape, a, b, mode=asked.mode, batch=asked.batch) for a, b in pairs)
     data = rows or Lengths(tuple(wanted))
     if asked.mode == "decode":
-        return CostReport(shape, tables, found, data, None, ())
+        return CostReport(shape, tables, found, data, None, (), seconds)
     comparison = compare(
         (shape, [own, *rivals]),
         data,
@@ -124,9 +142,13 @@ def cost_report(
         padding=asked.padding if rows is not None else "none",
         mode=asked.mode,
         itemsize=asked.itemsize,
+        clock=None if asked.machine is None else CostModel(shape, asked.machine),
     )
-    words = verdict(shape, data, comparison, own, whose="your" if rows is not None else "these")
-    return CostReport(shape, tables, found, data, comparison, tuple(words))
+    whose = "your" if rows is not None else "these"
+    words = verdict(shape, data, comparison, own, whose=whose)
+    if seconds is not None:
+        words = [*words[:-1], *time_verdict(shape, data, comparison, seconds, whose=whose)]
+    return CostReport(shape, tables, found, data, comparison, tuple(words), seconds)
 
 
 def _table(shape: TransformerShape, n: int, design: Design, asked: Asked) -> CostTable:
@@ -149,6 +171,7 @@ def _crossover(found: Crossover) -> dict[str, Any]:
             "low": float(point.low),
             "high": float(point.high),
             "exact": str(point.low) if point.exact else None,
+            "estimate": None if point.estimate is None else float(point.estimate),
         }
         for point in found.crossings
     ]
@@ -175,8 +198,7 @@ def _shares(tables: tuple[CostTable, ...]) -> str:
     """Return the components in rows, and FLOPs with their shares for each length."""
     first = tables[0]
     stacks = len({row.stack for row in first.rows}) > 1
-    decode = first.work.mode == "decode"
-    top = [f"{'context' if decode else 'n'} = {_length(table):,}" for table in tables]
+    top = _top(tables)
     lines = [["component", "layers", "GEMM", *(cell for each in top for cell in (each, ""))]]
     for i, row in enumerate(first.rows):
         if not row.gemm:
@@ -196,13 +218,30 @@ def _shares(tables: tuple[CostTable, ...]) -> str:
     return columns(lines, left=(0, 2))
 
 
+def _top(tables: tuple[CostTable, ...]) -> list[str]:
+    name = "context" if tables[0].work.mode == "decode" else "n"
+    return [f"{name} = {_length(table):,}" for table in tables]
+
+
 def _length(table: CostTable) -> int:
     work = table.work
     return work.past if work.mode == "decode" else work.n
 
 
 def _lines(crossovers: tuple[Crossover, ...]) -> list[str]:
-    return [
-        f"In {found.by.upper() if found.by != 'flops' else 'FLOPs'}: {found}"
-        for found in crossovers
-    ]
+    """Return a line for each pair: in FLOPs, and beside it in time."""
+    lines: dict[tuple[str, str, str], list[str]] = {}
+    for found in crossovers:
+        named = {"flops": "FLOPs", "time": "time"}[found.by]
+        under = f" ({found.attention})" if found.attention not in ("", "eager") else ""
+        places = lines.setdefault((found.a, found.b, found.attention), [])
+        text = str(found) if not places else _places(found)
+        places.append(f"In {named}{under}: {text}" if not places else f"in {named}: {text}")
+    return ["; ".join(places) for places in lines.values()]
+
+
+def _places(found: Crossover) -> str:
+    """Return where they cross without saying again what."""
+    if not found.crossings:
+        return str(found)
+    return "; ".join(f"n = {point}" for point in found.crossings)

@@ -1,8 +1,9 @@
 """The table of one pass: what each component computes, moves and keeps, in exact integers."""
 
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, fields
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 from trivium._core.errors import ArgumentError
@@ -42,7 +43,7 @@ class Row:
         activations: Bytes of the tensors that the forward pass makes.
         saved: Bytes kept for the backward pass, in mode "train"; else 0.
         cache: Bytes that the cache holds after the pass, in modes "prefill" and "decode"; else 0.
-        operations: What torch runs of it in the forward pass, for a clock; none in mode "train".
+        runs: What returns its operations.
     """
 
     stack: str
@@ -58,7 +59,12 @@ class Row:
     activations: int
     saved: int
     cache: int
-    operations: tuple[Operation, ...] = field(default=(), repr=False)
+    runs: Callable[[], tuple[Operation, ...]] = field(default=tuple, repr=False, compare=False)
+
+    @property
+    def operations(self) -> tuple[Operation, ...]:
+        """What torch runs of it in the forward pass, for a clock; none in mode "train"."""
+        return self.runs()
 
 
 @dataclass(frozen=True)
@@ -192,14 +198,12 @@ def tabulate(
 
 
 def _numbers(row: Row) -> dict[str, Any]:
-    found = asdict(row)
-    del found["operations"]
-    return found
+    return {each.name: getattr(row, each.name) for each in fields(row) if each.name != "runs"}
 
 
 def _row(part: Any, work: Workload, lengths: dict[str, int]) -> Row:
     component: Component = part.component
-    operations = operations_of(component, part.layers, work, lengths)
+    runs = partial(operations_of, component, part.layers, work, lengths)
     if component.mask is not None:
         lengths = work.under(component.mask, component.stream, lengths)
     times, item = part.layers, work.itemsize
@@ -228,7 +232,7 @@ def _row(part: Any, work: Workload, lengths: dict[str, int]) -> Row:
         activations=item * written,
         saved=times * sum(kept.nbytes(lengths, item) for kept in component.kept) if train else 0,
         cache=times * _cache(component, work, lengths),
-        operations=operations,
+        runs=runs,
     )
 
 
