@@ -166,8 +166,11 @@ def fit_laws(
     if not kinds:
         raise DataError("fit: seconds must be positive and finite, of at least one call")
     plain = [some for some in kinds.values() if not some[0].besides] or list(kinds.values())
+    # Without results of that size nothing can be said against the usual threshold.
+    largest = max(each.operation.fresh / each.operation.calls for each in measured)
+    thresholds = _FRESH_ABOVE if largest >= _FRESH_ABOVE[0] else _FRESH_ABOVE[:1]
     best = min(
-        ((cache, above) for above in _FRESH_ABOVE for cache in _CACHES),
+        ((cache, above) for above in thresholds for cache in _CACHES),
         key=lambda pair: sum(_Data.of(some, pair[0], pair[1], {}).loss() for some in plain),
     )
     laws: dict[str, Law] = {}

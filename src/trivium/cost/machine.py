@@ -24,7 +24,7 @@ class Machine:
         dtype: Of the numbers.
         threads: That compute.
         cache: Bytes of a call that stay in a cache.
-        fresh_above: The largest result that the allocator serves from memory it has.
+        fresh_above: From this size on the allocator asks the system for each result.
         calibrated: Whether it was measured; else it is what a datasheet says.
         about: Processor, versions, date and so on.
 

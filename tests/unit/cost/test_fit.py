@@ -46,6 +46,11 @@ def test_the_cache_and_the_allocator_are_found():
     assert laws["pass"].far == pytest.approx(PLANTED.far, rel=1e-6)
 
 
+def test_without_large_results_the_usual_threshold_stands():
+    small = [each for each in calls(PLANTED, 0.3, 80) if each.operation.fresh < 2**24]
+    assert fit_laws(small)[2] == FRESH
+
+
 def test_what_a_call_holds_besides_is_not_counted_twice():
     softmax = Law(0.0, 1e-11, 9e-11, 2e-6, 0.0, 0.0)
     alone = calls(softmax, kind="softmax", seed=5)
