@@ -1,6 +1,6 @@
-"""Where a Transformer's compute goes: exact counts of shapes, crossovers, designs compared.
+"""Where a Transformer's compute goes: exact counts of shapes, crossovers, designs, seconds.
 
-Counts import no torch.
+Counts, and seconds by a machine file, import no torch; calibrating a machine does.
 """
 
 from trivium.cost.compare import Comparison, Entry, compare

@@ -7,6 +7,7 @@ from trivium.cost.blocks.pairs import Heads
 from trivium.cost.component import Component, elementwise, product
 from trivium.cost.design import Linear
 from trivium.cost.mask import Mask
+from trivium.cost.run import Run
 from trivium.cost.size import Kept, Size
 
 __all__ = ["state_products"]
@@ -35,9 +36,10 @@ def state_products(
         state=size + heads.groups * r if tokens == "n" else 0,
     )
     read = product("read-out", "state", many, (tokens,), (r,), (heads.value,))
-    # One function computes both; what it does within its chunks is in its rate.
+    # One function computes both, with as many keys as queries; its chunks are in its rate.
+    every = product("state update", "state", many, (r,), (tokens,), (heads.value,))
     build = replace(build, calls=0)
-    read = replace(read, operator=operator, joined=(build,))
+    read = replace(read, operator=operator, joined=(every,), runs=_repeated(heads, tokens))
     parts = [features, build, read]
     if causal and design.chunk is not None:
         mask = Mask("causal", design.chunk, "chunked")
@@ -57,3 +59,12 @@ def state_products(
             ),
         ]
     return tuple(parts)
+
+
+def _repeated(heads: Heads, tokens: Tokens) -> tuple[Run, ...]:
+    """Return the copies that make heads of keys and values as many as those of queries."""
+    if heads.groups == heads.count:
+        return ()
+    both = heads.key + heads.value
+    few, many = ("b", heads.groups, tokens, both), ("b", heads.count, tokens, both)
+    return (Run("pass", few, many, 2),)
