@@ -182,7 +182,8 @@ def _whole(
 
 def _check_sums(caller: str, sums: Tensor, features: AttentionFeatures) -> None:
     """Refuse a state that is no longer finite; one number to look at, at O(b h r v)."""
-    if not eager() or bool(torch.isfinite(sums.detach().sum())):
+    sums = sums.detach()
+    if not eager() or bool(torch.isfinite(sums.sum())):
         return
     bad = (~torch.isfinite(sums)).nonzero()
     if len(bad) == 0:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import logsigmoid
 
-from trivium._core.errors import ArgumentError, ShapeError
+from trivium._core.errors import ArgumentError, NumericalError, ShapeError
 from trivium.attention import Hedgehog, LinearAttention, features_of, linear_attention
 from trivium.moment import prefix
 
@@ -163,3 +163,9 @@ def test_a_state_of_full_heads_is_refused():
     layer = LinearAttention(8, 4, n_kv_heads=2)
     with pytest.raises(ShapeError, match="state must have the sizes"):
         layer(torch.zeros(1, 2, 8), LinearAttention(8, 4).start(1))
+
+
+def test_an_overflow_is_named_where_gradients_are_kept():
+    q, k = rows(1, 2, 5, 4), rows(1, 1, 5, 4).detach().mul(1e6).requires_grad_()
+    with pytest.raises(NumericalError, match="features of keys must stay finite; got inf"):
+        linear_attention(q, k, k, feature_map="exp")
