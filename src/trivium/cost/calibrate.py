@@ -77,7 +77,7 @@ class _Best:
 
 
 def calibrate(
-    seconds: float = 60.0,
+    seconds: int | float = 60.0,
     threads: int = 1,
     dtype: str = "float32",
     progress: Callable[[int, int], None] | None = None,
@@ -132,7 +132,7 @@ def calibrate(
         torch.set_num_threads(before)
 
 
-def check_asked(seconds: float, threads: int, dtype: str) -> None:
+def check_asked(seconds: int | float, threads: int, dtype: str) -> None:
     """Refuse what `calibrate` would refuse.
 
     Raises:
@@ -151,7 +151,7 @@ def check_asked(seconds: float, threads: int, dtype: str) -> None:
 
 def _measured(
     cases: list[Case],
-    seconds: float,
+    seconds: int | float,
     threads: int,
     dtype: str,
     progress: Callable[[int, int], None] | None,
@@ -179,7 +179,7 @@ def _measured(
 def _rounds(
     cases: list[Case],
     deadline: float,
-    seconds: float,
+    seconds: int | float,
     random_state: int,
     timer: Timer,
     progress: Callable[[int, int], None] | None,

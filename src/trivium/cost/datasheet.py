@@ -22,7 +22,9 @@ _ERROR = 1.5
 
 
 def laws_of(
-    flops_per_second: float | str, bytes_per_second: float | None, call_seconds: float
+    flops_per_second: int | float | str,
+    bytes_per_second: int | float | None,
+    call_seconds: int | float,
 ) -> tuple[dict[str, Law], dict[str, Any]]:
     """Return one law for all kinds, and where it is from.
 

@@ -16,9 +16,7 @@ _DOUBT = 0.25
 Pair = tuple[float, float]
 
 
-def features(
-    operation: Operation, cache: float, fresh_above: float
-) -> tuple[float, float, float, float, float]:
+def features(operation: Operation, cache: float, fresh_above: float) -> tuple[int | float, ...]:
     """Return what the coefficients of a law multiply.
 
     The bytes of a call are near where all of them fit into the cache, and far where they are
@@ -29,13 +27,13 @@ def features(
     Args:
         operation: The work.
         cache: Bytes of a call that stay in a cache.
-        fresh_above: The largest result that the allocator serves from memory it has.
+        fresh_above: From this size on the allocator asks the system for each result.
     """
     calls = operation.calls or 1
     each = operation.bytes / calls
     share = min(max(2 - each / cache, 0.0), 1.0) if cache else 0.0
     near = share * operation.bytes
-    fresh = operation.fresh if operation.fresh / calls > fresh_above else 0.0
+    fresh = operation.fresh if operation.fresh / calls >= fresh_above else 0.0
     return operation.flops, near, operation.bytes - near, operation.calls, fresh
 
 

@@ -24,7 +24,7 @@ class Machine:
         dtype: Of the numbers.
         threads: That compute.
         cache: Bytes of a call that stay in a cache.
-        fresh_above: The largest result that the allocator serves from memory it has.
+        fresh_above: From this size on the allocator asks the system for each result.
         calibrated: Whether it was measured; else it is what a datasheet says.
         about: Processor, versions, date and so on.
 
@@ -173,9 +173,9 @@ class Machine:
     @classmethod
     def datasheet(
         cls,
-        flops_per_second: float | str,
-        bytes_per_second: float | None = None,
-        call_seconds: float = 5e-6,
+        flops_per_second: int | float | str,
+        bytes_per_second: int | float | None = None,
+        call_seconds: int | float = 5e-6,
         *,
         dtype: str = "float32",
         threads: int = 1,
@@ -204,7 +204,7 @@ class Machine:
     @classmethod
     def calibrate(
         cls,
-        seconds: float = 60.0,
+        seconds: int | float = 60.0,
         threads: int = 1,
         dtype: str = "float32",
         progress: Callable[[int, int], None] | None = None,

@@ -46,10 +46,10 @@ class Operation:
     """
 
     kind: str
-    flops: float = 0
-    bytes: float = 0
-    calls: float = 1
-    fresh: float = 0
+    flops: int | float = 0
+    bytes: int | float = 0
+    calls: int | float = 1
+    fresh: int | float = 0
 
     def __post_init__(self) -> None:
         if not isinstance(self.kind, str) or not self.kind:
@@ -67,7 +67,7 @@ class Operation:
                 f"Operation: calls must be positive where there is work; got {self}"
             )
 
-    def times(self, factor: float) -> "Operation":
+    def times(self, factor: int | float) -> "Operation":
         """Return the work done so many times, or a share of it: the size of a call stays.
 
         Raises:

@@ -96,7 +96,7 @@ def machine_text(machine: "Machine") -> str:
     if machine.calibrated:
         lines += [
             "",
-            f"Near: calls of up to {count_text(round(machine.cache))}B. Fresh: results above "
+            f"Near: calls of up to {count_text(round(machine.cache))}B. Fresh: results from "
             f"{count_text(round(machine.fresh_above))}B. Off by: sizes left out, nine in ten.",
         ]
         if "seconds" in about:

@@ -42,6 +42,9 @@ def test_the_regimes():
     assert law.seconds(Operation("pass", 0, 1.5e6), 1e6, above) == pytest.approx(half)
     fresh = Operation("pass", 0, 8e7, 1, 4e7)
     assert law.seconds(fresh, 1e6, above) == pytest.approx(8e7 * 4e-11 + 1e-6 + 4e7 * 4e-10)
+    # The threshold itself is fresh: 32 heads of 512 × 512 in float32 are just that.
+    limit = Operation("pass", 0, 2**26, 1, 2**25)
+    assert law.seconds(limit, 1e6, above) > 2**25 * 4e-10
     # The same bytes in two calls are memory that is there.
     twice = Operation("pass", 0, 8e7, 2, 4e7)
     assert law.seconds(twice, 1e6, above) == pytest.approx(8e7 * 4e-11 + 2e-6)
