@@ -2,7 +2,7 @@
 
 One thread, float32, 8 rows, d_model 512, 8 heads of 64, causal: the layer's forward and backward,
 with the same projections and the same fused kernel for everyone. A peer's encoding is put in as a
-`Position` that calls its own code: x-transformers, rotary-embedding-torch and transformers' Llama.
+`Position` that calls its own code: x-transformers, rotary-embedding-torch and transformers.
 A contestant is a line of `CONTESTANTS`; run it with the `peers` of this room installed.
 """
 
@@ -19,7 +19,7 @@ from torch import Tensor
 
 ROWS, HEADS, DIM = 8, 8, 64
 LENGTHS = (512, 1024)
-TURNS = 3
+TURNS = 2
 
 
 def _ours(name: str, **options: Any) -> Any:
@@ -75,6 +75,56 @@ def _llama() -> Any:
     return _hooked(turn)
 
 
+def _biased(bias: Any, scale: float | None = None) -> Any:
+    """Return a peer's bias `(i, j) -> (h, i, j)` as an encoding."""
+    from trivium.position import Position
+
+    class Peer(Position):
+        scored = True
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.bias = bias
+
+        def score(self, q: Tensor, k: Tensor, i: Tensor, j: Tensor, keep: Tensor) -> Tensor:
+            return self.bias(q.shape[2], k.shape[2])
+
+        def scale(self, d: int) -> float:
+            return d**-0.5 if scale is None else scale
+
+    return Peer()
+
+
+def _x_alibi() -> Any:
+    from x_transformers.x_transformers import AlibiPositionalBias
+
+    return _biased(AlibiPositionalBias(HEADS, HEADS))
+
+
+def _x_t5() -> Any:
+    from x_transformers.x_transformers import RelativePositionBias
+
+    return _biased(RelativePositionBias(scale=1.0, causal=True, heads=HEADS))
+
+
+def _t5() -> Any:
+    from transformers import T5Config
+    from transformers.models.t5.modeling_t5 import T5Attention
+
+    config = T5Config(d_model=HEADS * DIM, num_heads=HEADS, d_kv=DIM, is_decoder=True)
+    attention = T5Attention(config, has_relative_attention_bias=True, layer_idx=0)
+
+    class Bias(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table = attention.relative_attention_bias
+
+        def forward(self, n: int, t: int) -> Tensor:
+            return attention.compute_bias(n, t)[0]
+
+    return _biased(Bias(), 1.0)
+
+
 # Name in the table, and what makes the encoding. `ours` ones are measured again with new code.
 CONTESTANTS: dict[str, Callable[[], Any]] = {
     "none": lambda: None,
@@ -82,6 +132,21 @@ CONTESTANTS: dict[str, Callable[[], Any]] = {
     "ours: Rotary, half layout": lambda: _ours("Rotary", d_head=DIM, layout="half"),
     "ours: XPos": lambda: _ours("XPos", d_head=DIM),
     "ours: Polar": lambda: _ours("Polar", d_head=DIM, n_heads=HEADS),
+    "ours: Linear (ALiBi)": lambda: _ours("Linear", n_heads=HEADS),
+    "ours: Buckets (T5)": lambda: _ours("Buckets", n_heads=HEADS, bidirectional=False),
+    "ours: Kerple": lambda: _ours("Kerple", n_heads=HEADS),
+    "ours: Fire": lambda: _ours("Fire", n_heads=HEADS),
+    "ours: Shaw, keys and values": lambda: _ours("Shaw", d_head=DIM),
+    "ours: TransformerXL": lambda: _ours(
+        "TransformerXL", d_model=HEADS * DIM, n_heads=HEADS, d_head=DIM
+    ),
+    "ours: Disentangled (DeBERTa)": lambda: _ours(
+        "Disentangled", d_model=HEADS * DIM, n_heads=HEADS, d_head=DIM
+    ),
+    "ours: Contextual (CoPE)": lambda: _ours("Contextual", d_head=DIM),
+    "x-transformers: ALiBi": _x_alibi,
+    "x-transformers: T5": _x_t5,
+    "transformers: T5": _t5,
     "x-transformers: rotary": _x_transformers,
     "rotary-embedding-torch": _rotary_embedding_torch,
     "transformers: Llama's rotary": _llama,
@@ -104,7 +169,7 @@ def time_cell(who: str, n: int) -> dict:
         leaf = x.clone().requires_grad_()
         attention(leaf).sum().backward()
 
-    repeats = 5 if n <= 512 else 3
+    repeats = 3 if n <= 512 else 2
     found = {
         name: in_a_loop(partial(step, layer(name)), repeats=repeats, warm=1)
         for name in ("none", who)
