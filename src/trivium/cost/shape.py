@@ -239,7 +239,7 @@ class TransformerShape:
             >>> shape = TransformerShape.from_config("bert-base-uncased")
             >>> peak = shape.peak(512, batch=8, mode="train")
             >>> peak.at, peak.weights, peak.total > peak.saved
-            ('activation', 437450496, True)
+            ('down', 437440512, True)
         """
         work = Workload(self._length("peak", n), batch, mode, context, source, itemsize=itemsize)
         self._check(work)
