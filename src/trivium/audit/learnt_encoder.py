@@ -172,10 +172,20 @@ class LearntEncoder:
             return base
         try:
             learnt = tuple(_made(own, place, entry) for place, entry in enumerate(manifest[_KEY]))
-        except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        except (
+            LookupError,
+            TypeError,
+            ValueError,
+            ArithmeticError,
+            RuntimeError,
+            AttributeError,
+        ) as error:
             raise ModelError(
                 f"LearntEncoder.from_state: the state must describe an encoder; {error!r}"
             ) from error
+        known = {column for named in base.roles.values() for column in named}
+        if not {each.column for each in learnt} <= known:
+            raise ModelError("LearntEncoder.from_state: what was learnt must be of its columns")
         return cls(base, learnt)
 
 
@@ -188,6 +198,8 @@ def _explained(entry: dict[str, Any], each: Learnt) -> dict[str, Any]:
 def _made(tensors: Mapping[str, np.ndarray], place: int, entry: Mapping[str, Any]) -> Learnt:
     head = f"{_KEY}.{place}."
     arrays = {n.removeprefix(head): a for n, a in tensors.items() if n.startswith(head)}
+    if not all(array.dtype.kind == "f" for array in arrays.values()):
+        raise ValueError("an array is not of real numbers")
     ways = {member.way: member for member in Learnt.__subclasses__()}
     shared = {
         "column": str(entry["column"]),

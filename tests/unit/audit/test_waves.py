@@ -63,6 +63,16 @@ def test_a_period_off_the_calendar_is_found_kept_and_saved(tmp_path):
     broken = {n: -a if n.endswith("frequencies") else a for n, a in tensors.items()}
     with pytest.raises(ModelError, match="not positive"):
         LearntEncoder.from_state(broken, manifest)
+    for dtype in (np.int64, np.complex128):
+        other = {n: a.astype(dtype) if n.endswith("center") else a for n, a in tensors.items()}
+        with pytest.raises(ModelError, match="not of real numbers"):
+            LearntEncoder.from_state(other, manifest)
+    manifest["learnt"][0]["column"] = "nowhere"
+    with pytest.raises(ModelError, match="must be of its columns"):
+        LearntEncoder.from_state(tensors, manifest)
+    manifest["learnt"][0] |= {"column": "when", "scale": 10**400}  # JSON has such whole numbers
+    with pytest.raises(ModelError, match="OverflowError"):
+        LearntEncoder.from_state(tensors, manifest)
     manifest["learnt"][0]["way"] = "pickle"
     with pytest.raises(ModelError, match="must describe an encoder"):
         LearntEncoder.from_state(tensors, manifest)
