@@ -105,7 +105,7 @@ def learnt_report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         day = 23 * int(rng.integers(0, 30)) + 8 * int(last) + int(rng.integers(0, 11))
         lines.append(f"{np.datetime64('2020-01-01') + day},{text},{'yes' if last else 'no'}")
     (folder / "t.csv").write_text("\n".join(["when,steps,y", *lines]) + "\n")
-    options = AuditOptions(data=folder / "t.csv", label="y", folds=2, permutations=199)
+    options = AuditOptions(data=folder / "t.csv", label="y", folds=3, permutations=199)
     report = audit(options, folder / "run").report
     assert report["encode"]["waves"][0]["periods"]
     assert report["encode"]["in_order"][0]["tried"]
