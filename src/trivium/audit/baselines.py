@@ -126,6 +126,7 @@ def fold_probabilities(
     out = np.zeros((len(codes), n_classes))
     for fold in np.unique(folds):
         rows = X(int(fold)) if callable(X) else X
+        rows = rows if rows.shape[1] else np.zeros((len(rows), 1))  # only the shares are known
         test = folds == fold
         seen = np.unique(codes[~test])
         if len(seen) == 1:

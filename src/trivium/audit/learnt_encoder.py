@@ -1,8 +1,9 @@
 """A table's features, and behind them features that were learnt from the label.
 
-What was learnt from a label must not be judged on that label. So each row's features come from
-something that saw neither the row nor its fold, those of the training part of a fold from something
-that saw nothing of that fold, and those of a new table from what saw all rows.
+What was learnt from a label must not be judged on that label. So in the scores on folds all
+features come from something that saw nothing of the fold tested; those of a new table from what
+saw all rows. In a fit on all rows a network's scores of a row come from one without the row's
+fold; the frequencies of waves, three numbers a column at most, are those of all rows.
 """
 
 import base64
@@ -15,7 +16,8 @@ import numpy as np
 from jaxtyping import Float
 
 from trivium._core.errors import ModelError
-from trivium.table import Column, ReadOptions, Table, TableEncoder
+from trivium.table import Column, Kind, ReadOptions, Table, TableEncoder
+from trivium.table.infer import column_as
 
 __all__ = ["Learnt", "LearntEncoder", "decoded", "encoded", "scale_of"]
 
@@ -32,11 +34,12 @@ class Learnt(ABC):
         column: The column.
         center: Mean of the features over the rows learnt from.
         scale: What brings their variances to a sum of 1.
-        outside: Features of the rows learnt from, before that scale: those that saw no label of
-            the row's own, and for each fold those that saw none of the fold either.
+        outside: Features of the rows learnt from, before that scale: those for a fit on all rows,
+            and for each fold those that saw none of its labels.
     """
 
     way: ClassVar[str]
+    kind: ClassVar[Kind]
 
     column: str
     center: Float[np.ndarray, " d"]
@@ -98,15 +101,19 @@ class LearntEncoder:
             DataError: A column is missing.
         """
         found = [self.base.transform(table, options)]
-        found += [each.scaled(each.features(table.column(each.column))) for each in self.learnt]
+        for each in self.learnt:
+            column = table.column(each.column)
+            if column.kind is not each.kind:  # a few rows may look like another kind
+                column = column_as(column.name, column.source, each.kind, options)
+            found.append(each.scaled(each.features(column)))
         return np.column_stack(found)
 
     def outside(self, X: Float[np.ndarray, "n d"], fold: int | None) -> Float[np.ndarray, "n d"]:
-        """Return features of the rows learnt from that saw neither their own label nor a fold's.
+        """Return features of the rows learnt from that did not see the labels of a fold.
 
         Args:
             X: Their features by the base.
-            fold: The fold that was not seen; `None` for the row's own alone.
+            fold: The fold that was not seen; `None` for those of a fit on all rows.
         """
         place = 0 if fold is None else fold + 1
         return np.column_stack([X, *(each.scaled(each.outside[place]) for each in self.learnt)])
@@ -165,10 +172,20 @@ class LearntEncoder:
             return base
         try:
             learnt = tuple(_made(own, place, entry) for place, entry in enumerate(manifest[_KEY]))
-        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        except (
+            LookupError,
+            TypeError,
+            ValueError,
+            ArithmeticError,
+            RuntimeError,
+            AttributeError,
+        ) as error:
             raise ModelError(
                 f"LearntEncoder.from_state: the state must describe an encoder; {error!r}"
             ) from error
+        known = {column for named in base.roles.values() for column in named}
+        if not {each.column for each in learnt} <= known:
+            raise ModelError("LearntEncoder.from_state: what was learnt must be of its columns")
         return cls(base, learnt)
 
 
@@ -181,6 +198,8 @@ def _explained(entry: dict[str, Any], each: Learnt) -> dict[str, Any]:
 def _made(tensors: Mapping[str, np.ndarray], place: int, entry: Mapping[str, Any]) -> Learnt:
     head = f"{_KEY}.{place}."
     arrays = {n.removeprefix(head): a for n, a in tensors.items() if n.startswith(head)}
+    if not all(array.dtype.kind == "f" for array in arrays.values()):
+        raise ValueError("an array is not of real numbers")
     ways = {member.way: member for member in Learnt.__subclasses__()}
     shared = {
         "column": str(entry["column"]),
@@ -189,8 +208,10 @@ def _made(tensors: Mapping[str, np.ndarray], place: int, entry: Mapping[str, Any
         "outside": (),
     }
     found = ways[entry["way"]].from_state(shared, arrays, entry["facts"])
-    if len(found.names) != len(found.center):
-        raise ValueError(f"{len(found.names)} features but {len(found.center)} centers")
+    if found.center.shape != (len(found.names),):
+        raise ValueError(f"{len(found.names)} features but centers of shape {found.center.shape}")
+    if not np.isfinite([*found.center, found.scale]).all():
+        raise ValueError("a center or the scale is not finite")
     return found
 
 

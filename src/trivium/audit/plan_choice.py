@@ -119,7 +119,7 @@ def _texts(size: TableSize, options: AuditOptions) -> Iterable[Section]:
             "encode",
             f"text: {cut(column.name)}",
             choice,
-            f"asked for; the audit has no encoder that it trains itself. {_would(found)}",
+            f"asked for; reading in order is decided later, and not predicted. {_would(found)}",
             None,
             (
                 f"a Transformer of {found.layers} layers, {found.softmax} attention",

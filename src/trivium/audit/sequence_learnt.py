@@ -10,7 +10,7 @@ from jaxtyping import Float
 from trivium.audit.learnt_encoder import Arrays, Facts, Learnt
 from trivium.audit.sequence_model import Fitted
 from trivium.audit.sequence_text import Vocabulary
-from trivium.table import Column
+from trivium.table import Column, Kind
 
 __all__ = ["ReadInOrder"]
 
@@ -25,6 +25,7 @@ class ReadInOrder(Learnt):
     """
 
     way = "in order"
+    kind = Kind.text
 
     vocabulary: Vocabulary
     model: Fitted

@@ -142,7 +142,12 @@ class Fitted:
         encoding, places = str(facts["encoding"]), int(facts["places"])
         if encoding not in (*ENCODINGS, "none"):
             raise ValueError(f"unknown encoding {encoding!r}")
-        if not all(bool(value.isfinite().all()) for value in held.values()):
+        sizes = held["words.weight"].shape, held["out.weight"].shape, prior.shape
+        if sizes != ((places, _WIDTH), (prior.size, _WIDTH), (prior.size,)):  # before it is built
+            raise ValueError(f"weights of shapes {sizes}")
+        if not np.isfinite(prior).all() or not all(
+            bool(value.isfinite().all()) for value in held.values()
+        ):
             raise ValueError("a weight is not finite")
         with torch.random.fork_rng(devices=[]):  # weights drawn only to be written over
             net = SequenceModel(places, len(prior), encoding)
@@ -174,7 +179,7 @@ def fit_sequence_model(
         seed: Seed of weights, order and dropout; the same seed gives the same bits.
 
     Cost:
-        At most 16 passes over the texts.
+        At most 20 passes over the texts.
     """
     share = np.bincount(codes[which], minlength=n_classes) + 1.0
     prior = np.log(share / share.sum())

@@ -29,7 +29,8 @@ from trivium.cost import TransformerShape
 __all__ = ["asks_for_order", "kept_network", "read_in_order"]
 
 _FDR = 0.05
-_LEAST_ROWS = 200
+_LEAST_ROWS, _LEAST_FOLDS = 200, 3
+_MOST_SCORES = 2e7  # rows times classes times networks: held at once
 # What a network must see, by the tests of dependence: which of two words comes first, or also how
 # far apart they are.
 _SHORT = {"order": ENCODINGS[:2], "distance": ENCODINGS}
@@ -135,6 +136,10 @@ def read_in_order(state: AuditState, column: str, evidence: str, folds: np.ndarr
         return section | {"why": f"{plan.softmax_count:.2g} multiply-adds are over the budget"}
     if len(rows) < _LEAST_ROWS:
         return section | {"why": f"fewer than {_LEAST_ROWS} rows"}
+    if n_folds < _LEAST_FOLDS:  # of two folds, none is left to learn from without both
+        return section | {"why": f"fewer than {_LEAST_FOLDS} folds"}
+    if len(rows) * len(state.classes) * fits > _MOST_SCORES:
+        return section | {"why": "too many classes for so many rows"}
     return section | _judged(_Trial(state, rows, vocabulary, folds, fits), column, names)
 
 
@@ -154,7 +159,7 @@ def _judged(trial: _Trial, column: str, names: Sequence[str]) -> Section:
         "gain": gain,
         "standard_error": error,
     }
-    if folds <= int(trial.folds.max()) or gain <= error:
+    if folds <= int(trial.folds.max()) or not gain > error:
         return found | {"why": "it did not beat hashed n-grams by its standard error"}
     return found | {"kept": best, "why": "kept", "network": _network(trial, best)}
 
@@ -162,13 +167,16 @@ def _judged(trial: _Trial, column: str, names: Sequence[str]) -> Section:
 def _gains(trial: _Trial, name: str, grams: np.ndarray) -> tuple[float, float, int]:
     """Return the mean gain in log loss over hashed n-grams, its standard error, and the folds.
 
-    After two folds an encoding that is no better is given up.
+    After two folds an encoding that is no better is given up. A class that a training part lacks
+    counts for nothing: there the two differ only in the chance that they give to the unseen.
     """
     gained = np.full(len(grams), np.nan)
+    codes = trial.state.codes
     for fold in range(int(trial.folds.max()) + 1):
         test = trial.folds == fold
-        own = row_log_loss(np.exp(trial.scores(name, fold)[test]), trial.state.codes[test])
-        gained[test] = grams[test] - own
+        own = row_log_loss(np.exp(trial.scores(name, fold)[test]), codes[test])
+        known = np.isin(codes[test], codes[~test])
+        gained[test] = np.where(known, grams[test] - own, 0.0)
         seen = gained[~np.isnan(gained)]
         gain, error = float(seen.mean()), float(seen.std() / len(seen) ** 0.5)
         if fold == 1 and gain <= 0:

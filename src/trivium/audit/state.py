@@ -59,8 +59,7 @@ class AuditState:
         label: The label of these rows.
         groups: Rows with one number are identical.
         plan: What the stage plan chose and counted.
-        X: Encoded rows, of shape (n, d).
-        X: Encoded rows, of shape (n, d); no feature has seen the label of its row.
+        X: Encoded rows, of shape (n, d), for fits on all of them.
         base: The same without what was learnt from the label, where something was.
         tuned: What the stage tune kept on top of the classifier.
         report: Sections written so far.

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from trivium._core.errors import DataError
+from trivium._core.errors import DataError, NumericalError
 from trivium._core.random import derive
 from trivium.audit.baselines import fold_probabilities
 from trivium.audit.intervals import row_log_loss
@@ -22,6 +22,7 @@ __all__ = ["FittedWaves", "asks_for_waves", "fit_waves", "kept_waves"]
 _DAY = 86_400.0
 _MOST = 3  # frequencies
 _FALSE_ALARM = 0.01
+_ORDERS, _CYCLES, _CELLS = 199, 2048, 64  # as `fit_series` has them; cells a cycle
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +34,7 @@ class FittedWaves(Learnt):
     """
 
     way = "waves"
+    kind = Kind.datetime
 
     frequencies: Float[np.ndarray, " f"]
 
@@ -61,7 +63,7 @@ class FittedWaves(Learnt):
     ) -> "FittedWaves":
         """Make what `state` described."""
         frequencies = np.asarray(arrays["frequencies"], dtype=np.float64)
-        if not np.isfinite(frequencies).all() or not (frequencies > 0).all():
+        if frequencies.ndim != 1 or not (np.isfinite(frequencies) & (frequencies > 0)).all():
             raise ValueError("a frequency is not positive")
         return cls(**shared, frequencies=frequencies)
 
@@ -90,9 +92,15 @@ def _found(state: AuditState, t: np.ndarray, which: np.ndarray, most: int) -> np
     seed = derive(state.options.seed, "waves") % 2**32
     try:
         found = fit_series(t[which], classes, most, false_alarm=_FALSE_ALARM, random_state=seed)
-    except DataError:  # too few dates, or one class
+    except (DataError, NumericalError, np.linalg.LinAlgError):  # too few dates, or one class
         return np.empty(0)
     return found.frequencies.numpy()
+
+
+def _count(t: np.ndarray, n_classes: int, fits: int) -> float:
+    """Return the multiply-adds of all searches, at most: transforms of orders of the classes."""
+    cells = _CELLS * max(1.0, min(len(np.unique(t[~np.isnan(t)])) / 2, _CYCLES))
+    return float(fits * _MOST * _ORDERS) * n_classes * 4 * cells * np.log2(cells)
 
 
 def fit_waves(state: AuditState, column: str, folds: np.ndarray) -> Section:
@@ -109,15 +117,19 @@ def fit_waves(state: AuditState, column: str, folds: np.ndarray) -> Section:
     """
     t = days(state.used.column(column))
     dated = ~np.isnan(t)
-    whole = _found(state, t, np.flatnonzero(dated), _MOST)
     section: Section = {
         "column": column,
-        "periods": (2 * np.pi / whole).tolist(),
+        "periods": [],
         "calendar_log_loss": None,
         "gain": None,
         "standard_error": None,
         "kept": False,
     }
+    count = _count(t, len(state.classes), int(folds.max()) + 2)
+    if count > state.options.budget:
+        return section | {"why": f"{count:.2g} multiply-adds are over the budget"}
+    whole = _found(state, t, np.flatnonzero(dated), _MOST)
+    section["periods"] = (2 * np.pi / whole).tolist()
     if not len(whole):
         return section | {"why": "no frequency goes with the label (false alarm 1 %)"}
     outside = [_waves(t, whole)]
@@ -128,7 +140,7 @@ def fit_waves(state: AuditState, column: str, folds: np.ndarray) -> Section:
     calendar, gained = _gained(state, column, outside, folds)
     gain, error = float(gained.mean()), float(gained.std() / len(gained) ** 0.5)
     section |= {"calendar_log_loss": calendar, "gain": gain, "standard_error": error}
-    if gain <= error:
+    if not gain > error:
         return section | {"why": "they did not beat the calendar's waves by their standard error"}
     held = {"frequencies": encoded(whole), "outside": [encoded(block) for block in outside]}
     return section | {"kept": True, "why": "kept", "waves": held}

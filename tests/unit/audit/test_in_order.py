@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from trivium._core.errors import ModelError
-from trivium.audit import AuditOptions, audit, sequence_model
+from trivium.audit import AuditOptions, audit, sequence_model, sequence_stage
 from trivium.audit.baselines import fold_probabilities
 from trivium.audit.learnt_encoder import LearntEncoder, decoded, encoded
 from trivium.audit.saved import load_classifier
 from trivium.audit.sequence_model import Fitted, fit_sequence_model
-from trivium.audit.sequence_stage import _gains, _Trial, asks_for_order
+from trivium.audit.sequence_stage import _gains, _Trial, asks_for_order, read_in_order
 from trivium.audit.sequence_text import LONGEST, Vocabulary
 from trivium.audit.state import AuditState, Silent
 from trivium.closedform import ClosedFormClassifier
@@ -93,6 +93,12 @@ def test_the_same_seed_gives_the_same_bits_and_the_state_goes_round(quick):
         Fitted.from_state(arrays, facts | {"encoding": "pickle"})
     with pytest.raises(ValueError, match="not finite"):
         Fitted.from_state(arrays | {"out.bias": np.full(2, np.nan, np.float32)}, facts)
+    with pytest.raises(ValueError, match="not finite"):
+        Fitted.from_state(arrays | {"prior": np.full(2, np.nan)}, facts)
+    with pytest.raises(ValueError, match="of shapes"):  # and nothing of that size is made
+        Fitted.from_state(arrays, facts | {"places": 10**12})
+    with pytest.raises(ValueError, match="of shapes"):
+        Fitted.from_state(arrays | {"prior": np.zeros((2, 1))}, facts)
 
 
 def test_words():
@@ -125,6 +131,7 @@ def test_features_by_fold():
     rng = np.random.default_rng(0)
     X, codes, folds = rng.normal(size=(60, 3)), np.arange(60) % 2, np.arange(60) % 3
     whole = fold_probabilities(ClosedFormClassifier, X, codes, folds, 2)
+    assert np.allclose(fold_probabilities(ClosedFormClassifier, X[:, :0], codes, folds, 2), 0.5)
     by_fold = fold_probabilities(ClosedFormClassifier, lambda fold: X, codes, folds, 2)
     assert np.array_equal(whole, by_fold)
     asked = []
@@ -137,7 +144,7 @@ def test_order_alone_is_found_kept_and_saved(tmp_path):
     texts, order = steps(400, 0)
     flipped = np.random.default_rng(2).random(400) < 0.05
     data = write(tmp_path / "order.csv", texts, np.where(flipped, 1 - order, order))
-    options = AuditOptions(data=data, label="label", folds=2, permutations=199)
+    options = AuditOptions(data=data, label="label", folds=3, permutations=199)
     report = audit(options, tmp_path / "run").report
     (tried,) = report["encode"]["in_order"]
     assert tried["column"] == "steps"
@@ -158,6 +165,31 @@ def test_order_alone_is_found_kept_and_saved(tmp_path):
     manifest["learnt"][0]["facts"]["words"].pop()
     with pytest.raises(ModelError, match="differ in number"):
         LearntEncoder.from_state(tensors, manifest)
+
+
+def test_a_class_that_a_training_part_lacks_gains_nothing(quick):
+    codes = np.arange(120) % 2
+    codes[0] = 2
+    lacks = trial(codes, np.arange(120) % 3)
+    lacks.state.label = Label("label", codes, ("no", "yes", "rare"), np.arange(120))
+    grams = np.where(codes == 2, 34.5, 0.0)
+    gain, _, _ = _gains(lacks, "rotary", grams)
+    assert gain < 0
+
+
+def test_what_is_not_tried(tmp_path, monkeypatch):
+    def why(folds: int) -> str:
+        codes = np.arange(240) % 2
+        state = trial(codes, codes).state
+        texts, _ = steps(240, 0)
+        state.used = read_table(write(tmp_path / "order.csv", texts, codes), ReadOptions())
+        found = read_in_order(state, "steps", "order", np.arange(240) % folds)
+        assert found["kept"] is None
+        return found["why"]
+
+    assert why(2) == "fewer than 3 folds"
+    monkeypatch.setattr(sequence_stage, "_MOST_SCORES", 1000)
+    assert why(3) == "too many classes for so many rows"
 
 
 @pytest.mark.slow

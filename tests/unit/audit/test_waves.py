@@ -11,7 +11,8 @@ from trivium._core.errors import ModelError
 from trivium.audit import AuditOptions, audit
 from trivium.audit.learnt_encoder import LearntEncoder
 from trivium.audit.saved import load_classifier
-from trivium.table import ReadOptions, read_table
+from trivium.table import Kind, ReadOptions, Table, read_table
+from trivium.table.infer import column_as
 
 PERIOD = 23.4
 
@@ -47,13 +48,43 @@ def test_a_period_off_the_calendar_is_found_kept_and_saved(tmp_path):
     truth = np.array(table.column("label").texts())
     assert (np.array(saved.classes)[codes] == truth).mean() >= 0.7
     assert saved.encoder.feature_names[-1].startswith("when: 23.")
+    alone = table.take(np.arange(5))
+    cells = alone.column("when").source
+    read = [column_as("when", cells, kind, None) for kind in (Kind.datetime, Kind.category)]
+    asked = [
+        saved.encoder.transform(Table((column, alone.column("size")), alone.n_rows, "five"))
+        for column in read
+    ]
+    assert np.array_equal(*asked)  # a column of another kind is read again
     tensors, manifest = saved.encoder.state()
+    far = {n: np.full_like(a, np.inf) if n.endswith("center") else a for n, a in tensors.items()}
+    with pytest.raises(ModelError, match="not finite"):
+        LearntEncoder.from_state(far, manifest)
     broken = {n: -a if n.endswith("frequencies") else a for n, a in tensors.items()}
     with pytest.raises(ModelError, match="not positive"):
         LearntEncoder.from_state(broken, manifest)
+    for dtype in (np.int64, np.complex128):
+        other = {n: a.astype(dtype) if n.endswith("center") else a for n, a in tensors.items()}
+        with pytest.raises(ModelError, match="not of real numbers"):
+            LearntEncoder.from_state(other, manifest)
+    manifest["learnt"][0]["column"] = "nowhere"
+    with pytest.raises(ModelError, match="must be of its columns"):
+        LearntEncoder.from_state(tensors, manifest)
+    manifest["learnt"][0] |= {"column": "when", "scale": 10**400}  # JSON has such whole numbers
+    with pytest.raises(ModelError, match="OverflowError"):
+        LearntEncoder.from_state(tensors, manifest)
     manifest["learnt"][0]["way"] = "pickle"
     with pytest.raises(ModelError, match="must describe an encoder"):
         LearntEncoder.from_state(tensors, manifest)
+
+
+def test_over_the_budget_nothing_is_searched(tmp_path):
+    data = write(tmp_path / "waves.csv", 200, 0, 3.0)
+    options = AuditOptions(data=data, label="label", permutations=199, budget=10**8)
+    (found,) = audit(options, tmp_path / "run").report["encode"]["waves"]
+    assert found["periods"] == []
+    assert found["kept"] is False
+    assert "over the budget" in found["why"]
 
 
 def test_noise_has_no_waves(tmp_path):
