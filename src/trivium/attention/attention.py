@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from trivium._core.checks import check_number
 from trivium._core.errors import ArgumentError
 from trivium.attention.cache import KeyValueState, check_same_layer
+from trivium.attention.eager import eager
 from trivium.attention.encodings import check_sizes, is_ordered, position_of
 from trivium.attention.layer import AttentionLayer
 from trivium.attention.rows import Tokens, marked, tokens_of
@@ -180,6 +181,9 @@ class Attention(AttentionLayer):
         check_rows(caller, x, "b s m", self.d_model)
         begin = self._own(caller, state, x)
         tokens = tokens_of(caller, x, begin, lengths, keep, positions)
+        if eager() and x.shape[1] == 0:  # no token, and so no offset, to begin from
+            none = self.output(x.new_zeros(len(x), 0, self.n_heads * self.value_dim))
+            return (none, begin.copy()) if return_state else none
         out, end = self._attended(tokens.filled(x), begin, tokens, state is None)
         return (tokens.filled(out), end) if return_state else tokens.filled(out)
 

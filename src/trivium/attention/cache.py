@@ -9,6 +9,7 @@ from torch import Tensor
 
 from trivium._core.errors import ArgumentError, ModelError, ShapeError
 from trivium._core.tensor_file import read_tensors, write_tensors
+from trivium.attention.selection import picked_rows
 
 __all__ = ["KeyValueState"]
 
@@ -29,7 +30,8 @@ class KeyValueState:
         at: Positions of the keys, `(t)` for one run that all rows share, else `(b, t)`.
         keep: Which of them are tokens, the others being padding; `None` for all.
         count: Tokens seen, for each row of the batch.
-        origin: Position of the first token, for each row of the batch.
+        origin: Position of the next token less `count`, for each row of the batch: that of the
+            first token where they are consecutive.
         owner: The layer that it belongs to, by identity; `None` for any.
 
     Raises:
@@ -87,7 +89,7 @@ class KeyValueState:
     def next(self, steps: int) -> Int[Tensor, "*b s"]:
         """Return the positions of the next tokens: one run where all rows share it."""
         ahead = torch.arange(steps, device=self.at.device)
-        if self.at.ndim == 1:
+        if self.at.ndim == 1 and len(self.origin):
             return self.origin[0] + self.at.shape[0] + ahead
         return self.position[:, None] + ahead
 
@@ -109,6 +111,7 @@ class KeyValueState:
         before = self.places() if rows else self.at
         after = at.expand(len(self.count), -1) if rows else at
         seen = at.shape[-1] if keep is None else keep.sum(-1)
+        origin = self._origin_after(at, keep, seen)
         if self.keep is not None or keep is not None:
             fresh = keys.new_ones(keys.shape[::2], dtype=torch.bool) if keep is None else keep
             keep = torch.cat((self.mask(), fresh), 1)
@@ -118,7 +121,19 @@ class KeyValueState:
             at=torch.cat((before, after), -1),
             keep=keep,
             count=self.count + seen,
+            origin=origin,
         )
+
+    def _origin_after(self, at: Tensor, keep: Tensor | None, seen: Tensor | int) -> Tensor:
+        """Return the origin that lets the next token follow the last of these."""
+        if at.ndim == 1 or at.shape[-1] == 0:
+            return self.origin
+        last = at[:, -1]
+        if keep is not None:
+            places = torch.arange(at.shape[-1], device=at.device)
+            ends = (keep * places).amax(-1, keepdim=True)
+            last = torch.where(keep.any(-1), at.gather(1, ends)[:, 0], self.position - 1)
+        return last + 1 - (self.count + seen)
 
     def merge(self, other: "KeyValueState") -> "KeyValueState":
         """Put the tokens of `other` behind these.
@@ -171,7 +186,13 @@ class KeyValueState:
         return self._with(keys=self.keys.detach(), values=self.values.detach())
 
     def to(self, device: torch.device | str) -> "KeyValueState":
-        """Return the state on another device."""
+        """Return the state on another device.
+
+        Raises:
+            ArgumentError: A dtype: positions and counts keep theirs.
+        """
+        if isinstance(device, torch.dtype):
+            raise ArgumentError(f"KeyValueState.to: device must be a device; got {device}")
         held = {name: getattr(self, name) for name in _HELD}
         return self._with(**{n: None if x is None else x.to(device) for n, x in held.items()})
 
@@ -181,13 +202,7 @@ class KeyValueState:
         Raises:
             ArgumentError: Not whole numbers, or out of range.
         """
-        rows = torch.as_tensor(index, device=self.count.device)
-        b = len(self.count)
-        if rows.ndim != 1 or rows.is_floating_point() or bool(((rows < 0) | (rows >= b)).any()):
-            raise ArgumentError(
-                f"KeyValueState.select: index must be whole numbers from 0 to {b - 1}, one axis; "
-                f"got {index!r}"
-            )
+        rows = picked_rows("KeyValueState.select", index, self.count)
         names = [name for name in _HELD if name != "at" or self.at.ndim == 2]
         held = {name: getattr(self, name) for name in names}
         picked = {name: None if x is None else x[rows] for name, x in held.items()}

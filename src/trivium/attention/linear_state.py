@@ -10,6 +10,7 @@ from torch import Tensor
 from trivium._core.checks import check_number
 from trivium._core.errors import ArgumentError, ModelError, ShapeError
 from trivium._core.tensor_file import read_tensors, write_tensors
+from trivium.attention.selection import picked_rows
 
 __all__ = ["LinearState"]
 
@@ -155,7 +156,13 @@ class LinearState:
         return self._with(sums=self.sums.detach(), log_decay=log)
 
     def to(self, device: torch.device | str) -> "LinearState":
-        """Return the state on another device."""
+        """Return the state on another device.
+
+        Raises:
+            ArgumentError: A dtype: counts keep theirs.
+        """
+        if isinstance(device, torch.dtype):
+            raise ArgumentError(f"LinearState.to: device must be a device; got {device}")
         log = None if self.log_decay is None else self.log_decay.to(device)
         moved = {name: getattr(self, name).to(device) for name in ("sums", "count", "origin")}
         return self._with(log_decay=log, **moved)
@@ -166,13 +173,7 @@ class LinearState:
         Raises:
             ArgumentError: Not whole numbers, or out of range.
         """
-        rows = torch.as_tensor(index, device=self.count.device)
-        b = len(self.count)
-        if rows.ndim != 1 or rows.is_floating_point() or bool(((rows < 0) | (rows >= b)).any()):
-            raise ArgumentError(
-                f"LinearState.select: index must be whole numbers from 0 to {b - 1}, one axis; "
-                f"got {index!r}"
-            )
+        rows = picked_rows("LinearState.select", index, self.count)
         log = None if self.log_decay is None else self.log_decay[rows]
         picked = {name: getattr(self, name)[rows] for name in ("sums", "count", "origin")}
         return self._with(log_decay=log, **picked)

@@ -64,7 +64,8 @@ def attend(
         keep, empty = _seen(pairs)
         out = scaled_dot_product_attention(q, k, v, keep[..., None, :, :], drop, scale=scale)
         return _emptied(out, empty)
-    by_table = pairs.mask is None and is_run(pairs.i, pairs.j) and fits_offset_path(q, k, v, drop)
+    by_table = pairs.mask is None and not position.weighted and is_run(pairs.i, pairs.j)
+    by_table = by_table and fits_offset_path(q, k, v, drop)
     if by_table and isinstance(position, Offset) and type(position).score is Offset.score:
         table = position.curve(run_of_offsets(pairs.i, pairs.j)).mT
         return offset_attention(q, k, v, table, causal=pairs.causal, scale=scale)

@@ -31,8 +31,9 @@ class Position(nn.Module):
             before `key`, and applies it at every call.
         causal_only: The encoding means something in causal layers only.
         bidirectional_only: The encoding looks at later tokens, and cannot stand in causal layers.
-        weighted: `value` adds something, so the layer must form the attention weights.
-        scored: `score` adds something.
+        weighted: `value` adds something, so the layer must form the attention weights; true of a
+            class that overrides it, unless that says otherwise.
+        scored: `score` adds something; likewise.
         mixing: `embed` lets a token see its neighbours: it is told the position −1 for padding.
         stationary: Nothing changes when all positions move by the same number.
 
@@ -54,6 +55,14 @@ class Position(nn.Module):
     scored = False
     mixing = False
     stationary = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Declare the hooks of a new class, so that none is passed over in silence."""
+        super().__init_subclass__(**kwargs)
+        own = vars(cls)
+        for hook, flag in (("score", "scored"), ("value", "weighted")):
+            if hook in own and flag not in own:
+                setattr(cls, flag, True)
 
     @classmethod
     def examples(cls) -> Sequence["Position"]:

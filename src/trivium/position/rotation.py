@@ -74,6 +74,8 @@ class _Turn(torch.autograd.Function):
 def _in_one_pass(x: Tensor, cos: Tensor, sin: Tensor, layout: str) -> Tensor:
     """Return what `_plain` returns, with nothing written but the result."""
     f = cos.shape[-1]
+    if layout == "interleaved" and x.shape[-1] % 2:  # no complex view of an odd row
+        return _plain(x, cos, sin, layout)
     if layout == "interleaved" and not _pairs_up(x):
         x = x.contiguous()
     out = torch.empty_like(x)

@@ -54,7 +54,9 @@ def by_row(
     if some is None or table is None:
         raise AssertionError("by_row: a term must be given; got none")
     t = table.shape[-2] - n + 1
-    if not (eager() and some.device.type == "cpu" and some.dtype in _SKEWED):
+    alike = {x.dtype for x in (q, at_query, k, at_key) if x is not None} == {some.dtype}
+    alike = alike and not torch.is_autocast_enabled("cpu")  # which narrows some of the products
+    if not (alike and eager() and some.device.type == "cpu" and some.dtype in _SKEWED):
         return _plain(q, at_query, k, at_key, n)
     causal = causal_within(keep)
     return _Skewed.apply(q, at_query, k, at_key, (n, t, causal))  # type: ignore[no-untyped-call]
