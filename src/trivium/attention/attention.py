@@ -8,9 +8,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from trivium._core.checks import check_number
+from trivium._core.eager import eager
 from trivium._core.errors import ArgumentError
 from trivium.attention.cache import KeyValueState, check_same_layer
-from trivium.attention.eager import eager
 from trivium.attention.encodings import check_sizes, is_ordered, position_of
 from trivium.attention.layer import AttentionLayer
 from trivium.attention.rows import Tokens, marked, tokens_of

@@ -8,8 +8,8 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from trivium._core.checks import check_finite, check_shapes
+from trivium._core.eager import eager
 from trivium._core.errors import ArgumentError, ShapeError
-from trivium.attention.eager import eager
 from trivium.attention.features import AttentionFeatures
 from trivium.attention.linear_state import LinearState, check_alike, empty_state
 

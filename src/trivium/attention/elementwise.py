@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from trivium.attention.eager import eager
+from trivium._core.eager import eager
 from trivium.attention.features import AttentionFeatures
 
 __all__ = ["Elu1", "Exp", "Identity", "Relu"]

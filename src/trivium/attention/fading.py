@@ -9,7 +9,7 @@ strong factor would otherwise cost the weak ones after it their digits.
 import torch
 from torch import Tensor
 
-from trivium.attention.eager import eager
+from trivium._core.eager import eager
 
 # Tensors are (rows, steps, ...), a row for each head of each batch entry. `log` is None without
 # decay, (rows, steps) for one factor a step, (rows, steps, r) for one for each feature.

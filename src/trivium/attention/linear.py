@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from trivium._core.eager import eager
 from trivium._core.errors import NumericalError
 from trivium.attention.doors import (
     Checked,
@@ -16,7 +17,6 @@ from trivium.attention.doors import (
     normalized,
     steps_of,
 )
-from trivium.attention.eager import eager
 from trivium.attention.features import AttentionFeatures, features_of
 from trivium.attention.linear_state import LinearState
 from trivium.attention.parallel import causal_parallel

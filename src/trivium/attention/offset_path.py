@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import pad
 
-from trivium.attention.eager import eager
+from trivium._core.eager import eager
 from trivium.position.offsets import toeplitz
 
 _BLOCK = 128  # queries at a time

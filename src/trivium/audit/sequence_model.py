@@ -1,6 +1,6 @@
 """A small Transformer over words: built, trained with early stopping, asked for scores."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from trivium.attention import Attention
 from trivium.audit.folds import make_folds
 from trivium.audit.plan_text import SMALL_ENCODER
 from trivium.audit.sequence_text import Rows
-from trivium.position import Buckets, NoPosition, Position, Rotary, Sinusoidal
+from trivium.position import Buckets, Position, Rotary, Sinusoidal
 
 __all__ = ["ENCODINGS", "EPOCHS", "SHAPE", "SequenceModel", "fit_sequence_model"]
 
@@ -32,19 +32,13 @@ SHAPE = SMALL_ENCODER | {
 }
 
 
-def _position(name: str) -> Position:
-    """Return an encoding of the short list by name."""
-    if name == "rotary":
-        return Rotary(_WIDTH // _HEADS)
-    if name == "sinusoidal":
-        return Sinusoidal(_WIDTH)
-    if name == "buckets":
-        return Buckets(_HEADS)
-    return NoPosition()
-
-
-# What each can say; `none` is the control. All have the same parameters, but 128 of buckets.
-ENCODINGS = ("rotary", "sinusoidal", "buckets")
+# The short list; all have the same parameters, but 128 of buckets.
+_POSITIONS: dict[str, Callable[[], Position]] = {
+    "rotary": lambda: Rotary(_WIDTH // _HEADS),
+    "sinusoidal": lambda: Sinusoidal(_WIDTH),
+    "buckets": lambda: Buckets(_HEADS),
+}
+ENCODINGS = tuple(_POSITIONS)
 
 
 class _Layer(nn.Module):
@@ -65,12 +59,12 @@ class SequenceModel(nn.Module):
     Args:
         places: Size of the vocabulary.
         n_classes: Classes.
-        encoding: One of `ENCODINGS`, or `"none"`.
+        encoding: One of `ENCODINGS`.
     """
 
     def __init__(self, places: int, n_classes: int, encoding: str) -> None:
         super().__init__()
-        position = _position(encoding)
+        position = _POSITIONS[encoding]()
         self.words = nn.Embedding(places, _WIDTH)
         self.position = position
         self.layers = nn.ModuleList(_Layer(position) for _ in range(_LAYERS))
@@ -140,7 +134,7 @@ class Fitted:
         held = {name: torch.from_numpy(np.array(value)) for name, value in arrays.items()}
         prior = held.pop("prior").double().numpy()
         encoding, places = str(facts["encoding"]), int(facts["places"])
-        if encoding not in (*ENCODINGS, "none"):
+        if encoding not in ENCODINGS:
             raise ValueError(f"unknown encoding {encoding!r}")
         sizes = held["words.weight"].shape, held["out.weight"].shape, prior.shape
         if sizes != ((places, _WIDTH), (prior.size, _WIDTH), (prior.size,)):  # before it is built
@@ -175,7 +169,7 @@ def fit_sequence_model(
         which: The texts to learn from.
         n_classes: Classes.
         places: Size of the vocabulary.
-        encoding: One of `ENCODINGS`, or `"none"`.
+        encoding: One of `ENCODINGS`.
         seed: Seed of weights, order and dropout; the same seed gives the same bits.
 
     Cost:

@@ -7,11 +7,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from trivium._core.checks import check_number
-from trivium._core.eager import eager
 from trivium._core.errors import ArgumentError
 from trivium.position.base import Offset, Position
 from trivium.position.buckets import Buckets
 from trivium.position.offsets import by_offset
+from trivium.position.tabulated import check_places
 
 __all__ = ["Untied"]
 
@@ -104,14 +104,7 @@ class Untied(Position):
 
     def _vectors(self, at: Tensor, weight: Tensor) -> Float[Tensor, "*b h n d"]:
         """Return the positions as each head's queries or keys."""
-        if eager() and at.numel():
-            low, high = int(at.min()), int(at.max())
-            if low < 0 or high >= self.max_length:
-                raise ArgumentError(
-                    f"Untied: positions must be from 0 to {self.max_length - 1}; "
-                    f"got {low if low < 0 else high}",
-                    remedy="Make it with a larger max_length.",
-                )
+        check_places("Untied", at, self.max_length)
         p = self.norm(nn.functional.embedding(at, self.table))
         return p[..., None, :, :] @ weight.mT
 

@@ -51,7 +51,7 @@ def test_causal_buckets_make_it_causal():
 )
 def test_positions_outside_the_table_are_refused(positions, value):
     layer = Attention(8, 2, Untied(8, 2, max_length=6))
-    message = f"positions must be from 0 to 5; got {value}. Make it with a larger max_length"
+    message = f"positions must be from 0 to 5, the rows of its table; got {value}. Raise max_length"
     with pytest.raises(ArgumentError, match=message):
         layer(torch.randn(1, 4, 8), positions=positions)
 
