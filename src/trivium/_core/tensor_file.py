@@ -3,9 +3,7 @@
 import hashlib
 import json
 import os
-import secrets
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from trivium._core.errors import ModelError, OutputError
+from trivium._core.atomic import atomic_open
+from trivium._core.errors import ModelError
 
 __all__ = ["checksum", "read_tensors", "write_tensors"]
 
@@ -49,6 +48,7 @@ def write_tensors(
 
     Raises:
         OutputError: It cannot be written; what was there before is intact.
+        ResourceError: The disk is full; what was there before is intact.
 
     Example:
         >>> import pathlib, tempfile, torch
@@ -61,18 +61,8 @@ def write_tensors(
     held = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
     text = json.dumps(dict(about), sort_keys=True, allow_nan=False)
     data = save(held, {"format": kind, "about": text, "sha256": checksum(held, text)})
-    target = Path(path)
-    aside = target.parent / f".{target.name}.{secrets.token_hex(8)}"
-    try:
-        with open(aside, "xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, target)
-    except OSError as error:
-        with suppress(OSError):
-            aside.unlink(missing_ok=True)
-        raise OutputError(f"{caller}: cannot write {target}: {error.strerror}") from error
+    with atomic_open(path, caller) as file:
+        file.write(data)
 
 
 def read_tensors(

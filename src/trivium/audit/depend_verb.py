@@ -5,12 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from trivium._core.errors import DataError
+from trivium._core.threads import one_thread
 from trivium.audit.depend_stage import as_dependence_column, screen_columns
 from trivium.audit.options import DependOptions
 from trivium.audit.read_stage import as_warnings, check_kept, check_used, why_unused
 from trivium.audit.state import Listener, Section
 from trivium.audit.target import Target, as_target
-from trivium.audit.threads import one_thread
 from trivium.dependence import DependenceTable, PairTable, screen_pairs
 from trivium.table import Label, Notice, Table, inspect_columns, read_table
 

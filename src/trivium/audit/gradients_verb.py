@@ -4,9 +4,9 @@ import time
 from dataclasses import dataclass
 
 from trivium._core.errors import ArgumentError
+from trivium._core.threads import one_thread
 from trivium.audit.gradient_problems import find_problem, import_problem
 from trivium.audit.state import Listener, Section
-from trivium.audit.threads import one_thread
 from trivium.expectation import Comparison
 from trivium.expectation.compare import compare
 

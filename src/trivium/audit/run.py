@@ -18,6 +18,7 @@ import torch
 
 from trivium import __version__
 from trivium._core.errors import OutputError, TriviumWarning
+from trivium._core.threads import one_thread
 from trivium.audit.depend_stage import depend_stage
 from trivium.audit.encode_stage import encode_stage
 from trivium.audit.explain_stage import explain_stage
@@ -29,7 +30,6 @@ from trivium.audit.plan_clock import PlanClock
 from trivium.audit.plan_stage import finish_plan, plan_stage
 from trivium.audit.read_stage import locate, read_stage
 from trivium.audit.state import AuditState, Listener, Section, Silent
-from trivium.audit.threads import one_thread
 from trivium.audit.tune_metric import source_of, tune_metric
 from trivium.audit.tune_stage import tune_stage
 from trivium.audit.verdict import verdict

@@ -9,6 +9,7 @@ import numpy as np
 from trivium import kernel
 from trivium._core.errors import DataError, OutputError
 from trivium._core.families import members
+from trivium._core.threads import one_thread
 from trivium.audit.costs import Costs
 from trivium.audit.encode_stage import encode_table
 from trivium.audit.explain_stage import explain_rows
@@ -25,7 +26,6 @@ from trivium.audit.saved import (
     save_classifier,
 )
 from trivium.audit.state import AuditState, Listener, Section
-from trivium.audit.threads import one_thread
 from trivium.audit.tune_metric import tune_metric
 from trivium.audit.tune_training import Sample
 from trivium.closedform import ClosedFormClassifier

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from trivium._core.errors import DataError
+from trivium._core.threads import one_thread
 from trivium.audit.saved import Evidence, load_evidence
-from trivium.audit.threads import one_thread
 from trivium.closedform import ClosedFormClassifier
 from trivium.store import unquote_cell
 from trivium.table import Column, ReadOptions, Table, read_table

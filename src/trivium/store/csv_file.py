@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from trivium._core.atomic import atomic_open
 from trivium._core.errors import ArgumentError
-from trivium.store.atomic import atomic_open
 
 __all__ = ["quote_cell", "unquote_cell", "write_csv"]
 

@@ -16,9 +16,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as read_tensors
 from safetensors.numpy import save as tensor_bytes
 
+from trivium._core.atomic import atomic_folder
 from trivium._core.errors import ArgumentError, DataError, ModelError, OutputError, ResourceError
-from trivium.store.atomic import atomic_folder
-from trivium.store.exact_json import digest, from_json, to_json
+from trivium._core.exact_json import digest, from_json, to_json
 
 __all__ = ["load_model", "save_model"]
 

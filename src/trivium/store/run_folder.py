@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from trivium._core.atomic import atomic_write, named_errors, remove_leftovers
 from trivium._core.errors import (
     ArgumentError,
     BusyError,
@@ -21,8 +22,7 @@ from trivium._core.errors import (
     OutputError,
     TriviumWarning,
 )
-from trivium.store.atomic import atomic_write, named_errors, remove_leftovers
-from trivium.store.exact_json import digest, from_json, to_json
+from trivium._core.exact_json import digest, from_json, to_json
 
 try:
     import fcntl

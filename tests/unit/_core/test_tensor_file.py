@@ -5,7 +5,7 @@ import os
 import pytest
 import torch
 
-from trivium._core.errors import ModelError, OutputError
+from trivium._core.errors import ModelError, OutputError, ResourceError
 from trivium._core.tensor_file import checksum, read_tensors, write_tensors
 
 TENSORS = {"a": torch.tensor([[1.5, -2.0], [0.1, 3.0]]).mT, "b": torch.arange(3)}
@@ -79,15 +79,15 @@ def test_a_write_that_fails_leaves_the_old_file(path, monkeypatch):
     def fail(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("trivium._core.tensor_file.os.fsync", fail)
-    with pytest.raises(OutputError, match=r"save: cannot write .*No space left"):
+    monkeypatch.setattr("trivium._core.atomic.os.fsync", fail)
+    with pytest.raises(ResourceError, match=r"save: could not write; No space left"):
         write_tensors("save", path, "numbers/1", {"a": torch.zeros(1)}, {})
     assert path.read_bytes() == before
     assert os.listdir(path.parent) == ["held"]
 
 
 def test_a_missing_folder_is_named(tmp_path):
-    with pytest.raises(OutputError, match=r"save: cannot write .*No such file"):
+    with pytest.raises(OutputError, match=r"save: could not write; No such file"):
         write_tensors("save", tmp_path / "no" / "file", "numbers/1", TENSORS, {})
 
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from trivium.audit.threads import one_thread
+from trivium._core.threads import one_thread
 from trivium.cli import main
 from trivium.store import load_model, save_model
 from trivium.table import demo_table

@@ -123,5 +123,5 @@ def test_files_that_are_whole_and_wrong_are_refused(tmp_path, change, message):
 def test_saving_needs_a_fit_and_a_place(tmp_path):
     with pytest.raises(ModelError, match=r"HSICBottleneck.save: the model must be fitted"):
         HSICBottleneck([4]).save(tmp_path / "m")
-    with pytest.raises(OutputError, match=r"HSICBottleneck.save: cannot write"):
+    with pytest.raises(OutputError, match=r"HSICBottleneck.save: could not write"):
         fitted().save(tmp_path / "no" / "m")

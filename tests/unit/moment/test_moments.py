@@ -13,7 +13,7 @@ from trivium._core.errors import (
     ShapeError,
     TriviumWarning,
 )
-from trivium.moment import Moments, merge_tree
+from trivium.moment import MergeTree, Moments, merge_tree
 
 
 def rows(n=300, d=4, k=3, seed=0):
@@ -162,6 +162,31 @@ def test_the_tree_gives_the_same_bits_for_a_list_and_an_iterator():
     assert off(sum(parts).within, Moments(4).update(x, y).within.numpy()) < 1e-12
     with pytest.raises(ArgumentError, match="at least one part"):
         merge_tree([])
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 7, 8, 13])
+def test_the_tree_gives_the_same_bits_in_whatever_order_parts_come(n):
+    x, y, _ = rows(1000)
+    wanted = merge_tree(Moments(4).update(x[i::n], y[i::n]) for i in range(n))
+    orders = np.random.default_rng(n)
+    for order in [range(n)[::-1], orders.permutation(n), orders.permutation(n)]:
+        tree = MergeTree()
+        for i in order:
+            tree.add(int(i), Moments(4).update(x[i::n], y[i::n]))
+        assert len(tree) == n
+        total = tree.total()
+        assert torch.equal(total.within, wanted.within)
+        assert torch.equal(total.means, wanted.means)
+
+
+def test_a_tree_with_a_gap_is_no_sum():
+    tree = MergeTree()
+    for i in (0, 1, 3):
+        tree.add(i, Moments(1))
+    with pytest.raises(ArgumentError, match="3 parts with a gap"):
+        tree.total()
+    with pytest.raises(ArgumentError, match="got 0 parts"):
+        MergeTree().total()
 
 
 def test_labels_unite_and_may_be_strings():

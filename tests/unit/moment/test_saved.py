@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from trivium._core.errors import ModelError, OutputError
+from trivium._core.errors import ModelError, OutputError, ResourceError
 from trivium.moment import Moments
 
 
@@ -63,8 +63,8 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
     def fail(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("trivium.moment.saved.os.replace", fail)
-    with pytest.raises(OutputError, match="No space left"):
+    monkeypatch.setattr("trivium._core.atomic.os.replace", fail)
+    with pytest.raises(ResourceError, match="No space left"):
         moments(["a"]).save(path)
     assert path.read_bytes() == before
     assert os.listdir(tmp_path) == ["m"]

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from trivium._core.errors import ArgumentError, ModelError, OutputError
+from trivium._core.exact_json import digest
 from trivium.store import from_json, load_model, save_model
-from trivium.store.exact_json import digest
 from trivium.store.model import MANIFEST_FILE, TENSOR_FILE, _render
 
 TENSORS = {

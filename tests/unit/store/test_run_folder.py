@@ -190,7 +190,7 @@ def test_an_entry_of_another_run_or_stage_is_not_used(tmp_path):
 def test_killed_run_resumes(tmp_path, moment):
     code = (
         "import os, signal, sys\n"
-        "from trivium.store import RunFolder, atomic\n"
+        "from trivium.store import RunFolder\n"
         "kill = lambda *a: os.kill(os.getpid(), signal.SIGKILL)\n"
         "path, moment = sys.argv[1:]\n"
         "run = RunFolder(path, 'f')\n"

@@ -8,9 +8,9 @@ import sys
 
 import pytest
 
+from trivium._core.atomic import remove_leftovers
 from trivium._core.errors import OutputError, ResourceError
 from trivium.store import atomic_folder, atomic_write
-from trivium.store.atomic import remove_leftovers
 
 
 def test_writes_and_replaces(tmp_path):

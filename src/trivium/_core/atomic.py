@@ -15,7 +15,13 @@ from typing import BinaryIO
 
 from trivium._core.errors import OutputError, ResourceError
 
-__all__ = ["atomic_folder", "atomic_open", "atomic_write", "remove_leftovers"]
+__all__ = [
+    "atomic_folder",
+    "atomic_open",
+    "atomic_write",
+    "named_errors",
+    "remove_leftovers",
+]
 
 _PREFIX = ".trivium-"
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
@@ -69,8 +75,12 @@ def atomic_write(path: str | os.PathLike[str], data: bytes | str) -> None:
 
 
 @contextmanager
-def atomic_open(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+def atomic_open(path: str | os.PathLike[str], caller: str = "atomic_write") -> Iterator[BinaryIO]:
     """Open a file for writing that takes its name only when the block ends without an error.
+
+    Args:
+        path: The file to make or replace; its folder must exist.
+        caller: Public name to put in front of messages.
 
     Raises:
         ResourceError: The disk is full.
@@ -78,7 +88,7 @@ def atomic_open(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """
     target = Path(path)
     aside = target.parent / f"{_PREFIX}{secrets.token_hex(8)}.tmp"
-    with named_errors("atomic_write", target):
+    with named_errors(caller, target):
         try:
             with open(aside, "xb") as file:
                 yield file

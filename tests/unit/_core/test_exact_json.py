@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trivium._core.errors import ArgumentError, DataError
+from trivium._core.exact_json import digest
 from trivium.store import from_json, to_json
-from trivium.store.exact_json import digest
 
 
 def _bits(value):
