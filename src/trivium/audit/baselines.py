@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.exceptions import ConvergenceWarning
@@ -19,6 +19,7 @@ __all__ = [
     "boosting_iterations",
     "boosting_shape",
     "fold_probabilities",
+    "held_out_probabilities",
 ]
 
 Size = tuple[int, int, int]
@@ -126,20 +127,31 @@ def fold_probabilities(
     out = np.zeros((len(codes), n_classes))
     for fold in np.unique(folds):
         rows = X(int(fold)) if callable(X) else X
-        rows = rows if rows.shape[1] else np.zeros((len(rows), 1))  # only the shares are known
         test = folds == fold
-        seen = np.unique(codes[~test])
-        if len(seen) == 1:
-            out[np.ix_(test, seen)] = 1.0
-            continue
-        model = make()
-        with warnings.catch_warnings(), threadpool_limits(_threads(rows.size)):
-            # A baseline that has not fully converged is still a baseline; whether the label looks
-            # like regression was asked when it was read.
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            warnings.filterwarnings("ignore", "The number of unique classes is greater")
-            model.fit(rows[~test], codes[~test])
-        out[np.ix_(test, np.asarray(model.classes_, dtype=np.int64))] = model.predict_proba(
-            rows[test]
-        )
+        out[test] = held_out_probabilities(make, rows, codes, test, n_classes)
+    return out
+
+
+def held_out_probabilities(
+    make: Callable[[], Any],
+    rows: Float[np.ndarray, "n d"],
+    codes: Int64[np.ndarray, " n"],
+    test: Bool[np.ndarray, " n"],
+    n_classes: int,
+) -> Float[np.ndarray, "m c"]:
+    """Class probabilities of the rows held out, by a classifier fitted to the others."""
+    rows = rows if rows.shape[1] else np.zeros((len(rows), 1))  # only the shares are known
+    out = np.zeros((int(test.sum()), n_classes))
+    seen = np.unique(codes[~test])
+    if len(seen) == 1:
+        out[:, seen] = 1.0
+        return out
+    model = make()
+    with warnings.catch_warnings(), threadpool_limits(_threads(rows.size)):
+        # A baseline that has not fully converged is still a baseline; whether the label looks
+        # like regression was asked when it was read.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.filterwarnings("ignore", "The number of unique classes is greater")
+        model.fit(rows[~test], codes[~test])
+    out[:, np.asarray(model.classes_, dtype=np.int64)] = model.predict_proba(rows[test])
     return out

@@ -1,5 +1,6 @@
 """`trivium depend --plot FILE`: the figure of what was found, as a file."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from trivium._core.checks import require
@@ -10,7 +11,7 @@ from trivium.audit.files import spare_input
 __all__ = ["check_plot", "write_plot"]
 
 
-def check_plot(path: Path, data: Path, *, force: bool) -> None:
+def check_plot(path: Path, data: Sequence[Path], *, force: bool) -> None:
     """Refuse a figure that could not be written, before the work is done.
 
     Raises:
@@ -19,7 +20,8 @@ def check_plot(path: Path, data: Path, *, force: bool) -> None:
         OutputError: The file is there, or is the data.
     """
     check_figure("depend", path, force=True)
-    spare_input("depend", path, data)
+    for one in data:
+        spare_input("depend", path, one)
     check_figure("depend", path, force=force)
 
 

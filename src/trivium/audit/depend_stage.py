@@ -1,12 +1,13 @@
 """Stage "depend": which columns depend on the label, with valid p-values."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from trivium.audit.aspects import text_aspects
 from trivium.audit.options import Screening
 from trivium.audit.state import AuditState, Section
 from trivium.dependence import DependenceColumn, DependenceRow, DependenceTable, screen
+from trivium.parallel import BlockJournal, Executor, Progress, SerialExecutor
 from trivium.table import Column, Kind
 
 __all__ = ["as_dependence_column", "depend_stage", "screen_columns"]
@@ -31,7 +32,9 @@ def screen_columns(
     target: DependenceColumn,
     levels: Sequence[str],
     how: Screening,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
+    executor: Executor | None = None,
+    journal: BlockJournal | None = None,
 ) -> tuple[DependenceTable, list[Section]]:
     """Test columns against a target; return the table and the rows of the section `depend`.
 
@@ -41,6 +44,8 @@ def screen_columns(
         levels: Names of its classes; none where it has no classes.
         how: Members of the null, correction, seed.
         progress: Told of columns done and in all.
+        executor: Runs batches of columns, and each column of texts; here by default.
+        journal: Keeps the columns of texts that are done.
     """
     ready = [as_dependence_column(column) for column in columns]
     found = screen(
@@ -54,7 +59,7 @@ def screen_columns(
         progress=progress,
     )
     texts = [column for column in ready if column.kind == "text"]
-    aspects = text_aspects(texts, target, how)
+    aspects = text_aspects(texts, target, how, executor or SerialExecutor(), journal)
     names = {c.name: c.codes()[1] for c in columns if as_category(c)}
     named = (_named(row, names.get(row.name, ()), levels) for row in found.rows)
     found = replace(found, rows=tuple(named))
@@ -92,8 +97,10 @@ def _rows(state: AuditState) -> list[Section]:
         texts=rows.texts,
     )
     target = DependenceColumn(state.label.name, "category", state.codes)
-    columns = state.used.columns
-    return screen_columns(columns, target, state.classes, how, state.listener.step)[1]
+    progress, executor, journal = state.listener.step, state.executor, state.blocks("texts")
+    return screen_columns(
+        state.used.columns, target, state.classes, how, progress, executor, journal
+    )[1]
 
 
 def depend_stage(state: AuditState) -> str:

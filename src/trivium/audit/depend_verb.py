@@ -7,12 +7,13 @@ import numpy as np
 from trivium._core.errors import DataError
 from trivium._core.threads import one_thread
 from trivium.audit.depend_stage import as_dependence_column, screen_columns
-from trivium.audit.options import DependOptions
-from trivium.audit.read_stage import as_warnings, check_kept, check_used, why_unused
+from trivium.audit.options import DependOptions, as_paths
+from trivium.audit.read_stage import as_warnings, check_kept, check_used, noted, why_unused
 from trivium.audit.state import Listener, Section
 from trivium.audit.target import Target, as_target
 from trivium.dependence import DependenceTable, PairTable, screen_pairs
-from trivium.table import Label, Notice, Table, inspect_columns, read_table
+from trivium.parallel import Executor
+from trivium.table import Label, Notice, Table, inspect_columns, read_files
 
 __all__ = ["Dependence", "depend_only"]
 
@@ -36,13 +37,17 @@ class Dependence:
 
 
 @one_thread()
-def depend_only(options: DependOptions, listener: Listener) -> Dependence:
+def depend_only(
+    options: DependOptions, listener: Listener, executor: Executor | None = None
+) -> Dependence:
     """Read a table and test its columns against a target, against each other, or both.
+
+    The executor changes no bit of the result.
 
     Raises:
         DataError: The table or the target is refused, or there is nothing to test it with.
     """
-    whole = read_table(options.data, options.read)
+    whole = read_files(as_paths(options.data), options.read)
     check_kept(options.keep, whole)
     target = None if options.target is None else as_target(whole, options.target, options.read)
     notices, leaks = _noticed(whole, target)
@@ -64,7 +69,7 @@ def depend_only(options: DependOptions, listener: Listener) -> Dependence:
     if target is not None:
         columns = used.take(target.rows).columns
         table, report["depend"] = screen_columns(
-            columns, target.column, target.levels, options.how, listener.step
+            columns, target.column, target.levels, options.how, listener.step, executor
         )
     pairs = None
     if options.pairs:
@@ -89,7 +94,7 @@ def _noticed(whole: Table, target: Target | None) -> tuple[list[Notice], set[str
     leaks = {n.where.removeprefix("column ") for n in inspected if n.code == "W-LEAK"}
     others = [column for column in whole.columns if target is None or column.name != target.name]
     notes = [notice for column in others for notice in column.notes]
-    own = () if target is None else target.notices
+    own = () if target is None else noted(whole, target.notices)
     return [*inspected, *whole.notices, *notes, *own], leaks
 
 

@@ -33,11 +33,16 @@ def encode_stage(state: AuditState) -> str:
     table, how, section = encode_table(state), state.options, state.report["encode"]
     folds = make_folds(state.codes, state.groups, how.folds, how.seed)
     waves = [
-        state.journal(f"encode-waves-{place}", partial(fit_waves, state, column, folds))
+        state.journal(
+            name := f"encode-waves-{place}", partial(fit_waves, state, column, name, folds)
+        )
         for place, column in enumerate(asks_for_waves(state))
     ]
     in_order = [
-        state.journal(f"encode-order-{place}", partial(read_in_order, state, *question, folds))
+        state.journal(
+            name := f"encode-order-{place}",
+            partial(read_in_order, state, *question, name, folds),
+        )
         for place, question in enumerate(asks_for_order(state.report["depend"]).items())
     ]
     section["waves"], section["in_order"] = _told(waves, "waves"), _told(in_order, "network")

@@ -1,12 +1,13 @@
 """Stage "explain": the training rows that made each prediction, as an exact sum."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
 from trivium.audit.excerpt import excerpt
 from trivium.audit.explain_tuned import TUNED_METHOD, Retraced, trained_layers
-from trivium.audit.explained import SHOWN, Explained
+from trivium.audit.explained import SHOWN, Explained, Shown, listed_rows
 from trivium.audit.files import tuning
 from trivium.audit.state import AuditState, Section
 from trivium.audit.tune_metric import tune_metric
@@ -62,19 +63,19 @@ def _evidence(state: AuditState, itself: int, top: Top) -> list[Section]:
     ]
 
 
-def item_of(state: AuditState, explained: Explained, query: int, tops: tuple[Top, Top]) -> Section:
-    row, contributions = int(explained.rows[query]), explained.contributions[query]
+def item_of(state: AuditState, shown: Shown, query: int) -> Section:
+    row = int(shown["rows"][query])
     return {
         "row": int(state.label.rows[row]) + 1,
         "label": state.classes[state.codes[row]],
-        "predicted": state.classes[explained.predicted[query]],
-        "rival": state.classes[explained.rival[query]],
-        "score": float(explained.score[query]),
-        "intercept": float(explained.intercept[query]),
-        "support": _evidence(state, row, tops[0]),
-        "oppose": _evidence(state, row, tops[1]),
-        "total_support": float(contributions[contributions > 0].sum()),
-        "total_oppose": float(contributions[contributions < 0].sum()),
+        "predicted": state.classes[shown["predicted"][query]],
+        "rival": state.classes[shown["rival"][query]],
+        "score": float(shown["score"][query]),
+        "intercept": float(shown["intercept"][query]),
+        "support": _evidence(state, row, listed_rows(shown, "support", query)),
+        "oppose": _evidence(state, row, listed_rows(shown, "oppose", query)),
+        "total_support": float(shown["totals"][0, query]),
+        "total_oppose": float(shown["totals"][1, query]),
     }
 
 
@@ -97,8 +98,8 @@ def _tuned(state: AuditState, suspects: list[int]) -> Section | None:
     rows = rows[np.sort(np.unique(rows, return_index=True)[1])][:SHOWN]
     described = tuning(state.report["tune"], state.options.seed)
     explained = Retraced.of(state.tuned, described, metric, sample).explain(rows)
-    pairs = zip(explained.tops(1), explained.tops(-1), strict=True)
-    items = [item_of(state, explained, query, tops) for query, tops in enumerate(pairs)]
+    told = explained.shown(rows)
+    items = [item_of(state, told, query) for query in range(len(rows))]
     gross = np.abs(explained.contributions).sum(1)
     net = np.abs(explained.contributions.sum(1))
     return {
@@ -108,6 +109,22 @@ def _tuned(state: AuditState, suspects: list[int]) -> Section | None:
         "tolerance": TOLERANCE,
         "items": items,
     }
+
+
+@dataclass(frozen=True, eq=False)
+class _Asked:
+    """What the explanation of every block of rows reads."""
+
+    classifier: ClosedFormClassifier
+    X: np.ndarray
+    rows: np.ndarray
+    shown: np.ndarray
+
+
+def _explain_block(start: int, given: _Asked) -> Shown:
+    """Explain one block of the rows asked."""
+    block = given.rows[start : start + _BLOCK]
+    return next(explain_rows(given.classifier, given.X, block)).shown(given.shown)
 
 
 def explain_stage(state: AuditState) -> str:
@@ -124,21 +141,20 @@ def explain_stage(state: AuditState) -> str:
     shown = state.flags.rank[:SHOWN].tolist()
     items: dict[int, Section] = {}
     state.evidence = [("", "")] * n
-    error, done = 0.0, 0
+    error = 0.0
     numbers = (state.label.rows + 1).tolist()
 
     def names(top: Top) -> str:
         return " ".join(f"{numbers[row]}:{value:+.4g}" for row, value in top)
 
-    for explained in explain_rows(state.classifier, state.X, asked):
-        error = max(error, explained.error)
-        pairs = zip(explained.tops(1), explained.tops(-1), strict=True)
-        for query, (row, tops) in enumerate(zip(explained.rows.tolist(), pairs, strict=True)):
-            state.evidence[row] = (names(tops[0]), names(tops[1]))
+    given = _Asked(state.classifier, state.X, asked, np.array(shown))
+    for found in state.run_blocks("explain", _explain_block, range(0, len(asked), _BLOCK), given):
+        error = max(error, found["error"])
+        for query, row in enumerate(found["rows"].tolist()):
+            sides = (listed_rows(found, side, query) for side in ("support", "oppose"))
+            state.evidence[row] = (names(next(sides)), names(next(sides)))
             if row in shown:
-                items[row] = item_of(state, explained, query, tops)
-        done += len(explained.rows)
-        state.listener.step(done, len(asked))
+                items[row] = item_of(state, found, query)
     state.report["explain"] = {
         "method": _METHOD + _of_tuned(state),
         "completeness_error": error,

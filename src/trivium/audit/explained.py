@@ -1,15 +1,28 @@
 """Predictions taken apart: a score as a sum over training rows."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-__all__ = ["SHOWN", "Explained", "explained_rows"]
+__all__ = ["SHOWN", "Explained", "Shown", "explained_rows", "listed_rows"]
 
 SHOWN = 12
 _LISTED = 5
 # Contributions looked at in one run; beyond it the least suspect rows are not explained.
 _CONTRIBUTIONS = 4 * 10**8
+
+
+Shown = dict[str, Any]
+"""What is shown of some rows explained, as arrays: see `Explained.shown`."""
+
+
+def listed_rows(shown: Shown, side: str, query: int) -> list[tuple[int, float]]:
+    """Return the training rows listed for one row, `"support"` or `"oppose"`, in order."""
+    found = zip(
+        shown[side]["rows"][query].tolist(), shown[side]["values"][query].tolist(), strict=True
+    )
+    return [(row, value) for row, value in found if row >= 0]
 
 
 def explained_rows(n_rows: int, n_coordinates: int, budget: int) -> int:
@@ -47,6 +60,37 @@ class Explained:
     intercept: np.ndarray
     contributions: np.ndarray
     error: float
+
+    def shown(self, with_totals: np.ndarray) -> Shown:
+        """Return what is shown of each row: without all contributions, so that it travels.
+
+        Args:
+            with_totals: The rows of which the sums of both signs are wanted as well.
+        """
+        totals = np.full((2, len(self.rows)), np.nan)
+        for query in np.flatnonzero(np.isin(self.rows, with_totals)):
+            each = self.contributions[query]
+            totals[:, query] = each[each > 0].sum(), each[each < 0].sum()
+        return {
+            "rows": self.rows,
+            "predicted": self.predicted,
+            "rival": self.rival,
+            "score": self.score,
+            "intercept": self.intercept,
+            "totals": totals,
+            "support": self._padded(1),
+            "oppose": self._padded(-1),
+            "error": self.error,
+        }
+
+    def _padded(self, sign: int) -> dict[str, np.ndarray]:
+        """The largest contributions of one sign as arrays; -1 where there are no more."""
+        rows = np.full((len(self.rows), _LISTED), -1)
+        values = np.zeros((len(self.rows), _LISTED))
+        for query, top in enumerate(self.tops(sign)):
+            rows[query, : len(top)] = [row for row, _ in top]
+            values[query, : len(top)] = [value for _, value in top]
+        return {"rows": rows, "values": values}
 
     def tops(self, sign: int, n: int = _LISTED) -> list[list[tuple[int, float]]]:
         """For each query the training rows with the largest contributions of one sign, in order.

@@ -1,5 +1,7 @@
 """Stage "fit": the closed form, and the usual road beside it on the same folds."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from time import process_time
 from typing import Any
@@ -7,7 +9,8 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-from trivium.audit.baselines import BASELINES, boosting_iterations, fold_probabilities
+from trivium.audit.baselines import BASELINES, boosting_iterations, held_out_probabilities
+from trivium.audit.fold_features import FoldFeatures
 from trivium.audit.folds import make_folds
 from trivium.audit.intervals import compare_metrics, metric_draws, row_log_loss
 from trivium.audit.state import AuditState, Section
@@ -29,25 +32,62 @@ def _for_trees(state: AuditState) -> np.ndarray:
     return np.array([not part.startswith("curve ") for part in last])
 
 
+@dataclass(frozen=True, eq=False)
+class _Folds:
+    """What every model on every fold reads.
+
+    Args:
+        features: Encoded rows.
+        for_trees: Which of the features boosting gets.
+        codes: Class of each row.
+        folds: Fold of each row.
+        n_classes: Classes.
+        seed: Seed of the run.
+    """
+
+    features: FoldFeatures
+    for_trees: np.ndarray
+    codes: np.ndarray
+    folds: np.ndarray
+    n_classes: int
+    seed: int
+
+    @property
+    def size(self) -> tuple[int, int, int]:
+        """Rows, features of trees, classes."""
+        return len(self.codes), int(self.for_trees.sum()), self.n_classes
+
+    def maker(self, name: str) -> Callable[[], Any]:
+        """Return what makes a model."""
+        if name == "closed_form":
+            return ClosedFormClassifier
+        return partial(BASELINES[name], self.size, self.seed)
+
+
+def _fit_fold(block: tuple[str, int], given: _Folds) -> Section:
+    """Return probabilities of the rows of one fold by one model, and its CPU seconds."""
+    name, fold = block
+    start = process_time()
+    rows = given.features.of(fold, given.for_trees if name == "boosting" else None)
+    test = given.folds == fold
+    found = held_out_probabilities(given.maker(name), rows, given.codes, test, given.n_classes)
+    return {"probabilities": found, "seconds": process_time() - start}
+
+
 def _out_of_fold(state: AuditState, folds: np.ndarray) -> Section:
     """Out-of-fold scores of every model, with its CPU seconds and what was left out, why."""
-    n_classes = len(state.classes)
-    trees = _for_trees(state)
-    features = {"boosting": lambda fold: state.features(fold)[:, trees]}
-    size = (len(state.X), int(trees.sum()), n_classes)
-    makers: dict[str, Any] = {"closed_form": ClosedFormClassifier}
-    makers |= {
-        name: partial(make, size, state.options.seed)
-        for name, make in BASELINES.items()
-        if name != "boosting" or boosting_iterations(*size)
-    }
-    probabilities, seconds = {}, {}
-    for done, (name, make) in enumerate(makers.items()):
-        state.listener.step(done, len(makers))
-        start = process_time()
-        X = features.get(name, state.features)
-        probabilities[name] = fold_probabilities(make, X, state.codes, folds, n_classes)
-        seconds[name] = process_time() - start
+    n_classes, seed = len(state.classes), state.options.seed
+    given = _Folds(state.features, _for_trees(state), state.codes, folds, n_classes, seed)
+    names = ["closed_form", *BASELINES]
+    if not boosting_iterations(*given.size):
+        names.remove("boosting")
+    blocks = [(name, int(fold)) for name in names for fold in np.unique(folds)]
+    found = state.run_blocks("fit", _fit_fold, blocks, given)
+    probabilities = {name: np.zeros((len(folds), n_classes)) for name in names}
+    seconds = dict.fromkeys(names, 0.0)
+    for (name, fold), part in zip(blocks, found, strict=True):
+        probabilities[name][folds == fold] = part["probabilities"]
+        seconds[name] += part["seconds"]
     draws = metric_draws(probabilities, state.codes, state.options.seed)
     models, differences = compare_metrics(draws, "closed_form")
     for name, model in models.items():

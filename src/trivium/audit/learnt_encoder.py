@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Float
 
 from trivium._core.errors import ModelError
+from trivium.audit.fold_features import FoldFeatures
 from trivium.table import Column, Kind, ReadOptions, Table, TableEncoder
 from trivium.table.infer import column_as
 
@@ -115,8 +116,16 @@ class LearntEncoder:
             X: Their features by the base.
             fold: The fold that was not seen; `None` for those of a fit on all rows.
         """
-        place = 0 if fold is None else fold + 1
-        return np.column_stack([X, *(each.scaled(each.outside[place]) for each in self.learnt)])
+        return self.for_folds(X).of(fold)
+
+    def for_folds(self, X: Float[np.ndarray, "n d"]) -> FoldFeatures:
+        """Return the same for every fold, as a worker may have it: without what made them."""
+        places = len(self.learnt[0].outside) if self.learnt else 0
+        learnt = (
+            tuple(each.scaled(each.outside[place]) for each in self.learnt)
+            for place in range(places)
+        )
+        return FoldFeatures(X, tuple(learnt))
 
     @property
     def feature_names(self) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from trivium.dependence.screen import MOST_ROWS
 from trivium.dependence.sequence import MOST_ROWS as MOST_TEXTS
 from trivium.table import ReadOptions
 
-__all__ = ["BUDGET", "METRICS", "AuditOptions", "DependOptions", "Screening"]
+__all__ = ["BUDGET", "METRICS", "AuditOptions", "DependOptions", "Screening", "as_paths"]
 
 BUDGET = 10**12
 
@@ -60,7 +60,7 @@ class DependOptions:
     """Options of `trivium depend`.
 
     Args:
-        data: The table's file.
+        data: The table's file, or its files: their rows one after the other.
         target: The column that the others are tested against; `None` with `pairs` only.
         pairs: Whether every two columns are tested against each other.
         how: Shifts, false-discovery rate, correction and seed.
@@ -71,7 +71,7 @@ class DependOptions:
         ArgumentError: Neither a target nor pairs, or columns to keep without a target.
     """
 
-    data: Path
+    data: Path | tuple[Path, ...]
     target: str | None = None
     pairs: bool = False
     how: Screening = field(default_factory=Screening)
@@ -89,6 +89,13 @@ class DependOptions:
                 "depend: --keep must come with --target; got it with --pairs alone",
                 remedy="Without a target no column is left out as a leak.",
             )
+
+
+def as_paths(data: Path | tuple[Path, ...] | None) -> tuple[Path, ...]:
+    """Return the files and folders that were named, as a tuple."""
+    if data is None:
+        return ()
+    return (data,) if isinstance(data, Path) else tuple(data)
 
 
 def _check_least(caller: str, name: str, value: int, least: int) -> None:
@@ -126,7 +133,8 @@ class AuditOptions:
     """Options of one audit.
 
     Args:
-        data: The table's file; `None` audits the bundled table.
+        data: The table's file, or its files: their rows one after the other; `None` audits the
+            bundled table.
         label: The label column; `None` only with the bundled table.
         metric: What counts: one of `METRICS`, or `MODULE:FUNCTION`, any function of two arrays of
             class names. It is tuned, and the headline where all models are scored by it; `None`
@@ -148,7 +156,7 @@ class AuditOptions:
         ArgumentError: A value breaks its rule.
     """
 
-    data: Path | None = None
+    data: Path | tuple[Path, ...] | None = None
     label: str | None = None
     metric: str | None = None
     positive: str | None = None
@@ -186,7 +194,8 @@ class AuditOptions:
 
     def fingerprint(self, content: bytes) -> str:
         """Return a digest of the options, the data's digest and nothing of the machine."""
-        named = asdict(self) | {"data": self.data and self.data.name}
+        names = [path.name for path in as_paths(self.data)]
+        named = asdict(self) | {"data": names if len(names) > 1 else names[0] if names else None}
         # The clock tells seconds only: it decides nothing.
         del named["machine"]
         text = json.dumps(named, sort_keys=True)

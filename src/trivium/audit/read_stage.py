@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from trivium._core.errors import ArgumentError, DataError
+from trivium.audit.options import as_paths
 from trivium.audit.state import AuditState
 from trivium.table import (
     Kind,
@@ -13,35 +14,38 @@ from trivium.table import (
     Notice,
     Table,
     bundled_label,
+    data_files,
     duplicate_groups,
     inspect_columns,
     penguins_path,
-    read_table,
+    read_files,
     split_label,
 )
 from trivium.table.naming import cut, listed, nearest
 
-__all__ = ["as_warnings", "check_kept", "check_used", "locate", "read_stage", "why_unused"]
+__all__ = ["as_warnings", "check_kept", "check_used", "locate", "noted", "read_stage", "why_unused"]
 
 # Kinds that carry no evidence about other rows.
 _UNUSED = {Kind.constant: "constant", Kind.identifier: "identifier"}
 _LEAK = "W-LEAK"
 
 
-def locate(data: Path | None, label: str | None) -> tuple[Path, str]:
-    """Return the file and the label column; the bundled table where none was given.
+def locate(data: Path | tuple[Path, ...] | None, label: str | None) -> tuple[tuple[Path, ...], str]:
+    """Return the files and the label column; the bundled table where none was given.
 
     Raises:
-        ArgumentError: A file of the user's without a label.
+        ArgumentError: Files of the user's without a label.
+        DataError: A folder without data files, or a file that is named twice.
     """
-    if data is None:
-        return penguins_path(), label or bundled_label()
+    named = as_paths(data)
+    if not named:
+        return (penguins_path(),), label or bundled_label()
     if label is None:
         raise ArgumentError(
             "audit: --label must name the column to predict; got none",
             remedy="Add --label COLUMN; the first line of the file has the names.",
         )
-    return data, label
+    return data_files(named), label
 
 
 def as_warnings(notices: Iterable[Notice]) -> list[dict[str, str]]:
@@ -49,6 +53,11 @@ def as_warnings(notices: Iterable[Notice]) -> list[dict[str, str]]:
     listed = [{"code": n.code, "where": n.where, "message": n.message} for n in notices]
     # Leakage first: everything after it would be read in its light.
     return sorted(listed, key=lambda notice: not notice["code"].startswith(_LEAK))
+
+
+def noted(table: Table, notices: Iterable[Notice]) -> tuple[Notice, ...]:
+    """Return notices whose rows name the file as well, where there are several."""
+    return tuple(notices) if table.places is None else table.places.noted(notices)
 
 
 def why_unused(table: Table, leaks: set[str]) -> dict[str, str]:
@@ -101,8 +110,8 @@ def check_used(why: dict[str, str], source: str) -> None:
 
 def read_stage(state: AuditState) -> str:
     """Read the table into the state and write the section `data`; return what was done."""
-    path, name = locate(state.options.data, state.options.label)
-    whole = read_table(path, state.options.read)
+    paths, name = locate(state.options.data, state.options.label)
+    whole = read_files(paths, state.options.read)
     state.label = label = split_label(whole, name, state.options.read)
     _check_rows(label, state.source)
     check_kept(state.options.keep, whole)
@@ -111,7 +120,7 @@ def read_stage(state: AuditState) -> str:
     # What counts as missing in the label is the label's own notice.
     others = [column for column in whole.columns if column.name != label.name]
     columns = [notice for column in others for notice in column.notes]
-    notices = as_warnings([*inspected, *whole.notices, *columns, *label.notices])
+    notices = as_warnings([*inspected, *whole.notices, *columns, *noted(whole, label.notices)])
     leaks = {n.where.removeprefix("column ") for n in inspected if n.code.startswith(_LEAK)}
     leaks -= set(state.options.keep)
     why = why_unused(table, leaks)

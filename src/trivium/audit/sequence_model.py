@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from trivium._core.random import derive
 from trivium.attention import Attention
 from trivium.audit.folds import make_folds
+from trivium.audit.own_stream import own_stream
 from trivium.audit.plan_text import SMALL_ENCODER
 from trivium.audit.sequence_text import Rows
 from trivium.position import Buckets, Position, Rotary, Sinusoidal
@@ -143,7 +144,7 @@ class Fitted:
             bool(value.isfinite().all()) for value in held.values()
         ):
             raise ValueError("a weight is not finite")
-        with torch.random.fork_rng(devices=[]):  # weights drawn only to be written over
+        with own_stream():  # weights drawn only to be written over
             net = SequenceModel(places, len(prior), encoding)
         net.load_state_dict(held)
         return cls(net, prior, encoding, int(facts["epochs"]))
@@ -178,7 +179,7 @@ def fit_sequence_model(
     share = np.bincount(codes[which], minlength=n_classes) + 1.0
     prior = np.log(share / share.sum())
     said = which[rows.lengths[which] > 0]
-    with torch.random.fork_rng(devices=[]):
+    with own_stream():
         torch.manual_seed(derive(seed, "sequence", encoding) % 2**63)
         net = SequenceModel(places, n_classes, encoding)
         with torch.no_grad():

@@ -1,13 +1,11 @@
 """Whether a text is worth reading in order: the evidence, a short list on folds, and the gate."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from itertools import combinations
 
 import numpy as np
 from jaxtyping import Float
 
-from trivium._core.random import derive
 from trivium.audit.baselines import fold_probabilities
 from trivium.audit.intervals import row_log_loss
 from trivium.audit.learnt_encoder import decoded, encoded, scale_of
@@ -19,9 +17,9 @@ from trivium.audit.sequence_model import (
     EPOCHS,
     SHAPE,
     Fitted,
-    fit_sequence_model,
 )
-from trivium.audit.sequence_text import LONGEST, Rows, Vocabulary
+from trivium.audit.sequence_text import LONGEST, Vocabulary
+from trivium.audit.sequence_trial import Texts, Trial
 from trivium.audit.state import AuditState, Section
 from trivium.closedform import ClosedFormClassifier
 from trivium.cost import TransformerShape
@@ -30,6 +28,7 @@ __all__ = ["asks_for_order", "kept_network", "read_in_order"]
 
 _FDR = 0.05
 _LEAST_ROWS, _LEAST_FOLDS = 200, 3
+_GIVEN_UP = 2  # folds after which an encoding that is no better is given up
 _MOST_SCORES = 2e7  # rows times classes times networks: held at once
 # What a network must see, by the tests of dependence: which of two words comes first, or also how
 # far apart they are.
@@ -46,63 +45,16 @@ def asks_for_order(rows: Sequence[Section]) -> dict[str, str]:
     return found
 
 
-@dataclass(frozen=True, eq=False)
-class _Trial:
-    """One column's rows, and the networks that learn from them.
-
-    Args:
-        state: The run.
-        rows: The texts.
-        vocabulary: Their words.
-        folds: The fold of each row, as the stage fit has them.
-        fits: How many networks there will be, at most.
-        done: Scores of all rows by the networks so far.
-    """
-
-    state: AuditState
-    rows: Rows
-    vocabulary: Vocabulary
-    folds: np.ndarray
-    fits: int
-    done: dict[tuple[str, tuple[int, ...]], np.ndarray] = field(default_factory=dict)
-
-    def fit(self, encoding: str, without: tuple[int, ...]) -> Fitted:
-        """Train on the rows of all folds but some."""
-        self.state.listener.step(len(self.done), self.fits)
-        return fit_sequence_model(
-            self.rows,
-            self.state.codes,
-            self.state.groups,
-            np.flatnonzero(~np.isin(self.folds, without)),
-            len(self.state.classes),
-            places=len(self.vocabulary),
-            encoding=encoding,
-            seed=derive(self.state.options.seed, "in order", *without),
-        )
-
-    def scores(self, encoding: str, *without: int) -> Float[np.ndarray, "n c"]:
-        """Return scores of all rows by a network that did not see some folds."""
-        key = (encoding, tuple(sorted(set(without))))
-        if key not in self.done:
-            self.done[key] = self.fit(*key).log_proba(self.rows)
-        return self.done[key]
-
-    def outside(self, encoding: str, *beside: int) -> Float[np.ndarray, "n c"]:
-        """Return scores of each row by a network without its fold, and without those `beside`."""
-        found = np.empty((len(self.rows), len(self.state.classes)))
-        for fold in range(int(self.folds.max()) + 1):
-            test = self.folds == fold
-            found[test] = self.scores(encoding, fold, *beside)[test]
-        return found
-
-
-def read_in_order(state: AuditState, column: str, evidence: str, folds: np.ndarray) -> Section:
+def read_in_order(
+    state: AuditState, column: str, evidence: str, name: str, folds: np.ndarray
+) -> Section:
     """Try to read a text column in order; return what was tried, and the network if it was kept.
 
     Args:
         state: The run, with the features of the table.
         column: The column.
         evidence: `"order"` or `"distance"`: what the tests of dependence found.
+        name: The piece of work, for the journal of blocks.
         folds: The fold of each row, as the stage fit has them.
 
     Returns:
@@ -140,13 +92,29 @@ def read_in_order(state: AuditState, column: str, evidence: str, folds: np.ndarr
         return section | {"why": f"fewer than {_LEAST_FOLDS} folds"}
     if len(rows) * len(state.classes) * fits > _MOST_SCORES:
         return section | {"why": "too many classes for so many rows"}
-    return section | _judged(_Trial(state, rows, vocabulary, folds, fits), column, names)
+    given = Texts(
+        rows,
+        len(vocabulary),
+        state.codes,
+        state.groups,
+        folds,
+        len(state.classes),
+        state.options.seed,
+    )
+    return section | _judged(Trial(state, name, given, vocabulary, fits), column, names)
 
 
-def _judged(trial: _Trial, column: str, names: Sequence[str]) -> Section:
+def _judged(trial: Trial, column: str, names: Sequence[str]) -> Section:
     """Hold the best encoding against hashed n-grams, and train what a kept one needs."""
     grams = row_log_loss(_by_ngrams(trial, column), trial.state.codes)
-    gains = {name: _gains(trial, name, grams) for name in names}
+    trial.train("two", [(name, (fold,)) for name in names for fold in range(_GIVEN_UP)])
+    go_on = [name for name in names if _gains(trial, name, grams, _GIVEN_UP)[0] > 0]
+    rest = range(_GIVEN_UP, trial.n_folds)
+    trial.train("rest", [(name, (fold,)) for name in go_on for fold in rest])
+    gains = {
+        name: _gains(trial, name, grams, trial.n_folds if name in go_on else _GIVEN_UP)
+        for name in names
+    }
     tried = [
         {"encoding": name, "gain": gain, "standard_error": error, "folds": folds}
         for name, (gain, error, folds) in gains.items()
@@ -159,12 +127,12 @@ def _judged(trial: _Trial, column: str, names: Sequence[str]) -> Section:
         "gain": gain,
         "standard_error": error,
     }
-    if folds <= int(trial.folds.max()) or not gain > error:
+    if folds < trial.n_folds or not gain > error:
         return found | {"why": "it did not beat hashed n-grams by its standard error"}
     return found | {"kept": best, "why": "kept", "network": _network(trial, best)}
 
 
-def _gains(trial: _Trial, name: str, grams: np.ndarray) -> tuple[float, float, int]:
+def _gains(trial: Trial, name: str, grams: np.ndarray, folds: int) -> tuple[float, float, int]:
     """Return the mean gain in log loss over hashed n-grams, its standard error, and the folds.
 
     After two folds an encoding that is no better is given up. A class that a training part lacks
@@ -172,19 +140,16 @@ def _gains(trial: _Trial, name: str, grams: np.ndarray) -> tuple[float, float, i
     """
     gained = np.full(len(grams), np.nan)
     codes = trial.state.codes
-    for fold in range(int(trial.folds.max()) + 1):
+    for fold in range(folds):
         test = trial.folds == fold
         own = row_log_loss(np.exp(trial.scores(name, fold)[test]), codes[test])
         known = np.isin(codes[test], codes[~test])
         gained[test] = np.where(known, grams[test] - own, 0.0)
-        seen = gained[~np.isnan(gained)]
-        gain, error = float(seen.mean()), float(seen.std() / len(seen) ** 0.5)
-        if fold == 1 and gain <= 0:
-            break
-    return gain, error, fold + 1
+    seen = gained[~np.isnan(gained)]
+    return float(seen.mean()), float(seen.std() / len(seen) ** 0.5), folds
 
 
-def _by_ngrams(trial: _Trial, column: str) -> Float[np.ndarray, "n c"]:
+def _by_ngrams(trial: Trial, column: str) -> Float[np.ndarray, "n c"]:
     """Return out-of-fold probabilities by the column's hashed words and word pieces alone."""
     state = trial.state
     own = [name == column for name in state.encoder.column_of_feature]
@@ -194,12 +159,13 @@ def _by_ngrams(trial: _Trial, column: str) -> Float[np.ndarray, "n c"]:
     )
 
 
-def _network(trial: _Trial, encoding: str) -> Section:
+def _network(trial: Trial, encoding: str) -> Section:
     """Train on all rows, and on all but two folds; keep scores and weights as JSON holds them."""
-    n_folds = int(trial.folds.max()) + 1
+    n_folds = trial.n_folds
+    trial.train("pairs", [(encoding, pair) for pair in combinations(range(n_folds), 2)])
     outside = [trial.outside(encoding)]
     outside += [trial.outside(encoding, fold) for fold in range(n_folds)]
-    arrays, facts = trial.fit(encoding, ()).state()
+    arrays, facts = trial.weights(encoding)
     return {
         "words": list(trial.vocabulary.known),
         "outside": [encoded(scores) for scores in outside],

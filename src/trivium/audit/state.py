@@ -1,16 +1,18 @@
 """What the stages of one run hand on to each other."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from trivium.audit.fold_features import FoldFeatures
 from trivium.audit.learnt_encoder import LearntEncoder
 from trivium.audit.options import AuditOptions
 from trivium.audit.plan import Plan
 from trivium.audit.tuned import Tuned
 from trivium.closedform import ClosedFormClassifier, Flags
+from trivium.parallel import BlockJournal, Executor, Progress, SerialExecutor
 from trivium.table import Label, Table, TableEncoder
 
 __all__ = ["AuditState", "Listener", "Section", "Silent"]
@@ -52,6 +54,8 @@ class AuditState:
     Attributes:
         options: What was asked.
         journal: Returns a stage's stored result, or computes and stores it.
+        blocks: Returns the journal of work that is done block by block, if it is kept.
+        executor: Runs the blocks.
         listener: Who is told of progress.
         source: Name of the data as the report shows it.
         table: Rows that have a label, all columns but the label.
@@ -68,7 +72,9 @@ class AuditState:
     options: AuditOptions
     listener: Listener
     source: str = ""
+    executor: Executor = field(default_factory=SerialExecutor)
     journal: Callable[[str, Callable[[], Any]], Any] = field(init=False)
+    blocks: Callable[[str], BlockJournal | None] = lambda name: None
     table: Table = field(init=False)
     used: Table = field(init=False)
     label: Label = field(init=False)
@@ -93,11 +99,37 @@ class AuditState:
         """Class of each row used."""
         return self.label.codes
 
-    def features(self, fold: int) -> np.ndarray:
-        """Encoded rows where no feature of a training row has seen a label of this fold."""
+    @property
+    def features(self) -> FoldFeatures:
+        """Encoded rows where no feature of a training row has seen a label of the fold asked."""
         if isinstance(self.encoder, LearntEncoder):
-            return self.encoder.outside(self.base, fold)
-        return self.X
+            return self.encoder.for_folds(self.base)
+        return FoldFeatures(self.X)
+
+    def run_blocks(
+        self,
+        name: str,
+        function: Callable[..., Any],
+        blocks: Sequence[Any],
+        shared: Any = None,
+        progress: Progress | None = None,
+    ) -> list[Any]:
+        """Return what a function gives for each block, by the executor, kept as they end.
+
+        Args:
+            name: The piece of work, in the journal.
+            function: Called as `function(block, shared)` with one thread, maybe elsewhere.
+            blocks: Small things that say what to do.
+            shared: What all of them read.
+            progress: Told of blocks done and in all; the listener by default.
+        """
+        return self.executor.map(
+            function,
+            blocks,
+            shared=shared,
+            journal=self.blocks(name),
+            progress=progress or self.listener.step,
+        )
 
     def warn(self, code: str, where: str, message: str) -> None:
         """Add a warning to the report."""

@@ -1,8 +1,8 @@
 """The stages of tuning in turn, each fitted within the folds, scored on them, and kept or not."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from trivium.audit.tune_metric import TuneMetric
 from trivium.audit.tune_training import Sample, Training, best_steps, train
 from trivium.audit.tuned import Tuned
 from trivium.closedform import ClosedFormClassifier
+from trivium.parallel import SerialExecutor
 
 __all__ = ["NOTHING_KEPT", "Search"]
 
@@ -46,16 +47,70 @@ def _widened(proba: np.ndarray, seen: np.ndarray, n_classes: int) -> np.ndarray:
     return out
 
 
-def _part(whole: Sample, n_classes: int, test: np.ndarray) -> Part:
-    rows = np.flatnonzero(test)
-    X, codes, groups = whole.X[~test], whole.codes[~test], whole.groups[~test]
+@dataclass(frozen=True, eq=False)
+class _Folds:
+    """What the fit of every fold reads."""
+
+    X: np.ndarray
+    codes: np.ndarray
+    folds: np.ndarray
+    n_classes: int
+
+
+def _fit_fold(fold: int, given: _Folds) -> dict[str, Any]:
+    """Fit the closed form to the training part: probabilities within it, and held out."""
+    test = given.folds == fold
+    X, codes, n_classes = given.X[~test], given.codes[~test], given.n_classes
     seen = np.unique(codes)
     if len(seen) == 1:
-        return Part(None, rows, whole.X[rows], _widened(np.ones((len(rows), 1)), seen, n_classes))
+        ones = np.ones((int(test.sum()), 1))
+        return {"inner": None, "held": _widened(ones, seen, n_classes)}
     model = ClosedFormClassifier().fit(X, codes)
-    inner = Sample(X, codes, groups, _widened(model.loo_proba_, model.classes_, n_classes))
-    held = _widened(model.predict_proba(whole.X[rows]), model.classes_, n_classes)
-    return Part(inner, rows, whole.X[rows], held)
+    held = model.predict_proba(given.X[test])
+    return {
+        "inner": _widened(model.loo_proba_, model.classes_, n_classes),
+        "held": _widened(held, model.classes_, n_classes),
+    }
+
+
+def _part(whole: Sample, test: np.ndarray, fitted: dict[str, Any]) -> Part:
+    rows = np.flatnonzero(test)
+    inner = fitted["inner"]
+    if inner is not None:
+        inner = Sample(whole.X[~test], whole.codes[~test], whole.groups[~test], inner)
+    return Part(inner, rows, whole.X[rows], fitted["held"])
+
+
+def _train_fold(fold: int, given: tuple["_Start | None", ...]) -> dict[str, Any]:
+    """Train a stage in one training part."""
+    start = given[fold]
+    assert start is not None
+    steps = best_steps(start.how, start.tuned, start.sample)
+    return {"steps": steps, "tuned": train(start.how, start.tuned, start.sample, steps).state()}
+
+
+@dataclass(frozen=True, eq=False)
+class _Start:
+    """From where a stage is trained in one training part, and how."""
+
+    how: Training
+    tuned: Tuned
+    sample: Sample
+
+
+@runtime_checkable
+class Runner(Protocol):
+    """Runs blocks, and keeps what they gave: `AuditState.run_blocks`."""
+
+    def __call__(
+        self, name: str, function: Callable[..., Any], blocks: Sequence[Any], shared: Any
+    ) -> list[Any]:
+        """Return what the function gives for each block."""
+        ...
+
+
+def _here(name: str, function: Callable[..., Any], blocks: Sequence[Any], shared: Any) -> list[Any]:
+    return SerialExecutor().map(function, blocks, shared=shared)
 
 
 class Search:
@@ -67,6 +122,7 @@ class Search:
         metric: What is maximised.
         seed: Seed of every draw.
         progress: Called with the number of stages done.
+        run_blocks: Runs the folds; here, one after the other, by default.
     """
 
     def __init__(
@@ -76,11 +132,17 @@ class Search:
         metric: TuneMetric,
         seed: int,
         progress: Callable[[int], None] = lambda done: None,
+        run_blocks: Runner = _here,
     ) -> None:
         self.whole, self.metric, self.seed, self.progress = whole, metric, seed, progress
-        self.folds = folds
+        self.folds, self.run_blocks = folds, run_blocks
         c = metric.n_classes
-        self.parts = [_part(whole, c, folds == fold) for fold in np.unique(folds)]
+        numbers = np.unique(folds).tolist()
+        given = _Folds(whole.X, whole.codes, folds, c)
+        fitted = run_blocks("tune-fits", _fit_fold, numbers, given)
+        self.parts = [
+            _part(whole, folds == fold, one) for fold, one in zip(numbers, fitted, strict=True)
+        ]
         plain = Tuned(np.zeros(c))
         self.kept, self.kept_name = plain, NOTHING_KEPT
         self.kept_parts = [plain] * len(self.parts)
@@ -101,15 +163,26 @@ class Search:
         pairs = [*zip(self.parts, self.kept_parts, strict=True)]
         if stage in ("decision rule", "offsets"):
             return [self._simple(stage, start, part.sample) for part, start in pairs], 0
-        found, steps = [], []
-        for i, (part, start) in enumerate(pairs):
-            if part.sample is None:
-                found.append(start)
-                continue
-            how = self._training(stage, f"fold {i}")
-            steps.append(best_steps(how, start, part.sample))
-            found.append(train(how, start, part.sample, steps[-1]))
+        starts = tuple(
+            None
+            if part.sample is None
+            else _Start(self._training(stage, f"fold {i}"), start, part.sample)
+            for i, (part, start) in enumerate(pairs)
+        )
+        asked = [i for i, start in enumerate(starts) if start is not None]
+        found, steps = [start for _, start in pairs], []
+        for i, one in zip(
+            asked, self.run_blocks(f"tune-{stage}", _train_fold, asked, starts), strict=True
+        ):
+            found[i] = self._trained(one["tuned"])
+            steps.append(one["steps"])
         return found, sorted(steps)[len(steps) // 2]
+
+    def _trained(self, arrays: dict[str, np.ndarray]) -> Tuned:
+        """Put together what a fold trained, columns first as it left them: the same bits."""
+        c, d = self.metric.n_classes, self.whole.X.shape[1]
+        held = {n: a if n == "costs" else np.asfortranarray(a) for n, a in arrays.items()}
+        return Tuned.from_state(held, Tuned.described("", ""), c, d)
 
     def _simple(self, stage: str, start: Tuned, sample: Sample | None) -> Tuned:
         """The rule of a cost matrix, or offsets."""

@@ -1,5 +1,6 @@
 """Stage "tune": the decision fitted to the metric that counts, kept only where that is seen."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,12 @@ def _run_all(state: AuditState, metric: TuneMetric) -> Search:
     whole = Sample(state.X, state.codes, state.groups, state.classifier.loo_proba_)
     n_fits = len(np.unique(folds)) + 1
     search = Search(
-        whole, folds, metric, state.options.seed, lambda done: state.listener.step(done, 3)
+        whole,
+        folds,
+        metric,
+        state.options.seed,
+        lambda done: state.listener.step(done, 3),
+        partial(state.run_blocks, progress=lambda done, total: None),
     )
     if metric.costs is not None:
         search.run("decision rule", c - 1)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from trivium._core.errors import NumericalError
 from trivium._core.random import derive
 from trivium.audit.folds import make_folds
+from trivium.audit.own_stream import own_stream
 from trivium.audit.tune_estimator import SAMPLES, Choice
 from trivium.audit.tune_metric import TuneMetric
 from trivium.audit.tuned import Layers, Tuned
@@ -206,7 +207,7 @@ class _Run:
 
     def __init__(self, how: Training, start: Tuned, sample: Sample) -> None:
         self.how, self.start = how, start
-        with torch.random.fork_rng(devices=[]):
+        with own_stream():
             torch.manual_seed(derive(how.seed, "train", how.kind))
             self.layers = _begin(how.kind, start, sample)
             self.state = torch.get_rng_state()
@@ -219,7 +220,7 @@ class _Run:
     @contextmanager
     def seeded(self) -> Iterator[None]:
         """Draw from the run's own stream, behind the hidden units."""
-        with torch.random.fork_rng(devices=[]):
+        with own_stream():
             torch.set_rng_state(self.state)
             yield
 

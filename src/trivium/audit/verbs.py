@@ -29,15 +29,17 @@ from trivium.audit.state import AuditState, Listener, Section
 from trivium.audit.tune_metric import tune_metric
 from trivium.audit.tune_training import Sample
 from trivium.closedform import ClosedFormClassifier
+from trivium.parallel import Executor
 from trivium.store import atomic_write, to_json
-from trivium.table import Label, ReadOptions, demo_table, grade, read_table
+from trivium.table import Label, ReadOptions, demo_table, grade, read_table, shown_name
 
 __all__ = ["audit_demo", "catalog", "explain_run", "fit_only", "predict_file"]
 
 
-def _state(options: AuditOptions, listener: Listener) -> AuditState:
-    data, _ = locate(options.data, options.label)
-    state = AuditState(options, listener, source=data.name)
+def _state(options: AuditOptions, listener: Listener, executor: Executor | None) -> AuditState:
+    paths, _ = locate(options.data, options.label)
+    state = AuditState(options, listener, source=shown_name(paths))
+    state.executor = executor or state.executor
     state.report |= {"warnings": [], "seed": options.seed}
     state.journal = lambda name, compute: compute()
     return state
@@ -45,10 +47,18 @@ def _state(options: AuditOptions, listener: Listener) -> AuditState:
 
 @one_thread()
 def fit_only(
-    options: AuditOptions, out: Path, listener: Listener, *, force: bool = False
+    options: AuditOptions,
+    out: Path,
+    listener: Listener,
+    *,
+    force: bool = False,
+    executor: Executor | None = None,
 ) -> Section:
-    """Fit the closed form on a table and save it; return its leave-one-out scores."""
-    state = _state(options, listener)
+    """Fit the closed form on a table and save it; return its leave-one-out scores.
+
+    The executor changes no bit of the result.
+    """
+    state = _state(options, listener, executor)
     read_stage(state)
     encode_table(state)
     classifier = ClosedFormClassifier().fit(state.X, state.codes)
@@ -205,6 +215,7 @@ def audit_demo(
     force: bool = False,
     listener: Listener | None = None,
     command: list[str] | None = None,
+    executor: Executor | None = None,
 ) -> AuditResult:
     """Generate a table with planted truth, audit it, and grade the audit in its report."""
     demo = demo_table(rows, seed)
@@ -217,7 +228,13 @@ def audit_demo(
         return {"truth": grade(report, demo.truth)}
 
     return audit(
-        options, out / "run", force=force, listener=listener, command=command, grade=graded
+        options,
+        out / "run",
+        force=force,
+        listener=listener,
+        command=command,
+        grade=graded,
+        executor=executor,
     )
 
 

@@ -86,12 +86,32 @@ def asks_for_waves(state: AuditState) -> list[str]:
     return [column.name for column in state.used.columns if column.kind is Kind.datetime]
 
 
-def _found(state: AuditState, t: np.ndarray, which: np.ndarray, most: int) -> np.ndarray:
-    """Return frequencies at which the classes go with the dates of some rows; often none."""
-    classes = np.eye(len(state.classes))[state.codes[which]]
-    seed = derive(state.options.seed, "waves") % 2**32
+@dataclass(frozen=True, eq=False)
+class _Dates:
+    """What every search for frequencies reads: dates, classes, folds, and the seed of the run."""
+
+    t: np.ndarray
+    codes: np.ndarray
+    folds: np.ndarray
+    n_classes: int
+    seed: int
+
+
+def _found(block: tuple[int, int], given: _Dates) -> np.ndarray:
+    """Return frequencies at which the classes go with the dates without a fold; often none.
+
+    Args:
+        block: The fold, -1 for none, and how many frequencies are looked for.
+        given: Dates and classes.
+    """
+    without, most = block
+    which = np.flatnonzero(~np.isnan(given.t) & (given.folds != without))
+    classes = np.eye(given.n_classes)[given.codes[which]]
+    seed = derive(given.seed, "waves") % 2**32
     try:
-        found = fit_series(t[which], classes, most, false_alarm=_FALSE_ALARM, random_state=seed)
+        found = fit_series(
+            given.t[which], classes, most, false_alarm=_FALSE_ALARM, random_state=seed
+        )
     except (DataError, NumericalError, np.linalg.LinAlgError):  # too few dates, or one class
         return np.empty(0)
     return found.frequencies.numpy()
@@ -103,12 +123,13 @@ def _count(t: np.ndarray, n_classes: int, fits: int) -> float:
     return float(fits * _MOST * _ORDERS) * n_classes * 4 * cells * np.log2(cells)
 
 
-def fit_waves(state: AuditState, column: str, folds: np.ndarray) -> Section:
+def fit_waves(state: AuditState, column: str, name: str, folds: np.ndarray) -> Section:
     """Look for frequencies of a date, and hold them against the calendar's on the folds.
 
     Args:
         state: The run, with the features of the table.
         column: The column.
+        name: The piece of work, for the journal of blocks.
         folds: The fold of each row, as the stage fit has them.
 
     Returns:
@@ -116,7 +137,6 @@ def fit_waves(state: AuditState, column: str, folds: np.ndarray) -> Section:
         kept, why`; and `waves`, where they were kept.
     """
     t = days(state.used.column(column))
-    dated = ~np.isnan(t)
     section: Section = {
         "column": column,
         "periods": [],
@@ -128,13 +148,14 @@ def fit_waves(state: AuditState, column: str, folds: np.ndarray) -> Section:
     count = _count(t, len(state.classes), int(folds.max()) + 2)
     if count > state.options.budget:
         return section | {"why": f"{count:.2g} multiply-adds are over the budget"}
-    whole = _found(state, t, np.flatnonzero(dated), _MOST)
+    given = _Dates(t, state.codes, folds, len(state.classes), state.options.seed)
+    whole = state.run_blocks(f"{name}-whole", _found, [(-1, _MOST)], given)[0]
     section["periods"] = (2 * np.pi / whole).tolist()
     if not len(whole):
         return section | {"why": "no frequency goes with the label (false alarm 1 %)"}
     outside = [_waves(t, whole)]
-    for fold in range(int(folds.max()) + 1):
-        found = _found(state, t, np.flatnonzero(dated & (folds != fold)), len(whole))
+    blocks = [(fold, len(whole)) for fold in range(int(folds.max()) + 1)]
+    for found in state.run_blocks(f"{name}-folds", _found, blocks, given):
         block = _waves(t, found)
         outside.append(np.pad(block, ((0, 0), (0, outside[0].shape[1] - block.shape[1]))))
     calendar, gained = _gained(state, column, outside, folds)

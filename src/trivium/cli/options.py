@@ -16,6 +16,7 @@ __all__ = [
     "PATH",
     "SEED",
     "file_argument",
+    "files_argument",
     "print_json",
     "read_options",
     "reading",
@@ -98,6 +99,11 @@ def read_options(given: dict[str, Any]) -> Any:
 def file_argument(name: str, *, required: bool = True) -> Callable[..., Any]:
     """Declare a path argument; that it can be read is checked where it is read."""
     return click.argument(name, type=click.Path(path_type=Path), required=required)
+
+
+def files_argument(*, required: bool = True) -> Callable[..., Any]:
+    """Declare DATA: one file, several, or folders of them; as a tuple."""
+    return click.argument("data", type=click.Path(path_type=Path), required=required, nargs=-1)
 
 
 def print_json(value: Any) -> None:

@@ -1,7 +1,8 @@
 """A run's folder: one writer at a time, a journal of finished stages, a mark when complete.
 
 `.run.json` says whose folder it is and whether it is complete; `.journal/` keeps the result of
-each finished stage, so that a killed run goes on where it was; `.lock` is held while a run writes.
+each finished stage, and of each finished block of those under way, so that a killed run goes on
+where it was; `.lock` is held while a run writes.
 """
 
 import errno
@@ -23,6 +24,7 @@ from trivium._core.errors import (
     TriviumWarning,
 )
 from trivium._core.exact_json import digest, from_json, to_json
+from trivium.parallel.journal import BlockJournal
 
 try:
     import fcntl
@@ -120,6 +122,21 @@ class RunFolder:
             body = {"fingerprint": self.fingerprint, "name": name, **found}
             atomic_write(self._entry(name), to_json({**body, "checksum": digest(body)}))
         return found["result"]
+
+    def blocks(self, name: str) -> BlockJournal:
+        """Return the journal of a piece of work that is done block by block.
+
+        It belongs to this run: blocks of another fingerprint are run again, and `finish` removes
+        it.
+
+        Args:
+            name: The piece: lower-case letters, digits, `_`, `-`.
+
+        Raises:
+            ArgumentError: A bad name.
+            OutputError: Its folder cannot be made.
+        """
+        return BlockJournal(self._entry(name).with_suffix(""), self.fingerprint)
 
     def finish(self) -> None:
         """Mark the run complete, remove the journal, and let go of the folder."""

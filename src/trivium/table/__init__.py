@@ -12,6 +12,7 @@ from trivium.table.inspect import duplicate_groups, inspect_columns, leaking_col
 from trivium.table.label import Label, split_label
 from trivium.table.options import MISSING_TOKENS, ReadOptions
 from trivium.table.read import read_table
+from trivium.table.read_files import data_files, read_files, shown_name
 from trivium.table.table import Column, Kind, Notice, Table
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "TableEncoder",
     "bundled_label",
     "column_as",
+    "data_files",
     "demo_table",
     "duplicate_groups",
     "encoded_widths",
@@ -38,6 +40,8 @@ __all__ = [
     "leaking_columns",
     "penguins_path",
     "read_dates",
+    "read_files",
     "read_table",
+    "shown_name",
     "split_label",
 ]

@@ -9,10 +9,10 @@ from trivium.table.jsonl import read_jsonl
 from trivium.table.options import ReadOptions
 from trivium.table.parquet import read_parquet
 from trivium.table.raw import RawTable
-from trivium.table.source import Format, open_source
+from trivium.table.source import Format, Source, open_source
 from trivium.table.table import Table
 
-__all__ = ["build_table", "read_table"]
+__all__ = ["build_table", "read_raw", "read_table"]
 
 _READERS = {
     Format.delimited: read_delimited,
@@ -44,8 +44,16 @@ def read_table(path: str | PathLike[str], options: ReadOptions | None = None) ->
     """
     options = options or ReadOptions()
     source = open_source(path, options)
-    raw = _READERS[source.format](source)
-    return build_table(raw, options, source.path.name, source.where)
+    return build_table(read_raw(source), options, source.path.name, source.where)
+
+
+def read_raw(source: Source) -> RawTable:
+    """Read the names and the exact text of a file that was opened.
+
+    Raises:
+        DataError: The file is refused.
+    """
+    return _READERS[source.format](source)
 
 
 def build_table(raw: RawTable, options: ReadOptions, name: str, where: str) -> Table:

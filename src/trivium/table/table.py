@@ -14,6 +14,7 @@ from trivium._core.errors import DataError
 from trivium.table.matching import FEW
 from trivium.table.naming import nearest
 from trivium.table.notice import Notice
+from trivium.table.places import Places
 
 __all__ = ["Column", "Kind", "Notice", "Table"]
 
@@ -113,6 +114,7 @@ class Table:
         notices: What was noticed about the file as a whole (columns keep their own in `notes`).
         line_numbers: For each row the line of the file on which it begins; `None` for Parquet
             and frames.
+        places: Where each row stands, for a table of several files.
     """
 
     columns: tuple[Column, ...]
@@ -120,6 +122,7 @@ class Table:
     source: str
     notices: tuple[Notice, ...] = ()
     line_numbers: NDArray[np.int64] | None = None
+    places: Places | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -182,10 +185,13 @@ class Table:
             columns=tuple(column.take(index) for column in self.columns),
             n_rows=len(index),
             line_numbers=None if self.line_numbers is None else self.line_numbers[index],
+            places=None if self.places is None else self.places.take(index),
         )
 
     def place(self, row: int) -> str:
         """Return where a row (0-based) stands in the source: `data.csv, line 7`."""
+        if self.places is not None:
+            return self.places.at(row)
         if self.line_numbers is None:
             return f"{self.source}, row {row + 1}"
         return f"{self.source}, line {int(self.line_numbers[row])}"

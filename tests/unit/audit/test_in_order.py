@@ -1,6 +1,7 @@
 """Texts read in order: what a network may see, when it is kept, and that it loads again."""
 
 import csv
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,9 @@ from trivium.audit.baselines import fold_probabilities
 from trivium.audit.learnt_encoder import LearntEncoder, decoded, encoded
 from trivium.audit.saved import load_classifier
 from trivium.audit.sequence_model import Fitted, fit_sequence_model
-from trivium.audit.sequence_stage import _gains, _Trial, asks_for_order, read_in_order
+from trivium.audit.sequence_stage import _gains, asks_for_order, read_in_order
 from trivium.audit.sequence_text import LONGEST, Vocabulary
+from trivium.audit.sequence_trial import Texts, Trial
 from trivium.audit.state import AuditState, Silent
 from trivium.closedform import ClosedFormClassifier
 from trivium.table import Label, ReadOptions, read_table
@@ -50,19 +52,27 @@ def quick(monkeypatch):
     monkeypatch.setattr(sequence_model, "EPOCHS", 2)
 
 
-def trial(codes: np.ndarray, folds: np.ndarray) -> _Trial:
+def trial(codes: np.ndarray, folds: np.ndarray, classes=("no", "yes"), given_up=None) -> Trial:
     texts, _ = steps(len(codes), 0)
     vocabulary = Vocabulary.of(texts)
     state = AuditState(AuditOptions(), Silent())
-    state.label = Label("label", codes, ("no", "yes"), np.arange(len(codes)))
+    state.label = Label("label", codes, classes, np.arange(len(codes)))
     state.groups = np.arange(len(codes))
-    return _Trial(state, vocabulary.rows(texts), vocabulary, folds, 0)
+    given = Texts(
+        vocabulary.rows(texts), len(vocabulary), codes, state.groups, folds, len(classes), 0
+    )
+    found = Trial(state, "test", given, vocabulary, 0)
+    n_folds = found.n_folds if given_up is None else given_up
+    found.train("single", [("rotary", (fold,)) for fold in range(n_folds)])
+    return found
 
 
 def test_no_score_has_seen_the_labels_it_must_not(quick):
     codes, folds = np.arange(120) % 2, np.arange(120) % 3
     changed = np.where(folds == 1, 1 - codes, codes)
     one, other = trial(codes, folds), trial(changed, folds)
+    for each in (one, other):
+        each.train("pairs", [("rotary", pair) for pair in combinations(range(3), 2)])
     own = [t.outside("rotary")[folds == 1] for t in (one, other)]
     assert np.array_equal(*own)  # the rows of the fold, by networks without it
     beside = [t.outside("rotary", 1) for t in (one, other)]
@@ -170,10 +180,9 @@ def test_order_alone_is_found_kept_and_saved(tmp_path):
 def test_a_class_that_a_training_part_lacks_gains_nothing(quick):
     codes = np.arange(120) % 2
     codes[0] = 2
-    lacks = trial(codes, np.arange(120) % 3)
-    lacks.state.label = Label("label", codes, ("no", "yes", "rare"), np.arange(120))
+    lacks = trial(codes, np.arange(120) % 3, ("no", "yes", "rare"))
     grams = np.where(codes == 2, 34.5, 0.0)
-    gain, _, _ = _gains(lacks, "rotary", grams)
+    gain, _, _ = _gains(lacks, "rotary", grams, 3)
     assert gain < 0
 
 
@@ -183,7 +192,7 @@ def test_what_is_not_tried(tmp_path, monkeypatch):
         state = trial(codes, codes).state
         texts, _ = steps(240, 0)
         state.used = read_table(write(tmp_path / "order.csv", texts, codes), ReadOptions())
-        found = read_in_order(state, "steps", "order", np.arange(240) % folds)
+        found = read_in_order(state, "steps", "order", "test", np.arange(240) % folds)
         assert found["kept"] is None
         return found["why"]
 
@@ -196,7 +205,7 @@ def test_what_is_not_tried(tmp_path, monkeypatch):
 def test_noise_is_not_kept(quick):
     codes = np.random.default_rng(5).integers(0, 2, 240)
     noise = trial(codes, np.arange(240) % 3)
-    gain, error, _ = _gains(noise, "rotary", np.full(240, np.log(2)))
+    gain, error, _ = _gains(noise, "rotary", np.full(240, np.log(2)), 3)
     assert gain <= error
 
 
