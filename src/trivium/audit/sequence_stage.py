@@ -107,14 +107,7 @@ def read_in_order(
 def _judged(trial: Trial, column: str, names: Sequence[str]) -> Section:
     """Hold the best encoding against hashed n-grams, and train what a kept one needs."""
     grams = row_log_loss(_by_ngrams(trial, column), trial.state.codes)
-    trial.train("two", [(name, (fold,)) for name in names for fold in range(_GIVEN_UP)])
-    go_on = [name for name in names if _gains(trial, name, grams, _GIVEN_UP)[0] > 0]
-    rest = range(_GIVEN_UP, trial.n_folds)
-    trial.train("rest", [(name, (fold,)) for name in go_on for fold in rest])
-    gains = {
-        name: _gains(trial, name, grams, trial.n_folds if name in go_on else _GIVEN_UP)
-        for name in names
-    }
+    gains = _gains(trial, names, grams)
     tried = [
         {"encoding": name, "gain": gain, "standard_error": error, "folds": folds}
         for name, (gain, error, folds) in gains.items()
@@ -132,11 +125,26 @@ def _judged(trial: Trial, column: str, names: Sequence[str]) -> Section:
     return found | {"kept": best, "why": "kept", "network": _network(trial, best)}
 
 
-def _gains(trial: Trial, name: str, grams: np.ndarray, folds: int) -> tuple[float, float, int]:
+def _gains(
+    trial: Trial, names: Sequence[str], grams: np.ndarray
+) -> dict[str, tuple[float, float, int]]:
+    """Train on the folds; return for each encoding its gain, the standard error, and the folds.
+
+    After two folds an encoding that is no better is given up.
+    """
+    trial.train("two", [(name, (fold,)) for name in names for fold in range(_GIVEN_UP)])
+    go_on = [name for name in names if _gain(trial, name, grams, _GIVEN_UP)[0] > 0]
+    rest = range(_GIVEN_UP, trial.n_folds)
+    trial.train("rest", [(name, (fold,)) for name in go_on for fold in rest])
+    tried = {name: trial.n_folds if name in go_on else _GIVEN_UP for name in names}
+    return {name: _gain(trial, name, grams, folds) for name, folds in tried.items()}
+
+
+def _gain(trial: Trial, name: str, grams: np.ndarray, folds: int) -> tuple[float, float, int]:
     """Return the mean gain in log loss over hashed n-grams, its standard error, and the folds.
 
-    After two folds an encoding that is no better is given up. A class that a training part lacks
-    counts for nothing: there the two differ only in the chance that they give to the unseen.
+    A class that a training part lacks counts for nothing: there the two differ only in the chance
+    that they give to the unseen.
     """
     gained = np.full(len(grams), np.nan)
     codes = trial.state.codes
