@@ -11,6 +11,8 @@ from trivium.table.infer import column_as, infer_column
 from trivium.table.inspect import duplicate_groups, inspect_columns, leaking_columns
 from trivium.table.label import Label, split_label
 from trivium.table.options import MISSING_TOKENS, ReadOptions
+from trivium.table.part_block import FileBlock, read_block
+from trivium.table.parts import Parts, block_table, open_parts
 from trivium.table.read import read_table
 from trivium.table.read_files import data_files, read_files, shown_name
 from trivium.table.table import Column, Kind, Notice, Table
@@ -21,12 +23,15 @@ __all__ = [
     "Dates",
     "Demo",
     "EncodedWidth",
+    "FileBlock",
     "Kind",
     "Label",
     "Notice",
+    "Parts",
     "ReadOptions",
     "Table",
     "TableEncoder",
+    "block_table",
     "bundled_label",
     "column_as",
     "data_files",
@@ -38,7 +43,9 @@ __all__ = [
     "infer_column",
     "inspect_columns",
     "leaking_columns",
+    "open_parts",
     "penguins_path",
+    "read_block",
     "read_dates",
     "read_files",
     "read_table",

@@ -11,18 +11,29 @@ import numpy as np
 import pyarrow as pa
 
 from trivium._core.errors import DataError
+from trivium.table.lines import LineReader
 from trivium.table.naming import cut, name_columns
 from trivium.table.notice import Notice
 from trivium.table.raw import CELL_TYPE, RawTable, cells_of
-from trivium.table.source import LineReader, Source
+from trivium.table.source import Source
 
-__all__ = ["MAX_CELL", "read_delimited", "sniff"]
+__all__ = [
+    "MAX_CELL",
+    "Rows",
+    "cell_limit",
+    "delimiter_notices",
+    "quote_after",
+    "read_delimited",
+    "row_notices",
+    "sniff",
+    "usual_delimiter",
+]
 
 MAX_CELL = 1 << 24
 """The longest cell, in characters."""
 
 _BLOCK_CELLS = 250_000
-_SAMPLE_LINES = 100
+SAMPLE_LINES = 100
 _NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 _LIMIT_LOCK = RLock()
 
@@ -39,12 +50,19 @@ def read_delimited(source: Source) -> RawTable:
             line.
     """
     with source.lines() as reader:
-        sample = list(islice(reader, _SAMPLE_LINES))
-        delimiter = source.options.delimiter or sniff(sample, _usual(source))
-        with _cell_limit(MAX_CELL):
-            rows = _Rows(source, delimiter, chain(sample, reader))
-            raw = rows.read()
-    raw.notices.extend(_file_notices(source, delimiter, rows, reader))
+        sample = list(islice(reader, SAMPLE_LINES))
+        delimiter = source.options.delimiter or sniff(sample, usual_delimiter(source))
+        with cell_limit():
+            rows = Rows(source, delimiter, chain(sample, reader))
+            header, first = rows.header()
+            names, notices = name_columns(
+                header, source.at(first), rename=source.options.rename_duplicates
+            )
+            source.options.check_names(names, source.at(first))
+            raw = rows.read(names)
+    notices.extend(delimiter_notices(source, delimiter))
+    raw.notices[:0] = notices
+    raw.notices.extend(row_notices(source, rows, reader))
     return raw
 
 
@@ -73,21 +91,27 @@ def sniff(sample: Iterable[str], usual: str = ",") -> str:
     return best
 
 
-class _Rows:
-    """One pass over the rows of a file, in blocks, so that text is never held twice."""
+class Rows:
+    """One pass over the rows of a file, in blocks, so that text is never held twice.
 
-    def __init__(self, source: Source, delimiter: str, lines: Iterable[str]) -> None:
+    Args:
+        source: The file.
+        delimiter: What parts the cells.
+        lines: Its lines, or some of them.
+        before: Lines of the file before these.
+    """
+
+    def __init__(
+        self, source: Source, delimiter: str, lines: Iterable[str], before: int = 0
+    ) -> None:
         self.source = source
         self.delimiter = delimiter
         self.blank = 0
+        self._before = before
         self._reader = csv.reader(lines, delimiter=delimiter, strict=True)
 
-    def read(self) -> RawTable:
-        header, first = self._header()
-        names, notices = name_columns(
-            header, self.source.at(first), rename=self.source.options.rename_duplicates
-        )
-        self.source.options.check_names(names, self.source.at(first))
+    def read(self, names: list[str]) -> RawTable:
+        """Read rows below the header as columns of these names, those to drop left out."""
         kept = [i for i, name in enumerate(names) if name not in self.source.options.drop]
         chunks: list[list[pa.Array]] = [[] for _ in kept]
         starts = array("q")
@@ -105,11 +129,15 @@ class _Rows:
             names=[names[i] for i in kept],
             cells=[cells_of(parts) for parts in chunks],
             n_rows=len(starts),
-            notices=notices,
             lines=np.array(starts),
         )
 
-    def _header(self) -> tuple[list[str], int]:
+    def header(self) -> tuple[list[str], int]:
+        """Return the header and the line on which it begins.
+
+        Raises:
+            DataError: There is none.
+        """
         for start, row in self._records():
             if any(cell.strip() for cell in row):
                 return row, start
@@ -122,12 +150,12 @@ class _Rows:
 
     def _records(self) -> Iterator[tuple[int, list[str]]]:
         """Yield each record and the line on which it begins."""
-        reader = self._reader
-        line = reader.line_num
+        reader, before = self._reader, self._before
+        line = before + reader.line_num
         try:
             for row in reader:
                 yield line + 1, row
-                line = reader.line_num
+                line = before + reader.line_num
         except csv.Error as error:
             raise self._malformed(str(error), line + 1) from error
 
@@ -184,7 +212,7 @@ class _Rows:
                 remedy="Cut it, or take the column out of the file.",
                 code="E-LONG-CELL",
             )
-        line = self._reader.line_num
+        line = self._before + self._reader.line_num
         return DataError(
             f"read_table: text after a closing quote ({reason})",
             where=self.source.at(line),
@@ -194,7 +222,7 @@ class _Rows:
 
 
 @contextmanager
-def _cell_limit(limit: int) -> Iterator[None]:
+def cell_limit(limit: int = MAX_CELL) -> Iterator[None]:
     """Let the csv module read longer cells for a while; its limit belongs to the process."""
     with _LIMIT_LOCK:
         before = csv.field_size_limit(limit)
@@ -204,7 +232,8 @@ def _cell_limit(limit: int) -> Iterator[None]:
             csv.field_size_limit(before)
 
 
-def _usual(source: Source) -> str:
+def usual_delimiter(source: Source) -> str:
+    """Return the delimiter that the file's name speaks for."""
     endings = {ending.lower() for ending in source.path.suffixes[-2:]}
     return "\t" if endings & {".tsv", ".tab"} else ","
 
@@ -214,11 +243,11 @@ def _open_quote(source: Source, delimiter: str, start: int) -> int | None:
     opened: int | None = None
     with source.lines() as lines:
         for line in islice(lines, start - 1, None):
-            opened = _after(line, delimiter, opened, lines.number)
+            opened = quote_after(line, delimiter, opened, lines.number)
     return opened
 
 
-def _after(line: str, delimiter: str, opened: int | None, number: int) -> int | None:
+def quote_after(line: str, delimiter: str, opened: int | None, number: int) -> int | None:
     """Return where the quote open at the end of this line was opened; `None` when closed."""
     at, end = 0, len(line)
     while at < end:
@@ -240,12 +269,15 @@ def _after(line: str, delimiter: str, opened: int | None, number: int) -> int | 
     return opened
 
 
-def _file_notices(
-    source: Source, delimiter: str, rows: _Rows, reader: LineReader
-) -> Iterator[Notice]:
-    if source.options.delimiter is None and delimiter != _usual(source):
+def delimiter_notices(source: Source, delimiter: str) -> Iterator[Notice]:
+    """Say which delimiter was found, where it is not the usual one."""
+    if source.options.delimiter is None and delimiter != usual_delimiter(source):
         message = f"the cells are parted by {_NAMES[delimiter]}, found by looking at the first rows"
         yield Notice("W-DELIMITER", source.path.name, message)
+
+
+def row_notices(source: Source, rows: Rows, reader: LineReader) -> Iterator[Notice]:
+    """Say what was odd in the lines that were read."""
     if rows.blank:
         yield Notice("W-BLANK-LINES", source.path.name, f"{rows.blank:,} blank lines were skipped")
     if reader.first_nul is not None:

@@ -1,19 +1,19 @@
 """JSON lines: one object a line, its scalars as the exact text that the file has."""
 
 import json
-from itertools import chain
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from trivium._core.errors import DataError
+from trivium.table.lines import LineReader
 from trivium.table.naming import cut, name_columns
 from trivium.table.notice import Notice
 from trivium.table.raw import CELL_TYPE, RawTable, cells_of
 from trivium.table.source import Source
 
-__all__ = ["read_jsonl"]
+__all__ = ["read_json_lines", "read_jsonl"]
 
 _BLOCK_ROWS = 20_000
 
@@ -43,12 +43,24 @@ def read_jsonl(source: Source) -> RawTable:
     """
     columns = _Columns(source)
     with source.lines() as reader:
-        for line in reader:
-            if line.strip():
-                columns.add(line, reader.number)
-            else:
-                columns.blank += 1
+        columns.read(reader)
     return columns.finish()
+
+
+def read_json_lines(source: Source, reader: LineReader, names: dict[str, str]) -> RawTable:
+    """Read some lines of a file whose keys are known.
+
+    Args:
+        source: The file.
+        reader: Its lines.
+        names: The name of each key's column.
+
+    Raises:
+        DataError: As `read_jsonl`.
+    """
+    columns = _Columns(source)
+    columns.read(reader)
+    return columns.given(names)
 
 
 class _Columns:
@@ -64,6 +76,13 @@ class _Columns:
         self._chunks: dict[str, list[pa.Array]] = {}
         self._lines: list[int] = []
         self._flushed = 0
+
+    def read(self, reader: LineReader) -> None:
+        for line in reader:
+            if line.strip():
+                self.add(line, reader.number)
+            else:
+                self.blank += 1
 
     def add(self, line: str, number: int) -> None:
         record = self._record(line, number)
@@ -139,11 +158,7 @@ class _Columns:
             for name, parts in zip(names, self._chunks.values(), strict=True)
             if name not in options.drop
         ]
-        if self.blank:
-            message = f"{self.blank:,} blank lines were skipped"
-            notices = list(
-                chain(notices, [Notice("W-BLANK-LINES", self.source.path.name, message)])
-            )
+        notices += self._blanks()
         return RawTable(
             names=[name for name, _ in kept],
             cells=[cells for _, cells in kept],
@@ -151,6 +166,27 @@ class _Columns:
             notices=notices,
             lines=np.array(self._lines, dtype=np.int64),
         )
+
+    def given(self, names: dict[str, str]) -> RawTable:
+        self._flush()
+        n_rows, drop = len(self._lines), self.source.options.drop
+        kept = [(key, name) for key, name in names.items() if name not in drop]
+        return RawTable(
+            names=[name for _, name in kept],
+            cells=[
+                cells_of(self._chunks[key]) if key in self._chunks else pa.nulls(n_rows, CELL_TYPE)
+                for key, _ in kept
+            ],
+            n_rows=n_rows,
+            notices=self._blanks(),
+            lines=np.array(self._lines, dtype=np.int64),
+        )
+
+    def _blanks(self) -> list[Notice]:
+        if not self.blank:
+            return []
+        message = f"{self.blank:,} blank lines were skipped"
+        return [Notice("W-BLANK-LINES", self.source.path.name, message)]
 
 
 def _encodes(text: str) -> bool:

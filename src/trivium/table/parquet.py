@@ -3,6 +3,7 @@
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,7 +14,26 @@ from trivium.table.naming import name_columns
 from trivium.table.raw import RawTable
 from trivium.table.source import Source
 
-__all__ = ["read_parquet"]
+__all__ = ["Layout", "open_parquet", "parquet_batches", "parquet_layout", "read_parquet"]
+
+_BATCH_ROWS = 1 << 16
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What is in a Parquet file.
+
+    Args:
+        header: Names of the columns, as written.
+        types: Their types.
+        rows: Rows of each row group.
+        sizes: Unpacked bytes of each row group.
+    """
+
+    header: tuple[str, ...]
+    types: tuple[pa.DataType, ...]
+    rows: tuple[int, ...]
+    sizes: tuple[int, ...]
 
 
 def read_parquet(source: Source) -> RawTable:
@@ -23,7 +43,7 @@ def read_parquet(source: Source) -> RawTable:
         DataError: Truncated or damaged, nested columns, duplicate names, no rows, or more cells
             or bytes than `max_bytes` allows.
     """
-    with _opened(source) as file:
+    with open_parquet(source) as file:
         schema = file.schema_arrow
         names, notices = name_columns(
             schema.names, source.where, rename=source.options.rename_duplicates
@@ -38,8 +58,64 @@ def read_parquet(source: Source) -> RawTable:
         return RawTable([names[i] for i in kept], cells, table.num_rows, notices)
 
 
+def parquet_layout(source: Source) -> Layout:
+    """Read what a Parquet file has, and none of its rows.
+
+    Raises:
+        DataError: As `read_parquet`, but for rows.
+    """
+    with open_parquet(source) as file:
+        _check_size(file, source)
+        meta, schema = file.metadata, file.schema_arrow
+        groups = [meta.row_group(i) for i in range(meta.num_row_groups)]
+        return Layout(
+            tuple(schema.names),
+            tuple(schema.types),
+            tuple(group.num_rows for group in groups),
+            tuple(group.total_byte_size for group in groups),
+        )
+
+
+def parquet_batches(
+    file: pq.ParquetFile, groups: range, places: list[int], skip: int, n_rows: int, batch: int = 0
+) -> Iterator[pa.RecordBatch]:
+    """Yield rows of some columns, in batches.
+
+    Args:
+        file: The file.
+        groups: Row groups.
+        places: Positions of the columns, in the order wanted.
+        skip: Rows of them to pass over.
+        n_rows: Rows to give.
+        batch: Most rows of a batch.
+    """
+    names = file.schema_arrow.names
+    wanted = [names[i] for i in places]
+    simple = len(set(names)) == len(names) and not any("." in name for name in names)
+    batches = file.iter_batches(
+        batch or _BATCH_ROWS,
+        row_groups=list(groups),
+        columns=wanted if simple else None,
+        use_threads=False,
+    )
+    for found in batches:
+        if skip >= found.num_rows:
+            skip -= found.num_rows
+            continue
+        part = found.slice(skip, n_rows)
+        skip, n_rows = 0, n_rows - part.num_rows
+        yield part.select(wanted if simple else places)
+        if not n_rows:
+            return
+
+
 @contextmanager
-def _opened(source: Source) -> Iterator[pq.ParquetFile]:
+def open_parquet(source: Source) -> Iterator[pq.ParquetFile]:
+    """Open a Parquet file; a gzipped one is unpacked into memory.
+
+    Raises:
+        DataError: Truncated or damaged, then or while it is read.
+    """
     try:
         if source.packed:
             with source.binary() as stream:

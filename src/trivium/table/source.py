@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 
 from trivium._core.errors import DataError
+from trivium.table.lines import MAX_LINE, LineReader, Utf8Stream, Window
 from trivium.table.options import ReadOptions
 
-__all__ = ["Format", "LineReader", "Source", "open_source"]
+__all__ = ["Format", "Source", "open_source"]
 
-_MAX_LINE = 1 << 26
+_UTF8 = ("utf-8", "utf-8-sig")
 _GZIP = b"\x1f\x8b"
 _PARQUET = b"PAR1"
 _MARKS = (
@@ -99,29 +100,62 @@ class Source:
         return f"{self.path}, line {line}"
 
     @contextmanager
-    def binary(self) -> Iterator[BinaryIO]:
-        """Open the unpacked bytes, limited to `max_bytes`.
+    def binary(self, start: int = 0) -> Iterator[BinaryIO]:
+        """Open the unpacked bytes from a place on, limited to `max_bytes`.
 
         Raises:
             DataError: The file is too long, truncated, damaged or cannot be opened.
         """
         with _refusals(self.path), _opened(self.path, packed=self.packed) as inner:
+            inner.seek(start)
             limited = _Limited(inner, self, self.options.max_bytes)
             with io.BufferedReader(limited, 1 << 16) as buffered:
                 yield cast("BinaryIO", buffered)
 
     @contextmanager
-    def lines(self) -> Iterator["LineReader"]:
+    def utf8(self, start: int = 0, stop: int | None = None) -> Iterator[BinaryIO]:
+        """Open the text as UTF-8, whatever its encoding is, from one of its bytes to another.
+
+        A plain UTF-8 file is opened at the place; others are unpacked and decoded from their
+        beginning.
+
+        Raises:
+            DataError: As `binary`; bytes that are not in the encoding.
+        """
+        plain = self.encoding in _UTF8
+        with self.binary(start if plain else 0) as stream:
+            if plain and stop is None:
+                yield stream
+                return
+            raw: io.RawIOBase | BinaryIO = stream
+            if not plain:
+                raw = Utf8Stream(io.TextIOWrapper(stream, encoding=self.encoding, newline=""))
+            window = Window(raw, 0 if plain else start, None if stop is None else stop - start)
+            try:
+                yield cast("BinaryIO", io.BufferedReader(window, 1 << 16))
+            except UnicodeError as error:
+                raise self._undecodable(error) from error
+
+    @contextmanager
+    def lines(
+        self, start: int = 0, stop: int | None = None, first_line: int = 1
+    ) -> Iterator[LineReader]:
         """Open the decoded lines, each with its own line end.
+
+        Args:
+            start: Byte, of the text in UTF-8, at which a line begins.
+            stop: Byte after the last; `None` for all.
+            first_line: Number of the first line.
 
         Raises:
             DataError: As `binary`; bytes that are not in the encoding; a line beyond 64 Mi
                 characters.
         """
-        with self.binary() as stream:
-            text = io.TextIOWrapper(stream, encoding=self.encoding, newline="")
+        with self.utf8(start, stop) as stream:
+            sign = "-sig" if start == 0 and self.encoding == "utf-8-sig" else ""
+            text = io.TextIOWrapper(stream, encoding=f"utf-8{sign}", newline="")
             try:
-                yield LineReader(text, self)
+                yield LineReader(text, self.at, first_line)
             except UnicodeError as error:
                 raise self._undecodable(error) from error
 
@@ -138,48 +172,17 @@ class Source:
 
     def _bad_line(self) -> tuple[int | None, str | None]:
         """Find the first line that does not decode; only where a byte is a line end."""
-        if self.encoding not in {"utf-8", "utf-8-sig"}:
+        if self.encoding not in _UTF8:
             return None, None
         with self.binary() as stream:
             number = 0
-            while line := stream.readline(_MAX_LINE):
+            while line := stream.readline(MAX_LINE):
                 number += 1
                 try:
                     line.decode("utf-8")
                 except UnicodeDecodeError as error:
                     return number, f"the byte 0x{line[error.start]:02x}"
         return None, None
-
-
-class LineReader:
-    """Decoded lines one by one, with the number of the line and where the first NUL was."""
-
-    def __init__(self, text: io.TextIOWrapper, source: Source) -> None:
-        self._text = text
-        self._source = source
-        self.number = 0
-        self.nul_lines = 0
-        self.first_nul: int | None = None
-
-    def __iter__(self) -> "LineReader":
-        return self
-
-    def __next__(self) -> str:
-        line = self._text.readline(_MAX_LINE)
-        if not line:
-            raise StopIteration
-        self.number += 1
-        if len(line) >= _MAX_LINE and line[-1] not in "\r\n":
-            raise DataError(
-                f"read_table: a line must be at most {_MAX_LINE:,} characters; it is longer",
-                where=self._source.at(self.number),
-                remedy="Is it a table? A quote left open can swallow the rest of a file.",
-                code="E-LONG-LINE",
-            )
-        if "\0" in line:
-            self.nul_lines += 1
-            self.first_nul = self.first_nul or self.number
-        return line
 
 
 def open_source(path: str | PathLike[str], options: ReadOptions) -> Source:
