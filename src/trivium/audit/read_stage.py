@@ -14,8 +14,8 @@ from trivium.table import (
     Notice,
     Table,
     bundled_label,
-    data_files,
     duplicate_groups,
+    find_files,
     inspect_columns,
     penguins_path,
     read_files,
@@ -45,7 +45,7 @@ def locate(data: Path | tuple[Path, ...] | None, label: str | None) -> tuple[tup
             "audit: --label must name the column to predict; got none",
             remedy="Add --label COLUMN; the first line of the file has the names.",
         )
-    return data_files(named), label
+    return tuple(map(Path, find_files(named))), label
 
 
 def as_warnings(notices: Iterable[Notice]) -> list[dict[str, str]]:

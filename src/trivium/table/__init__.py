@@ -12,9 +12,9 @@ from trivium.table.inspect import duplicate_groups, inspect_columns, leaking_col
 from trivium.table.label import Label, split_label
 from trivium.table.options import MISSING_TOKENS, ReadOptions
 from trivium.table.part_block import FileBlock, read_block
-from trivium.table.parts import Parts, block_table, open_parts
+from trivium.table.parts import Parts, block_table, find_files, open_parts
 from trivium.table.read import read_table
-from trivium.table.read_files import data_files, read_files, shown_name
+from trivium.table.read_files import gather, open_files, read_files, shown_name
 from trivium.table.table import Column, Kind, Notice, Table
 
 __all__ = [
@@ -34,15 +34,17 @@ __all__ = [
     "block_table",
     "bundled_label",
     "column_as",
-    "data_files",
     "demo_table",
     "duplicate_groups",
     "encoded_widths",
+    "find_files",
     "from_frame",
+    "gather",
     "grade",
     "infer_column",
     "inspect_columns",
     "leaking_columns",
+    "open_files",
     "open_parts",
     "penguins_path",
     "read_block",

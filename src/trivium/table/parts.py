@@ -19,7 +19,7 @@ from trivium.table.part_scan import Scan, keys_of, scan_file
 from trivium.table.source import Format
 from trivium.table.table import Kind, Table
 
-__all__ = ["BLOCK_BYTES", "Parts", "block_table", "open_parts"]
+__all__ = ["BLOCK_BYTES", "Parts", "block_table", "find_files", "open_parts"]
 
 BLOCK_BYTES = 32 << 20
 """Text of one block, in bytes; its columns take about four times as much."""
@@ -135,7 +135,7 @@ def open_parts(
     """
     options = options or ReadOptions()
     size = int(check_number("open_parts", "block_bytes", block_bytes, "positive", integer=True))
-    found = _found(paths)
+    found = find_files(paths)
     scans = [scan_file(path, options, size) for path in found]
     scans, keyed = _with_keys(scans, options, executor or SerialExecutor())
     names = _names(scans, options)
@@ -171,11 +171,11 @@ def block_table(
     return Table(columns, raw.n_rows, block.part.source.path.name, tuple(raw.notices), raw.lines)
 
 
-def _found(paths: PathName | Iterable[PathName]) -> list[str]:
+def find_files(paths: PathName | Iterable[PathName]) -> list[str]:
     """Return the files that paths, folders and patterns stand for.
 
     Raises:
-        DataError: None.
+        DataError: None, or one of them twice: its rows would count twice.
     """
     given = [paths] if isinstance(paths, str | PathLike) else list(paths)
     files: list[str] = []
@@ -195,6 +195,13 @@ def _found(paths: PathName | Iterable[PathName]) -> list[str]:
         files += inside
     if not files:
         raise DataError("open_parts: paths must hold a file; got none", code="E-NO-FILE")
+    if len({*files}) < len(files):
+        twice = next(name for place, name in enumerate(files) if name in files[:place])
+        raise DataError(
+            "open_parts: a file must be named once; its rows would count twice",
+            where=twice,
+            code="E-NO-FILE",
+        )
     return files
 
 

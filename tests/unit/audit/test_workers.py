@@ -140,7 +140,9 @@ def test_a_killed_audit_goes_on_where_it_was_block_by_block(
         with pytest.raises(KeyboardInterrupt):
             audit(options, tmp_path / "run", listener=Dies("fit", how))
     else:
-        call = f"from test_workers import die; die({str(options.data)!r}, {str(tmp_path / 'run')!r})"
+        call = (
+            f"from test_workers import die; die({str(options.data)!r}, {str(tmp_path / 'run')!r})"
+        )
         place = {"PYTHONPATH": os.pathsep.join([*sys.path, str(Path(__file__).parent)])}
         ended = subprocess.run([sys.executable, "-c", call], env=os.environ | place, check=False)
         assert ended.returncode == -signal.SIGKILL
