@@ -13,9 +13,11 @@ from trivium.dependence.screen import MOST_ROWS
 from trivium.dependence.sequence import MOST_ROWS as MOST_TEXTS
 from trivium.table import ReadOptions
 
-__all__ = ["BUDGET", "METRICS", "AuditOptions", "DependOptions", "Screening", "as_paths"]
+__all__ = ["BUDGET", "HOLD", "METRICS", "AuditOptions", "DependOptions", "Screening", "as_paths"]
 
 BUDGET = 10**12
+HOLD = 2 * 10**7
+"""Cells that are held at once: rows times columns."""
 
 _SENTENCE = "sentence-transformers:"
 METRICS = ("accuracy", "balanced_accuracy", "f1", "log_loss", "macro_f1", "mcc")
@@ -65,6 +67,7 @@ class DependOptions:
         pairs: Whether every two columns are tested against each other.
         how: Shifts, false-discovery rate, correction and seed.
         keep: Columns tested although they determine the target.
+        hold: Cells, rows times columns, that are held at once; of more rows a sample.
         read: How the file is read.
 
     Raises:
@@ -76,9 +79,11 @@ class DependOptions:
     pairs: bool = False
     how: Screening = field(default_factory=Screening)
     keep: tuple[str, ...] = ()
+    hold: int = HOLD
     read: ReadOptions = field(default_factory=ReadOptions)
 
     def __post_init__(self) -> None:
+        _check_hold("depend", self.hold)
         if self.target is None and not self.pairs:
             raise ArgumentError(
                 "depend: --target must name the column to test against; got none",
@@ -108,6 +113,14 @@ def _check_budget(value: int) -> None:
         raise ArgumentError(
             f"audit: budget must be a whole number of multiply-adds, at least 1; got {value!r}",
             remedy=f"The default is {BUDGET:.0e}; on the command line --budget 1e11 does as well.",
+        )
+
+
+def _check_hold(caller: str, value: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ArgumentError(
+            f"{caller}: hold must be a whole number of cells, at least 1; got {value!r}",
+            remedy=f"The default is {HOLD:.0e}; on the command line --hold 1e8 does as well.",
         )
 
 
@@ -150,6 +163,8 @@ class AuditOptions:
             tested or explained where more would not fit.
         machine: A file of `trivium calibrate` that tells the plan's seconds. It changes nothing
             else.
+        hold: Cells, rows times columns, that are held at once. Of a larger table a sample of the
+            rows is held, and all rows pass by in blocks.
         read: How the file is read.
 
     Raises:
@@ -168,11 +183,13 @@ class AuditOptions:
     keep: tuple[str, ...] = ()
     budget: int = BUDGET
     machine: Path | None = None
+    hold: int = HOLD
     read: ReadOptions = field(default_factory=ReadOptions)
 
     def __post_init__(self) -> None:
         _check_metric(self)
         _check_budget(self.budget)
+        _check_hold("audit", self.hold)
         check_seed(self.seed)
         if self.text_encoder != "hashed" and not self.text_encoder.startswith(_SENTENCE):
             raise ArgumentError(

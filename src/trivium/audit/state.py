@@ -66,6 +66,8 @@ class AuditState:
         X: Encoded rows, of shape (n, d), for fits on all of them.
         base: The same without what was learnt from the label, where something was.
         tuned: What the stage tune kept on top of the classifier.
+        large: All rows, where they are too many to be held: the attributes above are then those
+            of a sample.
         report: Sections written so far.
     """
 
@@ -74,7 +76,7 @@ class AuditState:
     source: str = ""
     executor: Executor = field(default_factory=SerialExecutor)
     journal: Callable[[str, Callable[[], Any]], Any] = field(init=False)
-    blocks: Callable[[str], BlockJournal | None] = lambda name: None
+    blocks: Callable[..., BlockJournal | None] = lambda name, plain=None, whole=None: None
     table: Table = field(init=False)
     used: Table = field(init=False)
     label: Label = field(init=False)
@@ -86,6 +88,7 @@ class AuditState:
     classifier: ClosedFormClassifier = field(init=False)
     flags: Flags = field(init=False)
     tuned: Tuned | None = None
+    large: Large | None = None
     evidence: list[tuple[str, str]] = field(init=False)
     report: Section = field(default_factory=dict)
 

@@ -18,7 +18,7 @@ from trivium.closedform.reservoir import Reservoir, spectrum_and_sample
 from trivium.closedform.spectrum import Spectrum, spectrum_of_rows
 from trivium.moment import Moments
 
-__all__ = ["Learned", "learn", "learn_moments", "learn_rows", "with_rows"]
+__all__ = ["Learned", "learn", "learn_moments", "learn_rows", "left_out_of", "with_rows"]
 
 
 @dataclass(frozen=True)
@@ -134,11 +134,23 @@ def learn_rows(data: Labelled, rule: Rule, path: Path | None = None) -> Learned:
     return replace(learned, logits=everyone, kept=data.kept, n_rows=data.n_rows)
 
 
-def learn_moments(moments: Moments, stream: Reservoir, rule: Rule) -> Learned:
+def learn_moments(
+    moments: Moments, stream: Reservoir, rule: Rule, path: Path | None = None
+) -> Learned:
     """Learn from moments, leave-one-out on the rows that the reservoir holds."""
     spectrum, sample = spectrum_and_sample(moments, stream)
     whole = sample is not None and len(sample.weights) == int(moments.counts.sum())
-    return learn(spectrum, sample, rule, None, whole=whole)
+    return learn(spectrum, sample, rule, path, whole=whole)
+
+
+def left_out_of(
+    learned: Learned, rows: Float[Tensor, "n d"], codes: Int[Tensor, " n"]
+) -> Float[Tensor, "n c"]:
+    """Return left-out logits of rows of weight 1 that the moments hold."""
+    spectrum, ones = learned.spectrum, torch.ones(len(codes), dtype=torch.float64)
+    residual = spectrum.coordinates(rows) - spectrum.means[codes]
+    sample = Sample(LeftOut(residual, codes, ones), ones)
+    return loo_logits(spectrum, sample, learned.path, learned.rule)
 
 
 def with_rows(asked: str, learned: Learned | None) -> Learned:

@@ -123,7 +123,12 @@ class RunFolder:
             atomic_write(self._entry(name), to_json({**body, "checksum": digest(body)}))
         return found["result"]
 
-    def blocks(self, name: str) -> BlockJournal:
+    def blocks(
+        self,
+        name: str,
+        plain: Callable[[Any], Any] | None = None,
+        whole: Callable[[Any], Any] | None = None,
+    ) -> BlockJournal:
         """Return the journal of a piece of work that is done block by block.
 
         It belongs to this run: blocks of another fingerprint are run again, and `finish` removes
@@ -131,12 +136,15 @@ class RunFolder:
 
         Args:
             name: The piece: lower-case letters, digits, `_`, `-`.
+            plain: As for `BlockJournal`.
+            whole: As for `BlockJournal`.
 
         Raises:
             ArgumentError: A bad name.
             OutputError: Its folder cannot be made.
         """
-        return BlockJournal(self._entry(name).with_suffix(""), self.fingerprint)
+        folder = self._entry(name).with_suffix("")
+        return BlockJournal(folder, self.fingerprint, plain=plain, whole=whole)
 
     def finish(self) -> None:
         """Mark the run complete, remove the journal, and let go of the folder."""

@@ -1,6 +1,7 @@
 """The label: which column, which rows have one, which classes; refused where it cannot be one."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +16,7 @@ from trivium.table.numbers import read_numbers
 from trivium.table.options import ReadOptions
 from trivium.table.table import Table
 
-__all__ = ["Label", "split_label"]
+__all__ = ["Label", "classes_of_counts", "split_label"]
 
 _MANY = 20
 
@@ -95,8 +96,37 @@ def split_label(table: Table, label: str, options: ReadOptions | None = None) ->
     rank[np.flatnonzero(~gone)[order]] = np.arange(len(texts))
     codes = rank[levels.codes[rows]]
     classes = tuple(texts[i] for i in order)
-    notices += _class_notices(classes, codes, label, numbers=numeric is not None)
+    counts = np.bincount(codes, minlength=len(classes))
+    notices += _class_notices(classes, counts, label, numbers=numeric is not None)
     return Label(label, codes, classes, rows, tuple(notices))
+
+
+def classes_of_counts(
+    counts: Mapping[str, int], label: str, where: str
+) -> tuple[tuple[str, ...], tuple[Notice, ...]]:
+    """Return the classes of a label whose texts were counted block by block, and notices.
+
+    Args:
+        counts: Rows of each text that is a label.
+        label: The column.
+        where: The place, for messages.
+
+    Raises:
+        DataError: As `split_label`.
+    """
+    texts = list(counts)
+    if len(texts) < 2:
+        found = f"only {cut(texts[0])}" if texts else "none"
+        raise DataError(
+            f"split_label: label must have at least 2 classes; got {found}",
+            where=where,
+            code="E-ONE-CLASS",
+        )
+    numeric = _check_classes(texts, sum(counts.values()), where)
+    order = np.argsort(numeric, kind="stable") if numeric is not None else _by_text(texts)
+    classes = tuple(texts[i] for i in order)
+    rows = np.array([counts[name] for name in classes])
+    return classes, tuple(_class_notices(classes, rows, label, numbers=numeric is not None))
 
 
 def _by_text(texts: list[str]) -> NDArray[np.int64]:
@@ -139,14 +169,14 @@ def _check_classes(texts: list[str], n_rows: int, where: str) -> NDArray[np.floa
 
 
 def _class_notices(
-    classes: tuple[str, ...], codes: NDArray[np.int64], label: str, *, numbers: bool
+    classes: tuple[str, ...], counts: NDArray[np.int64], label: str, *, numbers: bool
 ) -> list[Notice]:
     where = f"column {label}"
     notices: list[Notice] = []
     if numbers and len(classes) > _MANY:
         message = f"the {len(classes):,} classes are all numbers; it may be regression"
         notices.append(Notice("W-REGRESSION", where, message))
-    lone = np.flatnonzero(np.bincount(codes, minlength=len(classes)) == 1)
+    lone = np.flatnonzero(counts == 1)
     if len(lone):
         names = listed((cut(classes[i]) for i in lone[:5]), len(lone))
         message = f"{len(lone):,} classes have one row only: {names}"

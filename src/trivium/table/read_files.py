@@ -1,7 +1,7 @@
 """Several files as one table in memory: the same columns in each, rows one after the other."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -16,10 +16,17 @@ from trivium.table.parts import Parts, open_parts
 from trivium.table.places import Places
 from trivium.table.raw import RawTable, cells_of
 from trivium.table.read import build_table, read_table
-from trivium.table.source import Format
 from trivium.table.table import Table
 
-__all__ = ["gather", "open_files", "place_words", "read_files", "shown_name"]
+__all__ = [
+    "block_places",
+    "file_starts",
+    "gather",
+    "joined_places",
+    "open_files",
+    "read_files",
+    "shown_name",
+]
 
 PathName = str | PathLike[str]
 _PACKED = (".gz", ".parquet", ".pq")
@@ -112,7 +119,9 @@ def gather(parts: Parts, raws: Sequence[RawTable]) -> Table:
         if all(raw.lines is not None for raw in raws):
             whole = replace(whole, lines=np.concatenate([raw.lines for raw in raws]))
         return build_table(whole, parts.options, files[0].name, str(files[0]))
-    places = _places(files, parts.blocks, raws)
+    starts = file_starts(parts)
+    pairs = zip(parts.blocks, raws, strict=True)
+    places = joined_places([block_places(block, raw, starts) for block, raw in pairs])
     try:
         table = build_table(whole, parts.options, shown_name(files), shown_name(files))
     except DataError as error:
@@ -122,25 +131,31 @@ def gather(parts: Parts, raws: Sequence[RawTable]) -> Table:
     return replace(table, columns=columns, places=places)
 
 
-def place_words(parts: Parts) -> tuple[str, ...]:
-    """Return for each file what its rows are counted in: `line` or `row`."""
-    formats = {block.part.source.path: block.part.source.format for block in parts.blocks}
-    return tuple("row" if formats[path] is Format.parquet else "line" for path in parts.files)
+def file_starts(parts: Parts) -> dict[str, int]:
+    """Return how many rows of the whole table come before each file."""
+    found: dict[str, int] = {}
+    for block in parts.blocks:
+        found.setdefault(str(block.part.source.path), block.first_row)
+    return found
 
 
-def _places(files: Sequence[Path], blocks: Sequence[FileBlock], raws: Sequence[RawTable]) -> Places:
-    at = {path: place for place, path in enumerate(files)}
-    words = ["line"] * len(files)
-    file, numbers = [], []
-    first: dict[Path, int] = {}
-    for block, raw in zip(blocks, raws, strict=True):
-        path = block.part.source.path
-        before = block.first_row - first.setdefault(path, block.first_row)
-        own = raw.lines
-        if own is None:
-            words[at[path]] = "row"
-            own = before + np.arange(1, raw.n_rows + 1, dtype=np.int64)
-        file.append(np.full(raw.n_rows, at[path]))
-        numbers.append(own)
-    names = tuple(str(path) for path in files)
-    return Places(names, tuple(words), np.concatenate(file), np.concatenate(numbers))
+def block_places(block: FileBlock, raw: RawTable, starts: Mapping[str, int]) -> Places:
+    """Return where the rows of a block stand: in Parquet by their number, else by their line."""
+    path = str(block.part.source.path)
+    if raw.lines is None:
+        before = block.first_row - starts[path]
+        numbers = before + np.arange(1, raw.n_rows + 1, dtype=np.int64)
+    else:
+        numbers = raw.lines
+    word = "row" if raw.lines is None else "line"
+    return Places((path,), (word,), np.zeros(raw.n_rows, dtype=np.int64), numbers)
+
+
+def joined_places(places: Sequence[Places]) -> Places:
+    """Return the places of rows one after the other."""
+    pairs = [pair for each in places for pair in zip(each.files, each.words, strict=True)]
+    words = dict(pairs)
+    at = {file: place for place, file in enumerate(words)}
+    file = [np.array([at[name] for name in each.files])[each.file] for each in places]
+    numbers = np.concatenate([each.number for each in places])
+    return Places(tuple(words), tuple(words.values()), np.concatenate(file), numbers)

@@ -1,0 +1,293 @@
+"""The first look at all rows of a large table: labels, constant columns, and a sample to hold."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from jaxtyping import Int64
+
+from trivium._core.errors import DataError
+from trivium.audit.large import Large, sample_rows
+from trivium.moment import RowSample
+from trivium.parallel import Executor, Progress
+from trivium.table import FileBlock, Label, Notice, Parts, ReadOptions, Table, read_block
+from trivium.table.label import classes_of_counts
+from trivium.table.levels import Levels
+from trivium.table.naming import cut
+from trivium.table.places import Places
+from trivium.table.raw import CELL_TYPE, RawTable
+from trivium.table.read import build_table
+from trivium.table.read_files import block_places, file_starts, joined_places, shown_name
+
+__all__ = ["Sampled", "look_through"]
+
+_CHUNK = 1 << 20
+_MOST_CLASSES = 100_000
+_EACH = 2  # rows of every class that the sample has, where there are so many
+_QUOTED_OR_ROWS = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|\brows? \d+(?:, \d+)*")
+
+
+@dataclass(frozen=True, eq=False)
+class _Look:
+    """What the look at every block needs: the label, the rows wanted, what means missing."""
+
+    label: str | None
+    picked: Int64[np.ndarray, " m"]
+    tokens: frozenset[str]
+    starts: Mapping[str, int]
+
+
+def _look(block: FileBlock, given: _Look) -> dict[str, Any]:
+    """Read a block once: count its labels, look for what is constant, take rows of the sample."""
+    raw = read_block(block)
+    stop = block.first_row + raw.n_rows
+    low, high = np.searchsorted(given.picked, [block.first_row, stop])
+    rows = given.picked[low:high] - block.first_row
+    found: dict[str, Any] = {
+        "cells": [cells.take(pa.array(rows)).to_pylist() for cells in raw.cells],
+        "rows": rows + block.first_row,
+        "places": block_places(block, raw, given.starts).take(rows),
+        "same": [_same(cells) for cells in raw.cells],
+        "notices": raw.notices,
+    }
+    if given.label is None:
+        return found
+    levels = Levels.of(raw.cells[raw.names.index(given.label)])
+    gone = levels.tokens(given.tokens)
+    aside = levels.rows(gone, absent=True)
+    texts = levels.texts.to_pylist()
+    order = np.argsort(levels.codes, kind="stable")
+    starts = np.searchsorted(levels.codes[order], np.arange(len(texts)))
+    firsts = {
+        text: (np.sort(order[at : at + min(_EACH, n)]) + block.first_row).tolist()
+        for text, at, n, out in zip(
+            texts, starts.tolist(), levels.counts.tolist(), gone.tolist(), strict=True
+        )
+        if not out
+    }
+    return found | {
+        "counts": {
+            text: n
+            for text, n, out in zip(texts, levels.counts.tolist(), gone.tolist(), strict=True)
+            if not out
+        },
+        "firsts": firsts,
+        "aside": int(aside.sum()),
+        "first_aside": int(np.argmax(aside)) + block.first_row if aside.any() else -1,
+    }
+
+
+def _same(cells: pa.Array) -> list[str | None] | None:
+    """Return the one text of all cells, `[None]` where all are null; `None` where they differ."""
+    if not len(cells):
+        return []
+    first = cells[0].as_py()
+    if first is None:
+        return [None] if cells.null_count == len(cells) else None
+    same = cells.null_count == 0 and pc.all(pc.equal(cells, cells[0])).as_py()
+    return [first] if same else None
+
+
+@dataclass(frozen=True, eq=False)
+class Sampled:
+    """What the look at all rows found.
+
+    Args:
+        table: The sample: columns with kinds.
+        rows: Rows of the whole table (0-based) that it has, in order.
+        label: Labels of the sample's rows that have one, by place in the sample.
+        large: All rows.
+        notices: What was noticed about all rows.
+    """
+
+    table: Table
+    rows: Int64[np.ndarray, " m"]
+    label: Label | None
+    large: Large
+    notices: tuple[Notice, ...]
+
+    def global_label(self) -> Label:
+        """Return the labels with the rows of the whole table."""
+        assert self.label is not None
+        return replace(self.label, rows=self.rows[self.label.rows])
+
+    def numbered(self, notices: Sequence[Notice]) -> list[Notice]:
+        """Return notices about the sample with the row numbers of the whole table."""
+        places = self.table.places
+        assert places is not None
+        found = []
+        for note in notices:
+            where = places.told(note.where)
+            found.append(
+                replace(note, where=self._renumbered(where), message=self._renumbered(note.message))
+            )
+        return found
+
+    def _renumbered(self, text: str) -> str:
+        def renumber(match: re.Match[str]) -> str:
+            said = match[0]
+            if said[0] in "'\"":
+                return said
+            word, _, numbers = said.partition(" ")
+            places = [int(number) - 1 for number in numbers.split(", ")]
+            if max(places) >= len(self.rows):
+                return said
+            return f"{word} {', '.join(str(int(self.rows[place]) + 1) for place in places)}"
+
+        head, _, told = text.partition(" (")
+        tail = f" ({told}" if told and ("line " in told or "row " in told) else ""
+        return _QUOTED_OR_ROWS.sub(renumber, head if tail else text) + tail
+
+
+def _picked(n_rows: int, size: int, seed: int) -> Int64[np.ndarray, " m"]:
+    """Return the rows of the sample: those with the smallest keys."""
+    sample = RowSample(size, seed=seed, n_rows=n_rows)
+    for start in range(0, n_rows, _CHUNK):
+        numbers = np.arange(start, min(n_rows, start + _CHUNK), dtype=np.int64)
+        sample.offer(numbers, numbers[:, None])
+    return np.sort(sample.numbers)
+
+
+def look_through(
+    parts: Parts,
+    label: str | None,
+    hold: int,
+    seed: int,
+    executor: Executor,
+    progress: Progress | None = None,
+) -> Sampled:
+    """Look at all rows once, block by block; hold a sample of them.
+
+    Args:
+        parts: The files.
+        label: The label; `None` where there is none.
+        hold: Cells held at once.
+        seed: Seed of the sample.
+        executor: Reads the blocks.
+        progress: Told of blocks done and in all.
+
+    Raises:
+        DataError: The label or the rows are refused.
+    """
+    if label is not None:
+        parts.check_column("audit", label)
+    size = sample_rows(hold, len(parts.names))
+    starts, read = file_starts(parts), parts.options
+    given = _Look(label, _picked(parts.n_rows, size, seed), read.tokens, starts)
+    looks = executor.map(_look, parts.blocks, shared=given, progress=progress)
+    found, notices, counts = None, list(parts.notices), np.empty(0, dtype=np.int64)
+    if label is not None:
+        sums = _summed(looks, label, parts)
+        classes, said = classes_of_counts(sums, label, f"{parts.source}, column {label}")
+        notices += [*said, *_set_aside(looks, label, parts)]
+        looks = _with_rare(looks, classes, sums, parts, given, executor)
+        counts = np.array([sums[name] for name in classes])
+    table, rows = _table(looks, parts)
+    if label is not None:
+        found = _label(table, label, classes)
+    notices += [*dict.fromkeys(note for look in looks for note in look["notices"])]
+    notices += _constant(looks, table)
+    return Sampled(table, rows, found, Large(parts, counts), tuple(notices))
+
+
+def _summed(looks: Sequence[Mapping[str, Any]], label: str, parts: Parts) -> dict[str, int]:
+    sums: dict[str, int] = {}
+    for look in looks:
+        for text, n in look["counts"].items():
+            sums[text] = sums.get(text, 0) + n
+        if len(sums) > _MOST_CLASSES:
+            raise DataError(
+                f"audit: the label must repeat, as classes do; it has more than "
+                f"{_MOST_CLASSES:,} different texts",
+                where=f"{parts.source}, column {label}",
+                remedy="Name another column, or put the values into a few groups first.",
+                code="E-REGRESSION",
+            )
+    return sums
+
+
+def _set_aside(looks: Sequence[Mapping[str, Any]], label: str, parts: Parts) -> list[Notice]:
+    aside = sum(look["aside"] for look in looks)
+    if not aside:
+        return []
+    first = next(look["first_aside"] for look in looks if look["first_aside"] >= 0) + 1
+    message = f"{aside:,} of {parts.n_rows:,} rows have no label and are set aside"
+    return [Notice("W-MISSING-LABEL", f"column {label}, row {first}", message)]
+
+
+def _with_rare(
+    looks: list[dict[str, Any]],
+    classes: Sequence[str],
+    sums: Mapping[str, int],
+    parts: Parts,
+    given: _Look,
+    executor: Executor,
+) -> list[dict[str, Any]]:
+    """Add the first rows of classes of which the sample has too few: all models must know them."""
+    at = parts.names.index(given.label or "")
+    have: dict[str, int] = {}
+    for look in looks:
+        for text in look["cells"][at]:
+            have[text] = have.get(text, 0) + 1
+    wanted: list[int] = []
+    for name in classes:
+        if have.get(name, 0) < min(_EACH, sums[name]):
+            firsts = [row for look in looks for row in look["firsts"].get(name, ())]
+            wanted += sorted(firsts)[:_EACH]
+    if not wanted:
+        return looks
+    picked = np.union1d(given.picked, np.array(wanted, dtype=np.int64))
+    ends = [block.first_row + block.n_rows for block in parts.blocks]
+    again = sorted({int(place) for place in np.searchsorted(ends, wanted, side="right")})
+    blocks = [parts.blocks[place] for place in again]
+    for place, look in zip(
+        again, executor.map(_look, blocks, shared=replace(given, picked=picked)), strict=True
+    ):
+        looks[place] = look
+    return looks
+
+
+def _table(
+    looks: Sequence[Mapping[str, Any]], parts: Parts
+) -> tuple[Table, Int64[np.ndarray, " m"]]:
+    """Make the sample a table, and find out what its columns are."""
+    cells = [
+        pa.array([text for look in looks for text in look["cells"][place]], CELL_TYPE)
+        for place in range(len(parts.names))
+    ]
+    rows = np.concatenate([look["rows"] for look in looks])
+    places: Places = joined_places([look["places"] for look in looks])
+    read: ReadOptions = parts.options
+    name = shown_name(parts.files)
+    table = build_table(RawTable(list(parts.names), cells, len(rows)), read, name, name)
+    return replace(table, places=places), rows
+
+
+def _label(table: Table, label: str, classes: Sequence[str]) -> Label:
+    """Return the labels of the sample, by the classes of all rows."""
+    levels = Levels.of(table.column(label).source)
+    code_of = {name: code for code, name in enumerate(classes)}
+    known = [code_of.get(text, -1) for text in levels.texts.to_pylist()]
+    codes = np.append(np.array(known, dtype=np.int64), -1)[levels.codes]
+    rows = np.flatnonzero(codes >= 0)
+    return Label(label, codes[rows], tuple(classes), rows)
+
+
+def _constant(looks: Sequence[Mapping[str, Any]], table: Table) -> list[Notice]:
+    """Say which columns are constant in the sample and yet vary: no model here sees that."""
+    found = []
+    for place, column in enumerate(table.columns):
+        if str(column.kind) != "constant":
+            continue
+        seen = [look["same"][place] for look in looks if look["same"][place] != []]
+        if any(same is None or same != seen[0] for same in seen):
+            message = (
+                f"{cut(column.name)} is constant in the sample and not in all rows: it varies too "
+                "rarely to be learnt from; left out"
+            )
+            found.append(Notice("W-CONSTANT", f"column {column.name}", message))
+    return found
