@@ -7,6 +7,7 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
+from trivium._core.coded import CodedLabels
 from trivium._core.errors import DataError, ShapeError
 
 __all__ = [
@@ -108,7 +109,7 @@ def matrix(caller: str, x: Any) -> Any:
 
 def beside(value: Any) -> Any:
     """Labels or weights in a form that has a length and slices by rows."""
-    if value is None or isinstance(value, Tensor | np.ndarray):
+    if value is None or isinstance(value, Tensor | np.ndarray | CodedLabels):
         return value
     if _is_arrow(value):
         return value.to_numpy(zero_copy_only=False) if _is_array(value) else value.to_numpy()

@@ -2,10 +2,12 @@
 
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from trivium._core.checks import check_choice, check_number
 from trivium._core.errors import ArgumentError, DataError
@@ -15,7 +17,12 @@ from trivium.dependence.fourth import Fourth
 from trivium.dependence.map_saved import check_same
 from trivium.dependence.moments_read import alignment, estimate, readable, tail_test, tell_residual
 from trivium.dependence.moments_rows import add_rows, take_away
-from trivium.dependence.moments_saved import read_moments, write_moments
+from trivium.dependence.moments_saved import (
+    plain_moments,
+    read_moments,
+    whole_moments,
+    write_moments,
+)
 from trivium.dependence.pair import as_pair
 from trivium.dependence.result import TestResult
 from trivium.kernel import FeatureMap, Kernel
@@ -251,6 +258,29 @@ class HSICMoments:
         found = tail_test(self._held, self._maps, constant=not varying)
         return replace(found, residual=max(self.residual), seconds=time.process_time() - started)
 
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Take moments and feature maps apart into tensors and what JSON can hold.
+
+        Raises:
+            ArgumentError: A feature map or a kernel is not one of `trivium.kernel`.
+        """
+        return plain_moments("HSICMoments.state", self._held, self._maps)
+
+    @classmethod
+    def from_state(cls, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> "HSICMoments":
+        """Put together what `state` took apart.
+
+        Raises:
+            ModelError: Something is missing or does not fit together.
+        """
+        return cls._of(*whole_moments("HSICMoments.from_state", tensors, about))
+
+    @classmethod
+    def _of(cls, held: Fourth, maps: tuple[FeatureMap, FeatureMap]) -> "HSICMoments":
+        new = cls(*maps)
+        new._held = held
+        return new
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write moments and feature maps to a safetensors file, whole or not at all.
 
@@ -267,7 +297,4 @@ class HSICMoments:
         Raises:
             ModelError: Missing, damaged, or not HSIC moments.
         """
-        held, maps = read_moments(path)
-        new = cls(*maps)
-        new._held = held
-        return new
+        return cls._of(*read_moments(path))

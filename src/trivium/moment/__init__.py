@@ -3,6 +3,7 @@
 from trivium.moment.causal import Prefix, prefix
 from trivium.moment.cross import CrossMoments
 from trivium.moment.moments import Moments
+from trivium.moment.sample import RowSample
 from trivium.moment.tree import MergeTree, merge_tree
 
-__all__ = ["CrossMoments", "MergeTree", "Moments", "Prefix", "merge_tree", "prefix"]
+__all__ = ["CrossMoments", "MergeTree", "Moments", "Prefix", "RowSample", "merge_tree", "prefix"]

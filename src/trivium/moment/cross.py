@@ -1,7 +1,7 @@
 """Cross products of two sets of columns: one pass, any partition, or step by step."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from trivium._core.checks import check_number
 from trivium._core.errors import ArgumentError, ModelError, ShapeError
 from trivium._core.sources import dense_rows, matrix
 from trivium.moment.guards import check_factor
-from trivium.moment.saved import float_dtype, read_state, write_state
+from trivium.moment.saved import float_dtype, plain_state, read_state, whole_state, write_state
 from trivium.moment.state import State
 
 __all__ = ["CrossMoments"]
@@ -211,6 +211,20 @@ class CrossMoments:
         self._state.decay(check_factor("CrossMoments.decay", factor))
         return self
 
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Take the moments apart into tensors, and what they are about as JSON can hold it."""
+        return plain_state(self._state, {"n_x": self.n_x})
+
+    @classmethod
+    def from_state(cls, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> "CrossMoments":
+        """Put together what `state` took apart.
+
+        Raises:
+            ModelError: Something is missing or does not fit together.
+        """
+        caller = "CrossMoments.from_state"
+        return cls._sized(caller, *whole_state(caller, "CrossMoments", tensors, about))
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a safetensors file, whole or not at all.
 
@@ -226,8 +240,11 @@ class CrossMoments:
         Raises:
             ModelError: Missing, damaged, or not cross moments.
         """
-        state, more = read_state("CrossMoments", path)
+        return cls._sized("CrossMoments.load", *read_state("CrossMoments", path))
+
+    @classmethod
+    def _sized(cls, caller: str, state: State, more: Mapping[str, Any]) -> "CrossMoments":
         n_x = more.get("n_x")
         if not isinstance(n_x, int) or not 0 < n_x < state.n_features:
-            raise ModelError(f"CrossMoments.load: n_x must be below the columns; got {n_x!r}")
+            raise ModelError(f"{caller}: n_x must be below the columns; got {n_x!r}")
         return cls._of(state, n_x)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from trivium._core.coded import CodedLabels
 from trivium._core.errors import ArgumentError, DataError, ModelError, ShapeError
 
 __all__ = [
@@ -71,14 +72,18 @@ def _from_objects(caller: str, values: np.ndarray) -> np.ndarray:
 
 
 def encode(
-    caller: str, y: np.ndarray, classes: np.ndarray, *, fixed: bool
+    caller: str, y: np.ndarray | CodedLabels, classes: np.ndarray, *, fixed: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return `(codes, classes)`: positions of the labels, and the classes, grown where needed.
 
     Raises:
         DataError: A label that is not in fixed `classes`, or of another kind.
     """
-    found, inverse = np.unique(y, return_inverse=True)
+    if isinstance(y, CodedLabels):
+        found, levels, inverse = y.present(), y.levels, y.codes
+    else:
+        found, inverse = np.unique(y, return_inverse=True)
+        levels = found
     known = union(caller, classes, found)
     if len(known) > len(classes) and fixed:
         unknown = np.setdiff1d(known, classes)[:5].tolist()
@@ -86,7 +91,7 @@ def encode(
             f"{caller}: y must hold only the classes {_some(classes)}; got {unknown}",
             remedy="Name every class at the start, or leave classes out.",
         )
-    return np.searchsorted(known, found)[inverse.reshape(-1)], known
+    return np.searchsorted(known, levels)[inverse.reshape(-1)], known
 
 
 def union(caller: str, a: np.ndarray, b: np.ndarray) -> np.ndarray:

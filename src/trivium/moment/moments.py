@@ -1,6 +1,7 @@
 """Weight, mean and scatter of rows, by class: one pass, any partition, and back again."""
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from trivium.moment.condition import condition
 from trivium.moment.guards import check_factor
 from trivium.moment.labels import check_classes
 from trivium.moment.products import mirror
-from trivium.moment.saved import float_dtype, read_state, write_state
+from trivium.moment.saved import float_dtype, plain_state, read_state, whole_state, write_state
 from trivium.moment.state import State
 
 __all__ = ["Moments"]
@@ -250,7 +251,22 @@ class Moments:
         self._state.decay(check_factor("Moments.decay", factor))
         return self
 
-    # ---- kept in a file -----------------------------------------------------------------
+    # ---- taken apart, and kept in a file ------------------------------------------------
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Take the moments apart into tensors, and what they are about as JSON can hold it."""
+        return plain_state(self._state)
+
+    @classmethod
+    def from_state(cls, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> "Moments":
+        """Put together what `state` took apart.
+
+        Raises:
+            ModelError: Something is missing or does not fit together.
+        """
+        new = cls.__new__(cls)
+        new._state = whole_state("Moments.from_state", "Moments", tensors, about)[0]
+        return new
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a safetensors file, whole or not at all.

@@ -15,7 +15,7 @@ from trivium.moment.labels import labels_from_json, labels_to_json
 from trivium.moment.merge import Sums
 from trivium.moment.state import State
 
-__all__ = ["float_dtype", "read_state", "write_state"]
+__all__ = ["float_dtype", "plain_state", "read_state", "whole_state", "write_state"]
 
 _FORMAT = "trivium.moments/1"
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -45,14 +45,10 @@ def _name(dtype: torch.dtype | str) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def write_state(
-    path: str | os.PathLike[str], state: State, more: Mapping[str, Any] | None = None
-) -> None:
-    """Write sums and what they are about, with a SHA-256 over both.
-
-    Raises:
-        OutputError: It cannot be written; what was there before is intact.
-    """
+def plain_state(
+    state: State, more: Mapping[str, Any] | None = None
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Take a state apart into its sums, and what they are about as JSON can hold it."""
     about = {
         "name": state.name,
         "n_features": state.n_features,
@@ -64,20 +60,20 @@ def write_state(
         "labels": labels_to_json(state.labels),
         "more": dict(more or {}),
     }
-    write_tensors(f"{state.name}.save", path, _FORMAT, state.sums.tensors(), about)
+    return state.sums.clone().tensors(), about
 
 
-def read_state(name: str, path: str | os.PathLike[str]) -> tuple[State, dict[str, Any]]:
-    """Read what `write_state` wrote for the public class `name`, and `more`.
+def whole_state(
+    caller: str, name: str, tensors: Mapping[str, Tensor], about: Mapping[str, Any]
+) -> tuple[State, dict[str, Any]]:
+    """Put together what `plain_state` took apart for the public class `name`, and `more`.
 
     Raises:
-        ModelError: Missing, damaged, or something else.
+        ModelError: Damaged, or something else.
     """
-    caller = f"{name}.load"
-    tensors, about = read_tensors(caller, path, _FORMAT)
     wrong = [key for key, rule in _ABOUT.items() if not isinstance(about.get(key), rule)]
     if wrong:
-        raise ModelError(f"{caller}: {wrong[0]} is missing or damaged", where=str(path))
+        raise ModelError(f"{caller}: {wrong[0]} is missing or damaged")
     if about["name"] != name:
         raise ModelError(f"{caller}: the file must hold {name}; got {about['name']!r}")
     labels = labels_from_json(caller, about["labels"])
@@ -94,8 +90,29 @@ def read_state(name: str, path: str | os.PathLike[str]) -> tuple[State, dict[str
     return state, about["more"]
 
 
+def write_state(
+    path: str | os.PathLike[str], state: State, more: Mapping[str, Any] | None = None
+) -> None:
+    """Write sums and what they are about, with a SHA-256 over both.
+
+    Raises:
+        OutputError: It cannot be written; what was there before is intact.
+    """
+    write_tensors(f"{state.name}.save", path, _FORMAT, *plain_state(state, more))
+
+
+def read_state(name: str, path: str | os.PathLike[str]) -> tuple[State, dict[str, Any]]:
+    """Read what `write_state` wrote for the public class `name`, and `more`.
+
+    Raises:
+        ModelError: Missing, damaged, or something else.
+    """
+    caller = f"{name}.load"
+    return whole_state(caller, name, *read_tensors(caller, path, _FORMAT))
+
+
 def _checked(
-    tensors: dict[str, Tensor],
+    tensors: Mapping[str, Tensor],
     labels: np.ndarray | None,
     d: int,
     *,

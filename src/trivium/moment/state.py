@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from trivium._core.blocks import Block
+from trivium._core.coded import CodedLabels
 from trivium._core.errors import ArgumentError, DataError, ShapeError
 from trivium.moment.guards import check_removed, check_sums, check_weight, check_width
 from trivium.moment.labels import as_labels, encode, union
@@ -137,7 +138,8 @@ class State:
         if self.labels is None and self.n_groups:
             raise ArgumentError(f"{caller}: y must be None, as earlier rows had no labels")
         held = np.empty(0, np.int64) if self.labels is None else self.labels
-        labels = as_labels(caller, block.y)
+        coded = isinstance(block.y, CodedLabels)
+        labels = block.y if coded else as_labels(caller, block.y)
         codes, known = encode(caller, labels, held, fixed=self.fixed or sign < 0)
         self._grow(known)
         return torch.from_numpy(codes)

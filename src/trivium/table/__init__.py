@@ -10,6 +10,8 @@ from trivium.table.frame import from_frame
 from trivium.table.infer import column_as, infer_column
 from trivium.table.inspect import duplicate_groups, inspect_columns, leaking_columns
 from trivium.table.label import Label, split_label
+from trivium.table.numeric import NumericReader, NumericRows
+from trivium.table.numeric_parts import NumericParts
 from trivium.table.options import MISSING_TOKENS, ReadOptions
 from trivium.table.part_block import FileBlock, read_block
 from trivium.table.parts import Parts, block_table, find_files, open_parts
@@ -27,6 +29,9 @@ __all__ = [
     "Kind",
     "Label",
     "Notice",
+    "NumericParts",
+    "NumericReader",
+    "NumericRows",
     "Parts",
     "ReadOptions",
     "Table",

@@ -1,6 +1,7 @@
 """Files larger than memory as blocks: small descriptions of rows that are read one at a time."""
 
 import glob
+import hashlib
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -59,6 +60,12 @@ class Parts:
     def source(self) -> str:
         """The first file, and how many more there are."""
         return listed(map(str, self.files), limit=1)
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of what decides every block: the files as they are, the options, the cut."""
+        facts = repr((self.names, self.blocks, self.options))
+        return hashlib.sha256(facts.encode()).hexdigest()
 
     def check_column(self, caller: str, name: str) -> str:
         """Return the name of a column.
