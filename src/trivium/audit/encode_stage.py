@@ -31,6 +31,8 @@ def encode_table(state: AuditState) -> TableEncoder:
 def encode_stage(state: AuditState) -> str:
     """Encode the columns; fit waves to dates, read texts in order where it pays; say so."""
     table, how, section = encode_table(state), state.options, state.report["encode"]
+    if state.large is not None:  # all rows are encoded again, by what has seen no label
+        return _did(section)
     folds = make_folds(state.codes, state.groups, how.folds, how.seed)
     waves = [
         state.journal(
@@ -52,6 +54,10 @@ def encode_stage(state: AuditState) -> str:
         state.encoder = encoder = LearntEncoder(table, tuple(learnt))
         state.base, state.X = state.X, encoder.outside(state.X, None)
         section |= {"features": state.X.shape[1], "columns": encoder.explain()}
+    return _did(section)
+
+
+def _did(section: Section) -> str:
     kinds = sorted({column["kind"] for column in section["columns"]})
     columns = f"{len(section['columns'])} columns ({', '.join(kinds)})"
     return f"{section['features']} features from {columns}{_said(section)}"

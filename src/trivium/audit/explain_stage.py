@@ -20,6 +20,7 @@ TOLERANCE = 1e-6
 _BLOCK = 256
 _METHOD = "exact dual form of the closed form (covariance and ridge taken as given)"
 _UNTUNED = "; what the stage tune kept, {}, is {}"
+_OF_SAMPLE = "; of rows held, by the closed form of the rows held"
 _APART, _NOT_ROWS = "taken apart below", "a rule that no row added to"
 
 
@@ -156,7 +157,7 @@ def explain_stage(state: AuditState) -> str:
             if row in shown:
                 items[row] = item_of(state, found, query)
     state.report["explain"] = {
-        "method": _METHOD + _of_tuned(state),
+        "method": _METHOD + _of_tuned(state) + (_OF_SAMPLE if state.large is not None else ""),
         "completeness_error": error,
         "tolerance": TOLERANCE,
         "items": [items[row] for row in shown],

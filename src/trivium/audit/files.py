@@ -70,11 +70,28 @@ def _rows(state: AuditState) -> Iterator[list[Any]]:
         ]
 
 
+def _listed_rows(state: AuditState) -> Iterator[list[Any]]:
+    """The same for the rows listed, of a table of which only a sample is held."""
+    large = state.large
+    assert large is not None
+    at = {int(row): place for place, row in enumerate(state.label.rows)}
+    guess = large.judged.top["predicted"]
+    for place, item in enumerate(state.report["flags"]["items"]):
+        held = at.get(item["row"] - 1)
+        evidence = ("", "") if held is None else state.evidence[held]
+        predicted = state.classes[guess[place]]
+        own = item["own_probability"]
+        yield [item["row"], item["label"], predicted, own, item["rank"], *evidence]
+
+
 def _fixes(state: AuditState) -> Iterator[list[Any]]:
     """The flagged rows, an empty cell to fill in, then the row itself to decide by."""
     of_row = {int(kept) + 1: row for row, kept in enumerate(state.label.rows)}
-    for item in state.report["flags"]["items"]:
-        cells = [cell(column, of_row[item["row"]]) for column in state.used.columns]
+    for place, item in enumerate(state.report["flags"]["items"]):
+        if state.large is None:
+            cells = [cell(column, of_row[item["row"]]) for column in state.used.columns]
+        else:
+            cells = state.large.judged.cells[place]
         yield [
             item["row"],
             item["label"],
@@ -95,12 +112,13 @@ def _tuned(state: AuditState) -> tuple[Tuned, dict[str, Any]] | None:
 
 def write_files(state: AuditState, folder: Path) -> None:
     """Write every file of the run, each whole."""
+    classifier, rows = state.classifier, _rows(state)
+    if state.large is not None:
+        classifier, rows = state.large.classifier, _listed_rows(state)
     shown = [name if name not in FIXES else f"{name} (data)" for name in state.used.names]
-    write_csv(folder / "rows.csv", ROWS, _rows(state))
+    write_csv(folder / "rows.csv", ROWS, rows)
     write_csv(folder / "fixes.csv", [*FIXES, *shown], _fixes(state))
-    save_classifier(
-        folder / "model", state.encoder, state.classifier, state.label, tuned=_tuned(state)
-    )
+    save_classifier(folder / "model", state.encoder, classifier, state.label, tuned=_tuned(state))
     save_evidence(folder / "evidence", state.X, state.codes, state.label)
     atomic_write(folder / "report.json", to_json(state.report, indent=1))
     atomic_write(folder / "report.html", render(state.report))

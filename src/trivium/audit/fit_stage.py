@@ -13,6 +13,7 @@ from trivium.audit.baselines import BASELINES, boosting_iterations, held_out_pro
 from trivium.audit.fold_features import FoldFeatures
 from trivium.audit.folds import make_folds
 from trivium.audit.intervals import compare_metrics, metric_draws, row_log_loss
+from trivium.audit.large_fit import large_scores, pass_by
 from trivium.audit.state import AuditState, Section
 from trivium.closedform import ClosedFormClassifier
 from trivium.table.naming import cut, listed
@@ -24,6 +25,7 @@ _HOW = (
     "{folds} folds, classes spread evenly, identical rows never split; columns are encoded once "
     "without the label; 95 % intervals from a bootstrap over rows, paired between models"
 )
+_OF_SAMPLE = "; all of this on the rows held, the rest of this section is of all rows"
 
 
 def _for_trees(state: AuditState) -> np.ndarray:
@@ -119,6 +121,29 @@ def _per_class(state: AuditState, guess: np.ndarray) -> list[Section]:
     ]
 
 
+def _of_rows(state: AuditState) -> Section:
+    """What exact leave-one-out says, where all rows are held."""
+    classifier, loo = state.classifier, state.classifier.loo_proba_
+    guess = loo.argmax(1)
+    labels = np.arange(len(state.classes))
+    return {
+        "loo": {
+            "accuracy": float((guess == state.codes).mean()),
+            "log_loss": float(row_log_loss(loo, state.codes).mean()),
+        },
+        "ridge": float(classifier.ridge_),
+        "temperature": float(classifier.temperature_),
+        "confusion": confusion_matrix(state.codes, guess, labels=labels).tolist(),
+        "calibration": _calibration(loo, state.codes),
+        "per_class": _per_class(state, guess),
+    }
+
+
+def _of_all(state: AuditState) -> Section:
+    """The same of all rows, which pass by in blocks."""
+    return large_scores(pass_by(state), state.classes)
+
+
 def _warn_of_whole_classes(state: AuditState, folds: np.ndarray) -> None:
     """Say which classes no training part has seen when they are tested: all rows identical."""
     whole = [
@@ -139,27 +164,15 @@ def fit_stage(state: AuditState) -> str:
     """Fit the closed form and compare it; write the section `scores`; return what was done."""
     folds = make_folds(state.codes, state.groups, state.options.folds, state.options.seed)
     compared = state.journal("scores", lambda: _out_of_fold(state, folds))
-    state.classifier = classifier = ClosedFormClassifier().fit(state.X, state.codes)
-    loo = classifier.loo_proba_
-    guess = loo.argmax(1)
+    state.classifier = ClosedFormClassifier().fit(state.X, state.codes)
     n_folds = int(folds.max()) + 1
     state.report["scores"] = {
         "metrics": ["accuracy", "macro_f1", "log_loss"],
         "headline": state.options.headline,
         "folds": n_folds,
-        "how": _HOW.format(folds=n_folds),
+        "how": _HOW.format(folds=n_folds) + (_OF_SAMPLE if state.large is not None else ""),
         **compared,
-        "loo": {
-            "accuracy": float((guess == state.codes).mean()),
-            "log_loss": float(row_log_loss(loo, state.codes).mean()),
-        },
-        "ridge": float(classifier.ridge_),
-        "temperature": float(classifier.temperature_),
-        "confusion": confusion_matrix(
-            state.codes, guess, labels=np.arange(len(state.classes))
-        ).tolist(),
-        "calibration": _calibration(loo, state.codes),
-        "per_class": _per_class(state, guess),
+        **(_of_rows(state) if state.large is None else _of_all(state)),
     }
     _warn_of_whole_classes(state, folds)
     if "boosting" not in compared["models"]:

@@ -4,6 +4,8 @@ import numpy as np
 
 from trivium._core.random import numpy_generator
 from trivium.audit.excerpt import excerpt
+from trivium.audit.flags_listed import LIKELY, WORTH, n_worth
+from trivium.audit.large_fit import large_flags
 from trivium.audit.standing import learns
 from trivium.audit.state import AuditState, Section
 from trivium.closedform import Flags, label_flags
@@ -12,18 +14,12 @@ __all__ = ["flag_stage", "n_listed"]
 
 _STEPS = (1, 2, 5, 10, 20, 50, 100, 200)
 _DRAWS = 1000
-_WORTH = 0.05
 
 
 def n_listed(flags: Flags) -> int:
-    """How many rows are worth a look.
-
-    Those likelier wrong than 1 in 20, but at most twice as many as are expected wrong (or all
-    that are likelier wrong than not), and at most a fifth of the rows.
-    """
-    worth, likely = (int((flags.probability >= p).sum()) for p in (_WORTH, 0.5))
-    enough = max(likely, int(np.ceil(2 * flags.expected_wrong)))
-    return min(worth, enough, len(flags.rank) // 5)
+    """How many rows are worth a look, see `n_worth`."""
+    worth, likely = (int((flags.probability >= p).sum()) for p in (WORTH, LIKELY))
+    return n_worth(worth, likely, flags.expected_wrong, len(flags.rank))
 
 
 def _what_if(state: AuditState, flags: Flags, order: np.ndarray) -> list[Section]:
@@ -60,7 +56,12 @@ def flag_stage(state: AuditState) -> str:
     """Rank the labels; write the section `flags`; return what was done."""
     flags = label_flags(state.X, state.codes, classifier=state.classifier)
     state.flags = flags
-    listed = n_listed(flags)
+    if state.large is None:
+        listed = n_listed(flags)
+        state.report["flags"] = _section(state, flags, listed)
+    else:
+        state.report["flags"] = large_flags(state)
+        listed = state.report["flags"]["listed"]
     if listed and not learns(state.report):
         state.warn(
             "W-NO-SIGNAL",
@@ -68,9 +69,16 @@ def flag_stage(state: AuditState) -> str:
             "the columns do not predict the label better than the majority class does, so the "
             "order of the listed rows says little",
         )
-    order = flags.rank[:listed]
-    names = state.classes
-    state.report["flags"] = {
+    expected = state.report["flags"]["expected_wrong"]
+    return (
+        f"{listed} rows worth a look, about {expected:.0f} labels expected wrong "
+        "(exact leave-one-out of every row)"
+    )
+
+
+def _section(state: AuditState, flags: Flags, listed: int) -> Section:
+    order, names = flags.rank[:listed], state.classes
+    return {
         "expected_wrong": float(flags.expected_wrong),
         "listed": listed,
         "items": [
@@ -88,7 +96,3 @@ def flag_stage(state: AuditState) -> str:
         # Rows listed beyond the expected number are to be looked at, not to be fixed unseen.
         "what_if": _what_if(state, flags, order[: round(flags.expected_wrong)]),
     }
-    return (
-        f"{listed} rows worth a look, about {flags.expected_wrong:.0f} labels expected wrong "
-        "(exact leave-one-out of every row)"
-    )

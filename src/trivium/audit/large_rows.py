@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int64
 
+from trivium.audit.flags_listed import LIKELY, WORTH
 from trivium.audit.intervals import row_log_loss
 from trivium.closedform import ClosedFormClassifier, LabelNoise, left_out_logits
 from trivium.moment import Moments
@@ -22,7 +23,6 @@ __all__ = ["LISTED", "Added", "Judge", "Judged", "Oddity", "Reading", "add_block
 LISTED = 2_000
 """Rows that may be listed as suspect, at the most."""
 
-_WORTH, _LIKELY = 0.05, 0.5
 _COUNT = re.compile(r"[\d,]+(?= )")
 _AT_ROW = re.compile(r", row (\d+)$")
 
@@ -275,11 +275,11 @@ def judge_block(block: FileBlock, judge: Judge) -> Judged:
     top, right = proba.max(1, initial=0.0), guess == codes
     bins = np.searchsorted(judge.edges, top, side="right")
     n_bins = len(judge.edges) + 1
-    worth = np.flatnonzero(wrong >= _WORTH)
+    worth = np.flatnonzero(wrong >= WORTH)
     listed = worth[np.lexsort((worth, -wrong[worth]))][:LISTED]
     return Judged(
         sums=np.array([row_log_loss(proba, codes).sum(), wrong.sum()]),
-        counts=np.array([right.sum(), len(worth), (wrong >= _LIKELY).sum()], dtype=np.int64),
+        counts=np.array([right.sum(), len(worth), (wrong >= LIKELY).sum()], dtype=np.int64),
         confusion=np.bincount(codes * c + guess, minlength=c * c).reshape(c, c),
         bins=np.array([np.bincount(bins, w, minlength=n_bins) for w in (None, top, right)]),
         top={

@@ -18,12 +18,12 @@ from trivium.dependence.screen import sampled_rows
 from trivium.table import Table
 from trivium.table.naming import cut, listed
 
-__all__ = ["choices"]
+__all__ = ["choice_of", "choices"]
 
 Section = dict[str, object]
 
 
-def _choice(
+def choice_of(
     stage: str,
     what: str,
     choice: str,
@@ -31,6 +31,7 @@ def _choice(
     count: int | None,
     instead: tuple[str, int] | None = None,
 ) -> Section:
+    """Return one choice as the report has it; `instead` is the other road with its count."""
     other, other_count = instead or (None, None)
     return {
         "stage": stage,
@@ -75,7 +76,7 @@ def _kernels(plan: Plan, used: Table, seed: int) -> Iterator[Section]:
             for w in scaled(column_work(column, size, rows), times)
         ]
         instead = (f"Gram matrices of {rows:,} rows", gram * len(columns))
-        yield _choice(
+        yield choice_of(
             "depend",
             _named(kind, columns),
             ("exact kernel" if exact else "kernel by features") + sample,
@@ -98,7 +99,7 @@ def _aspects(plan: Plan) -> Iterable[Section]:
     rows = min(size.rows, plan.rows.texts)
     work = [w for texts in size.texts for w in aspect_work(texts, size, rows)]
     of = "all rows" if rows == size.rows else f"a sample of {rows:,} of {size.rows:,} rows"
-    yield _choice(
+    yield choice_of(
         "depend",
         "order and distance of words",
         f"exact kernel, {of}",
@@ -115,7 +116,7 @@ def _texts(size: TableSize, options: AuditOptions) -> Iterable[Section]:
         found = text_plan(column.texts.tokens, options.budget, rows=size.rows)
         hashed = options.text_encoder == "hashed"
         choice = "hashed words and word pieces" if hashed else options.text_encoder
-        yield _choice(
+        yield choice_of(
             "encode",
             f"text: {cut(column.name)}",
             choice,
@@ -141,7 +142,7 @@ def _closed_form(size: TableSize) -> Section:
     n, d, c, least = size.rows, size.features, size.classes, size.smallest
     count = closed_form_products(n, d, c, least)
     if n < d:
-        return _choice(
+        return choice_of(
             "fit",
             "closed form",
             f"rows as {n:,} coordinates",
@@ -151,24 +152,24 @@ def _closed_form(size: TableSize) -> Section:
         )
     why = f"no more features than rows ({n:,})"
     instead = ("inner products of all rows", n * n * (d + n))
-    return _choice("fit", "closed form", f"moments of {d:,} features", why, count, instead)
+    return choice_of("fit", "closed form", f"moments of {d:,} features", why, count, instead)
 
 
 def _boosting(size: TableSize) -> Section:
     shape = boosting_shape(size.rows, size.for_trees, size.classes)
     if shape is None:
-        return _choice("fit", "boosting", "left out", "over its own budget of counts", None)
+        return choice_of("fit", "boosting", "left out", "over its own budget of counts", None)
     trees = "" if shape.trees == 1 else f" of {shape.trees} trees"
     own = "scikit-learn's own settings" if shape.own else "fewer, larger steps"
     choice = f"{shape.rounds} rounds{trees}, at most {shape.leaves} leaves"
-    return _choice("fit", "boosting", choice, own, None)
+    return choice_of("fit", "boosting", choice, own, None)
 
 
 def _explained(plan: Plan) -> Section:
     n, asked = plan.size.rows, plan.explained
     count = total_count(plan.work["explain"])
     if asked == n:
-        return _choice("explain", "rows", f"all {n:,}", "within the budget", count)
+        return choice_of("explain", "rows", f"all {n:,}", "within the budget", count)
     whole = (f"all {n:,}", n * n * min(n, plan.size.features))
     why = "over the budget, the most suspect ones first"
-    return _choice("explain", "rows", f"{asked:,} of {n:,}", why, count, whole)
+    return choice_of("explain", "rows", f"{asked:,} of {n:,}", why, count, whole)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from trivium.audit.large_plan import large_choices
 from trivium.audit.plan import Plan, make_plan
 from trivium.audit.plan_choice import choices
 from trivium.audit.plan_clock import PlanClock
@@ -29,6 +30,8 @@ def plan_stage(state: AuditState) -> str:
         "count": count,
         **_sums(stages),
     }
+    if state.large is not None:
+        state.report["plan"]["choice"] = large_choices(state) + state.report["plan"]["choice"]
     _warn_of_budget(state, plan)
     made = len(state.report["plan"]["choice"])
     return f"{made} choices by counts, {count:.1e} multiply-adds in all"

@@ -1,29 +1,47 @@
 """Stage "read": the table, its label, and what is wrong with either, leakage first."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from trivium._core.errors import ArgumentError, DataError
+from trivium.audit.large_plan import sample_section
+from trivium.audit.large_read import look_through
 from trivium.audit.options import as_paths
 from trivium.audit.state import AuditState
+from trivium.parallel import Executor
 from trivium.table import (
     Kind,
     Label,
     Notice,
+    Parts,
+    ReadOptions,
     Table,
     bundled_label,
     duplicate_groups,
     find_files,
+    gather,
     inspect_columns,
+    open_files,
     penguins_path,
-    read_files,
+    read_block,
+    read_table,
     split_label,
 )
 from trivium.table.naming import cut, listed, nearest
 
-__all__ = ["as_warnings", "check_kept", "check_used", "locate", "noted", "read_stage", "why_unused"]
+__all__ = [
+    "as_warnings",
+    "check_kept",
+    "check_used",
+    "locate",
+    "noted",
+    "open_table",
+    "read_stage",
+    "why_unused",
+]
 
 # Kinds that carry no evidence about other rows.
 _UNUSED = {Kind.constant: "constant", Kind.identifier: "identifier"}
@@ -108,19 +126,92 @@ def check_used(why: dict[str, str], source: str) -> None:
     )
 
 
+def open_table(
+    paths: Sequence[Path], read: ReadOptions, hold: int, executor: Executor
+) -> Table | Parts:
+    """Read a table, or open it in parts where it has more cells than are held at once.
+
+    Args:
+        paths: Its files.
+        read: How they are read.
+        hold: Cells, rows times columns, that are held.
+        executor: Reads the blocks of several files.
+
+    Raises:
+        DataError: The table is refused.
+    """
+    single = len(paths) == 1
+    try:
+        # A cell of text and what parts it from the next are two bytes or more.
+        parts = open_files(paths, read, small=2 * hold if single else 0, executor=executor)
+    except DataError:
+        if not single:
+            raise
+        parts = None  # reading it in one go says what is wrong with it
+    if parts is not None and parts.n_rows * len(parts.names) > hold:
+        return parts
+    if single or parts is None:
+        return read_table(paths[0], read)
+    return gather(parts, executor.map(read_block, parts.blocks))
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """What was read: all rows, or a sample of them.
+
+    Args:
+        table: The rows held.
+        label: Their label.
+        notices: About all rows.
+        n_rows: How many there are.
+        counts: Rows of each class.
+        numbered: Gives notices about the rows held the numbers of all rows.
+    """
+
+    table: Table
+    label: Label
+    notices: tuple[Notice, ...]
+    n_rows: int
+    counts: np.ndarray
+    numbered: Callable[[Sequence[Notice]], Iterable[Notice]] = tuple
+
+
+def _read(state: AuditState) -> _Found:
+    paths, name = locate(state.options.data, state.options.label)
+    read, hold = state.options.read, state.options.hold
+    opened = open_table(paths, read, hold, state.executor)
+    if isinstance(opened, Table):
+        label = split_label(opened, name, read)
+        state.label = label
+        notices = (*opened.notices, *noted(opened, label.notices))
+        return _Found(opened, label, notices, opened.n_rows, label.counts)
+    seed, progress = state.options.seed, state.listener.step
+    found = look_through(opened, name, hold, seed, state.executor, progress)
+    assert found.label is not None
+    state.large, state.label = found.large, found.global_label()
+    state.report["sample"] = sample_section(state, len(found.rows))
+    return _Found(
+        found.table,
+        found.label,
+        found.notices,
+        found.large.n_rows,
+        found.large.counts,
+        found.numbered,
+    )
+
+
 def read_stage(state: AuditState) -> str:
     """Read the table into the state and write the section `data`; return what was done."""
-    paths, name = locate(state.options.data, state.options.label)
-    whole = read_files(paths, state.options.read)
-    state.label = label = split_label(whole, name, state.options.read)
+    found = _read(state)
+    whole, label = found.table, found.label
     _check_rows(label, state.source)
     check_kept(state.options.keep, whole)
     state.table = table = whole.take(label.rows).drop([label.name])
-    inspected = inspect_columns(whole, label)
+    inspected = found.numbered(inspect_columns(whole, label))
     # What counts as missing in the label is the label's own notice.
     others = [column for column in whole.columns if column.name != label.name]
-    columns = [notice for column in others for notice in column.notes]
-    notices = as_warnings([*inspected, *whole.notices, *columns, *noted(whole, label.notices)])
+    columns = found.numbered([notice for column in others for notice in column.notes])
+    notices = as_warnings([*inspected, *found.notices, *columns])
     leaks = {n.where.removeprefix("column ") for n in inspected if n.code.startswith(_LEAK)}
     leaks -= set(state.options.keep)
     why = why_unused(table, leaks)
@@ -128,15 +219,14 @@ def read_stage(state: AuditState) -> str:
     state.used = table.drop([column for column, reason in why.items() if reason])
     state.groups = duplicate_groups(table)
     state.report["warnings"] += notices
-    counts = np.bincount(label.codes, minlength=len(label.classes))
     state.report["data"] = {
         "source": state.source,
-        "rows": whole.n_rows,
-        "rows_used": len(label.codes),
+        "rows": found.n_rows,
+        "rows_used": int(found.counts.sum()),
         "columns": len(table.columns),
         "label": label.name,
         "classes": [
-            {"name": c, "rows": int(r)} for c, r in zip(label.classes, counts, strict=True)
+            {"name": c, "rows": int(r)} for c, r in zip(label.classes, found.counts, strict=True)
         ],
         "schema": [
             {
@@ -153,6 +243,6 @@ def read_stage(state: AuditState) -> str:
     }
     used = len(state.used.columns)
     return (
-        f"{whole.n_rows:,} rows, {used} of {len(table.columns)} columns used, "
+        f"{found.n_rows:,} rows, {used} of {len(table.columns)} columns used, "
         f"{len(label.classes)} classes, {len(notices)} warnings"
     )

@@ -35,7 +35,7 @@ from trivium.audit.tune_stage import tune_stage
 from trivium.audit.verdict import verdict
 from trivium.parallel import Executor
 from trivium.store import RunFolder
-from trivium.table import shown_name
+from trivium.table.read_files import shown_name
 
 __all__ = ["STAGES", "AuditResult", "audit"]
 

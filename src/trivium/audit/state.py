@@ -7,6 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from trivium.audit.fold_features import FoldFeatures
+from trivium.audit.large import Large
 from trivium.audit.learnt_encoder import LearntEncoder
 from trivium.audit.options import AuditOptions
 from trivium.audit.plan import Plan

@@ -156,9 +156,22 @@ def _leakage(report: Section) -> list[str]:
     return found
 
 
+def _scale(report: Section) -> list[str]:
+    """What is of all rows and what of a sample, where not all rows are held."""
+    sample = report.get("sample")
+    if not sample:
+        return []
+    return [
+        f"Scale: {sample['of']:,} rows are too many to be held at once. The closed form and the "
+        f"judgement of labels are exact over all of them; everything else is of {sample['rows']:,} "
+        "rows drawn at random."
+    ]
+
+
 def verdict(report: Section) -> list[str]:
     """Sentences for the top of the page and the end of the terminal's output."""
     return [
+        *_scale(report),
         *_leakage(report),
         _signal(report),
         *_texts(report),

@@ -12,6 +12,7 @@ import click
 __all__ = [
     "COUNT",
     "FORCE",
+    "HOLD",
     "JSON",
     "PATH",
     "SEED",
@@ -65,6 +66,14 @@ class _Count(click.ParamType):
 
 
 COUNT = _Count()
+
+HOLD = click.option(
+    "--hold",
+    type=COUNT,
+    default=2 * 10**7,
+    metavar="COUNT",
+    help="Cells held at once (2e7); of a larger table, a sample of rows.",
+)
 
 _READING = [
     click.option("--text", multiple=True, metavar="COL", help="Read COL as text."),

@@ -15,6 +15,7 @@ from trivium.cli.gradients import gradients
 from trivium.cli.options import (
     COUNT,
     FORCE,
+    HOLD,
     JSON,
     PATH,
     SEED,
@@ -66,6 +67,7 @@ def _apply(gates: Sequence[Any], report: dict[str, Any]) -> None:
 @click.option("--keep", multiple=True, metavar="COL", help="Use COL although it is a leak.")
 @click.option("--budget", type=COUNT, metavar="COUNT", help="Multiply-adds of a choice (1e12).")
 @click.option("--machine", type=PATH, metavar="FILE", help="Calibration that predicts seconds.")
+@HOLD
 @click.option("--fail-on", multiple=True, metavar="RULE", help="Exit 4 when RULE holds.")
 @SEED
 @FORCE
@@ -139,6 +141,7 @@ def demo(rows: int, out: Path, seed: int, force: bool, as_json: bool, **given: A
 @click.option("--permutations", type=int, default=1000, show_default=True, help="Shifts tested.")
 @click.option("--fdr", type=float, default=0.05, show_default=True, help="False-discovery rate.")
 @click.option("--correction", default="bh", show_default=True, help="For that rate: bh or by.")
+@HOLD
 @click.option("--keep", multiple=True, metavar="COL", help="Test COL although it is a leak.")
 @click.option("--plot", type=PATH, metavar="FILE", help="Write the figure: .svg, .png or .pdf.")
 @SEED
@@ -191,6 +194,7 @@ def depend(
 @click.option("--label", required=True, metavar="COL", help="The column to predict.")
 @click.option("--out", type=PATH, required=True, metavar="DIR", help="The model's folder.")
 @click.option("--text-encoder", default="hashed", show_default=True)
+@HOLD
 @SEED
 @FORCE
 @JSON
