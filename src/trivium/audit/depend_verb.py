@@ -1,19 +1,29 @@
 """`trivium depend`: the columns of a table against a target of any kind, or against each other."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
 from trivium._core.errors import DataError
 from trivium._core.threads import one_thread
 from trivium.audit.depend_stage import as_dependence_column, screen_columns
+from trivium.audit.large_read import look_through
 from trivium.audit.options import DependOptions, as_paths
-from trivium.audit.read_stage import as_warnings, check_kept, check_used, noted, why_unused
+from trivium.audit.read_stage import (
+    as_warnings,
+    check_kept,
+    check_used,
+    noted,
+    open_table,
+    why_unused,
+)
 from trivium.audit.state import Listener, Section
 from trivium.audit.target import Target, as_target
 from trivium.dependence import DependenceTable, PairTable, screen_pairs
-from trivium.parallel import Executor
-from trivium.table import Label, Notice, Table, inspect_columns, read_files
+from trivium.parallel import Executor, SerialExecutor
+from trivium.table import Label, Notice, Table, find_files, inspect_columns
 
 __all__ = ["Dependence", "depend_only"]
 
@@ -47,10 +57,10 @@ def depend_only(
     Raises:
         DataError: The table or the target is refused, or there is nothing to test it with.
     """
-    whole = read_files(as_paths(options.data), options.read)
+    whole, n_rows, tell = _opened(options, listener, executor or SerialExecutor())
     check_kept(options.keep, whole)
     target = None if options.target is None else as_target(whole, options.target, options.read)
-    notices, leaks = _noticed(whole, target)
+    notices, leaks = _noticed(whole, target, tell)
     others = whole if target is None else whole.drop([target.name])
     why = why_unused(others, leaks - set(options.keep))
     if target is None and sum(not reason for reason in why.values()) < 2:
@@ -61,7 +71,7 @@ def depend_only(
         "seed": options.how.seed,
         "fdr": options.how.fdr,
         "correction": options.how.correction,
-        "data": _data(whole, others, target, why),
+        "data": _data(whole, others, target, why) | _held(whole, n_rows),
         "warnings": as_warnings(notices),
     }
     listener.begin("depend")
@@ -79,7 +89,32 @@ def depend_only(
     return Dependence(report, table, pairs)
 
 
-def _noticed(whole: Table, target: Target | None) -> tuple[list[Notice], set[str]]:
+Tell = Callable[[Sequence[Notice]], Iterable[Notice]]
+"""Gives notices about rows held the numbers of all rows, and their file."""
+
+
+def _opened(
+    options: DependOptions, listener: Listener, executor: Executor
+) -> tuple[Table, int, Tell | None]:
+    """Return the rows held, the number of all rows, and what numbers notices about a sample."""
+    paths = tuple(map(Path, find_files(as_paths(options.data))))
+    opened = open_table(paths, options.read, options.hold, executor)
+    if isinstance(opened, Table):
+        return opened, opened.n_rows, None
+    seed, hold = options.how.seed, options.hold
+    found = look_through(opened, None, hold, seed, executor, listener.step)
+    table = replace(found.table, notices=found.notices)
+    return table, found.large.n_rows, found.numbered
+
+
+def _held(whole: Table, n_rows: int) -> Section:
+    """Say how many rows are held, where these are not all."""
+    return {} if n_rows == whole.n_rows else {"rows": n_rows, "rows_held": whole.n_rows}
+
+
+def _noticed(
+    whole: Table, target: Target | None, tell: Tell | None
+) -> tuple[list[Notice], set[str]]:
     """Everything to know about the table, and the columns that give the target away."""
     if target is None:
         # One class for all rows: no column can tell it.
@@ -94,8 +129,10 @@ def _noticed(whole: Table, target: Target | None) -> tuple[list[Notice], set[str
     leaks = {n.where.removeprefix("column ") for n in inspected if n.code == "W-LEAK"}
     others = [column for column in whole.columns if target is None or column.name != target.name]
     notes = [notice for column in others for notice in column.notes]
-    own = () if target is None else noted(whole, target.notices)
-    return [*inspected, *whole.notices, *notes, *own], leaks
+    own = () if target is None else target.notices
+    if tell is not None:
+        return [*tell(inspected), *whole.notices, *tell(notes), *tell(own)], leaks
+    return [*inspected, *whole.notices, *notes, *noted(whole, own)], leaks
 
 
 def _copies(whole: Table, target: Target, named: set[str]) -> list[Notice]:

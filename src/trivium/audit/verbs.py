@@ -15,6 +15,7 @@ from trivium.audit.encode_stage import encode_table
 from trivium.audit.explain_stage import explain_rows
 from trivium.audit.explain_tuned import Retraced, trained_layers
 from trivium.audit.explained import Explained
+from trivium.audit.large_fit import large_scores, pass_by
 from trivium.audit.options import METRICS, AuditOptions
 from trivium.audit.read_stage import locate, read_stage
 from trivium.audit.run import STAGES, AuditResult, audit
@@ -56,21 +57,28 @@ def fit_only(
 ) -> Section:
     """Fit the closed form on a table and save it; return its leave-one-out scores.
 
-    The executor changes no bit of the result.
+    The executor changes no bit of the result. Of a table that is too large to be held the encoder
+    is learnt from a sample; the closed form and its leave-one-out are of all rows.
     """
     state = _state(options, listener, executor)
     read_stage(state)
     encode_table(state)
-    classifier = ClosedFormClassifier().fit(state.X, state.codes)
+    if state.large is None:
+        classifier = ClosedFormClassifier().fit(state.X, state.codes)
+        hit = classifier.loo_proba_.argmax(1) == state.codes
+        accuracy, loss = float(hit.mean()), float(classifier.loo_log_loss_)
+    else:
+        classifier = pass_by(state).classifier
+        loo = large_scores(state.large, state.classes)["loo"]
+        accuracy, loss = loo["accuracy"], loo["log_loss"]
     save_classifier(out, state.encoder, classifier, state.label, overwrite=force)
-    hit = classifier.loo_proba_.argmax(1) == state.codes
     return {
         "model": str(out),
         "label": state.label.name,
-        "rows": len(state.codes),
+        "rows": state.report["data"]["rows_used"],
         "features": state.X.shape[1],
-        "loo_accuracy": float(hit.mean()),
-        "loo_log_loss": float(classifier.loo_log_loss_),
+        "loo_accuracy": accuracy,
+        "loo_log_loss": loss,
         "warnings": state.report["warnings"],
     }
 
