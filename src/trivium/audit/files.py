@@ -8,6 +8,7 @@ import numpy as np
 
 from trivium._core.errors import OutputError
 from trivium.audit.excerpt import cell
+from trivium.audit.large_whatif import save_known
 from trivium.audit.saved import save_classifier, save_evidence
 from trivium.audit.state import AuditState
 from trivium.audit.tuned import Tuned
@@ -119,6 +120,8 @@ def write_files(state: AuditState, folder: Path) -> None:
     write_csv(folder / "rows.csv", ROWS, rows)
     write_csv(folder / "fixes.csv", [*FIXES, *shown], _fixes(state))
     save_classifier(folder / "model", state.encoder, classifier, state.label, tuned=_tuned(state))
+    if state.large is not None:
+        save_known(folder, state.large, state.label, state.report["flags"]["listed"])
     save_evidence(folder / "evidence", state.X, state.codes, state.label)
     atomic_write(folder / "report.json", to_json(state.report, indent=1))
     atomic_write(folder / "report.html", render(state.report))

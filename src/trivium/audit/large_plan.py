@@ -27,7 +27,7 @@ _STAGES = {
     "flag": (
         "all rows",
         "every row is judged without itself; the share of wrong labels and its temperature are "
-        "fitted on the sample; nothing is tried out on what fixing would change",
+        "fitted on the sample; what fixing changes is exact for all rows, and seen on the sample",
     ),
     "tune": ("the sample", "every stage; what is kept goes on top of the closed form of all rows"),
     "explain": ("the sample", "rows of the sample, by the closed form of the sample"),

@@ -47,10 +47,11 @@ def _look(block: FileBlock, given: _Look) -> dict[str, Any]:
     stop = block.first_row + raw.n_rows
     low, high = np.searchsorted(given.picked, [block.first_row, stop])
     rows = given.picked[low:high] - block.first_row
+    places = block_places(block, raw, given.starts)
     found: dict[str, Any] = {
         "cells": [cells.take(pa.array(rows)).to_pylist() for cells in raw.cells],
         "rows": rows + block.first_row,
-        "places": block_places(block, raw, given.starts).take(rows),
+        "places": places.take(rows),
         "same": [_same(cells) for cells in raw.cells],
         "notices": raw.notices,
     }
@@ -77,8 +78,16 @@ def _look(block: FileBlock, given: _Look) -> dict[str, Any]:
         },
         "firsts": firsts,
         "aside": int(aside.sum()),
-        "first_aside": int(np.argmax(aside)) + block.first_row if aside.any() else -1,
+        "first_aside": _first(aside, block.first_row, places),
     }
+
+
+def _first(mask: np.ndarray, before: int, places: Places) -> str:
+    """Say where the first row of a mask stands; empty where there is none."""
+    if not mask.any():
+        return ""
+    row = int(np.argmax(mask))
+    return f"row {before + row + 1} ({places.at(row)})"
 
 
 def _same(cells: pa.Array) -> list[str | None] | None:
@@ -102,6 +111,7 @@ class Sampled:
         label: Labels of the sample's rows that have one, by place in the sample.
         large: All rows.
         notices: What was noticed about all rows.
+        of_label: What was noticed about their label.
     """
 
     table: Table
@@ -109,6 +119,7 @@ class Sampled:
     label: Label | None
     large: Large
     notices: tuple[Notice, ...]
+    of_label: tuple[Notice, ...] = ()
 
     def global_label(self) -> Label:
         """Return the labels with the rows of the whole table."""
@@ -179,19 +190,20 @@ def look_through(
     starts, read = file_starts(parts), parts.options
     given = _Look(label, _picked(parts.n_rows, size, seed), read.tokens, starts)
     looks = executor.map(_look, parts.blocks, shared=given, progress=progress)
-    found, notices, counts = None, list(parts.notices), np.empty(0, dtype=np.int64)
+    found, counts = None, np.empty(0, dtype=np.int64)
+    of_label: tuple[Notice, ...] = ()
     if label is not None:
         sums = _summed(looks, label, parts)
         classes, said = classes_of_counts(sums, label, f"{parts.source}, column {label}")
-        notices += [*said, *_set_aside(looks, label, parts)]
+        of_label = (*_set_aside(looks, label, parts), *said)
         looks = _with_rare(looks, classes, sums, parts, given, executor)
         counts = np.array([sums[name] for name in classes])
     table, rows = _table(looks, parts)
     if label is not None:
         found = _label(table, label, classes)
-    notices += [*dict.fromkeys(note for look in looks for note in look["notices"])]
-    notices += _constant(looks, table)
-    return Sampled(table, rows, found, Large(parts, counts), tuple(notices))
+    own = dict.fromkeys(note for look in looks for note in look["notices"])
+    notices = (*parts.notices, *own, *_constant(looks, table))
+    return Sampled(table, rows, found, Large(parts, counts), notices, of_label)
 
 
 def _summed(looks: Sequence[Mapping[str, Any]], label: str, parts: Parts) -> dict[str, int]:
@@ -214,9 +226,9 @@ def _set_aside(looks: Sequence[Mapping[str, Any]], label: str, parts: Parts) -> 
     aside = sum(look["aside"] for look in looks)
     if not aside:
         return []
-    first = next(look["first_aside"] for look in looks if look["first_aside"] >= 0) + 1
+    first = next(look["first_aside"] for look in looks if look["first_aside"])
     message = f"{aside:,} of {parts.n_rows:,} rows have no label and are set aside"
-    return [Notice("W-MISSING-LABEL", f"column {label}, row {first}", message)]
+    return [Notice("W-MISSING-LABEL", f"column {label}, {first}", message)]
 
 
 def _with_rare(

@@ -216,7 +216,8 @@ class Judged:
         counts: Right ones, flag probabilities of 1 in 20 or more, of a half or more.
         confusion: Rows by given and predicted class.
         bins: For each bin its rows, the sum of the largest probability, and the right ones.
-        top: The most suspect rows: `row, code, suggested, predicted, probability, own`.
+        top: The most suspect rows: `row, code, suggested, predicted, probability, own`, and
+            encoded `X`.
         cells: Their cells, column by column.
     """
 
@@ -237,7 +238,7 @@ class Judged:
         self.counts = self.counts + other.counts
         self.confusion = self.confusion + other.confusion
         self.bins = self.bins + other.bins
-        top = {name: np.append(mine, other.top[name]) for name, mine in self.top.items()}
+        top = {name: np.concatenate((a, other.top[name])) for name, a in self.top.items()}
         order = np.lexsort((top["row"], -top["probability"]))[:LISTED]
         cells = self.cells + other.cells
         self.top = {name: values[order] for name, values in top.items()}
@@ -289,6 +290,7 @@ def judge_block(block: FileBlock, judge: Judge) -> Judged:
             "predicted": guess[listed],
             "probability": wrong[listed],
             "own": proba[listed, codes[listed]],
+            "X": rows.X[listed],
         },
         cells=_cells(rows.table, listed),
     )

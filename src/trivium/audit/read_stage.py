@@ -163,6 +163,7 @@ class _Found:
         table: The rows held.
         label: Their label.
         notices: About all rows.
+        of_label: About the label.
         n_rows: How many there are.
         counts: Rows of each class.
         numbered: Gives notices about the rows held the numbers of all rows.
@@ -171,6 +172,7 @@ class _Found:
     table: Table
     label: Label
     notices: tuple[Notice, ...]
+    of_label: tuple[Notice, ...]
     n_rows: int
     counts: np.ndarray
     numbered: Callable[[Sequence[Notice]], Iterable[Notice]] = tuple
@@ -183,8 +185,8 @@ def _read(state: AuditState) -> _Found:
     if isinstance(opened, Table):
         label = split_label(opened, name, read)
         state.label = label
-        notices = (*opened.notices, *noted(opened, label.notices))
-        return _Found(opened, label, notices, opened.n_rows, label.counts)
+        of_label = noted(opened, label.notices)
+        return _Found(opened, label, opened.notices, of_label, opened.n_rows, label.counts)
     seed, progress = state.options.seed, state.listener.step
     found = look_through(opened, name, hold, seed, state.executor, progress)
     assert found.label is not None
@@ -194,6 +196,7 @@ def _read(state: AuditState) -> _Found:
         found.table,
         found.label,
         found.notices,
+        found.of_label,
         found.large.n_rows,
         found.large.counts,
         found.numbered,
@@ -211,7 +214,7 @@ def read_stage(state: AuditState) -> str:
     # What counts as missing in the label is the label's own notice.
     others = [column for column in whole.columns if column.name != label.name]
     columns = found.numbered([notice for column in others for notice in column.notes])
-    notices = as_warnings([*inspected, *found.notices, *columns])
+    notices = as_warnings([*inspected, *found.notices, *columns, *found.of_label])
     leaks = {n.where.removeprefix("column ") for n in inspected if n.code.startswith(_LEAK)}
     leaks -= set(state.options.keep)
     why = why_unused(table, leaks)

@@ -17,6 +17,7 @@ from trivium.table import Label, ReadOptions, Table, TableEncoder
 __all__ = [
     "Evidence",
     "SavedClassifier",
+    "checked_model",
     "load_classifier",
     "load_evidence",
     "save_classifier",
@@ -133,9 +134,14 @@ def _require(folder: Path, fits: bool, rule: str) -> None:
         )
 
 
-def _checked(
+def checked_model(
     folder: Path, kind: str, keys: set[str], optional: str = ""
 ) -> tuple[dict[str, np.ndarray], dict]:
+    """Load a model of a kind with these keys, its names checked.
+
+    Raises:
+        ModelError: It is damaged, or something else.
+    """
     tensors, manifest = load_model(folder)
     if manifest.get("kind") != kind:
         raise ModelError(
@@ -162,7 +168,9 @@ def load_classifier(folder: Path) -> SavedClassifier:
     """
     if (folder / "model").is_dir():
         folder = folder / "model"
-    tensors, manifest = _checked(folder, _CLASSIFIER, {"trivium", "encoder", "classifier"}, _TUNE)
+    tensors, manifest = checked_model(
+        folder, _CLASSIFIER, {"trivium", "encoder", "classifier"}, _TUNE
+    )
     known = {"encoder", "classifier", *({_TUNE} & set(manifest))}
     whole = {key.partition(".")[0] for key in tensors} <= known
     _require(folder, whole, f"its tensors must be of {', '.join(sorted(known))}")
@@ -200,7 +208,7 @@ def load_evidence(run: Path) -> Evidence:
         ModelError: No run, or a damaged one.
     """
     folder = run / "evidence"
-    tensors, manifest = _checked(folder, _EVIDENCE, set())
+    tensors, manifest = checked_model(folder, _EVIDENCE, set())
     _require(folder, set(tensors) == {"X", "codes", "kept"}, "its tensors must be X, codes, kept")
     X, codes, kept = tensors["X"], tensors["codes"], tensors["kept"]
     whole = codes.dtype == kept.dtype == np.int64 and X.dtype == np.float64

@@ -134,8 +134,6 @@ def _labels(report: Section) -> str:
         return "Labels: not judged; columns that do not predict a label cannot contradict it."
     expected = flags["expected_wrong"]
     text = f"Labels: about {expected:.0f} look wrong; the {flags['listed']} to check are listed"
-    if "sample" in report:
-        return f"{text}."
     worth = [step for step in flags["what_if"] if step["low"] > 0 or step["high"] < 0]
     if not worth:
         return f"{text}; fixing them changes the accuracy on the other rows by less than its error."

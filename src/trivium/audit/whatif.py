@@ -9,6 +9,7 @@ import numpy as np
 
 from trivium._core.errors import DataError
 from trivium._core.threads import one_thread
+from trivium.audit.large_whatif import Known, is_large, load_known
 from trivium.audit.saved import Evidence, load_evidence
 from trivium.closedform import ClosedFormClassifier
 from trivium.store import unquote_cell
@@ -99,12 +100,15 @@ def whatif(run: Path, fixes: Path) -> dict[str, Any]:
 
     Returns:
         `relabelled`, `dropped`, leave-one-out `before` and `after` on the rows not touched,
-        `milliseconds` of the update itself.
+        `milliseconds` of the update itself. Of a run that held a sample of its rows the
+        moments of all rows change, and the rows of the sample are compared: `sample` says so.
 
     Raises:
         ModelError: The run is damaged.
         DataError: The fixes do not fit the run.
     """
+    if is_large(run):
+        return _of_sample(load_known(run), fixes)
     evidence = load_evidence(run)
     edits = read_fixes(fixes, evidence)
     classifier = ClosedFormClassifier().fit(evidence.X, evidence.codes)
@@ -124,5 +128,26 @@ def whatif(run: Path, fixes: Path) -> dict[str, Any]:
         "rows_compared": len(rows),
         "before": _scores(classifier.loo_proba_, evidence.codes, rows),
         "after": _scores(after.loo_proba_, evidence.codes[kept], place),
+        "milliseconds": milliseconds,
+    }
+
+
+def _of_sample(known: Known, fixes: Path) -> dict[str, Any]:
+    """The same where all rows are known by their moments."""
+    rows = known.rows
+    edits = read_fixes(fixes, rows)
+    classifier = known.classifier()
+    start = perf_counter()
+    after = known.after(classifier, rows.X[edits.rows], rows.codes[edits.rows], edits.codes)
+    milliseconds = 1e3 * (perf_counter() - start)
+    untouched = known.untouched(rows.kept[edits.rows])
+    codes, every = known.held.codes[untouched], np.arange(len(untouched))
+    return {
+        "relabelled": int((edits.codes >= 0).sum()),
+        "dropped": int((edits.codes < 0).sum()),
+        "rows_compared": len(untouched),
+        "sample": True,
+        "before": _scores(known.judged(classifier, untouched), codes, every),
+        "after": _scores(known.judged(after, untouched), codes, every),
         "milliseconds": milliseconds,
     }

@@ -70,7 +70,8 @@ def print_whatif(answer: dict[str, Any]) -> None:
     """Print what the fixes change."""
     before, after = answer["before"], answer["after"]
     echo(f"Labels changed: {answer['relabelled']}; rows dropped: {answer['dropped']}.")
-    echo(f"On the {answer['rows_compared']:,} rows not touched, by exact leave-one-out:")
+    which = "rows of the sample" if answer.get("sample") else "rows"
+    echo(f"On the {answer['rows_compared']:,} {which} not touched, by exact leave-one-out:")
     gain = 100 * (after["accuracy"] - before["accuracy"])
     echo(
         f"  accuracy  {100 * before['accuracy']:.2f} % -> {100 * after['accuracy']:.2f} % "
