@@ -8,12 +8,11 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
 from trivium._core.errors import ArgumentError, DataError
-from trivium._core.random import numpy_generator
 from trivium.closedform.doors import check_dense, check_weights
 from trivium.closedform.fitting import Sample
 from trivium.closedform.leave_one_out import LeftOut
 from trivium.closedform.spectrum import Spectrum, spectrum_of_moments
-from trivium.moment import Moments
+from trivium.moment import Moments, RowSample
 
 __all__ = ["ROWS", "Reservoir", "check_moments", "spectrum_and_sample"]
 
@@ -54,10 +53,7 @@ class Reservoir:
         self.classes = classes
         self.moments = Moments(1)
         self.seen = 0
-        self.rows = np.empty((0, 0))
-        self.labels: np.ndarray = np.empty(0)
-        self.weights = np.empty(0)
-        self._draws = numpy_generator(0, "closedform", "reservoir")
+        self.sample = RowSample(ROWS)
 
     def add(
         self, estimator: Any, X: Any, y: Any, sample_weight: Any = None, *, first: bool = False
@@ -90,21 +86,9 @@ class Reservoir:
         return np.asarray(rows, dtype=np.float64), labels, weights
 
     def _offer(self, rows: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> None:
-        """Keep each row of the stream with the same probability (Vitter's algorithm R)."""
-        room = max(ROWS - len(self.labels), 0)
-        if len(self.labels) == 0:
-            self.rows = np.empty((0, rows.shape[1]))
-            self.labels = np.empty(0, dtype=labels.dtype)
-        self.rows = np.concatenate((self.rows, rows[:room]))
-        self.labels = np.concatenate((self.labels, labels[:room]))
-        self.weights = np.concatenate((self.weights, weights[:room]))
-        order = self.seen + np.arange(len(rows)) + 1
-        places = self._draws.integers(0, order)[room:]
-        for row, place in zip(
-            np.flatnonzero(places < ROWS) + room, places[places < ROWS], strict=True
-        ):
-            self.rows[place], self.weights[place] = rows[row], weights[row]
-            self.labels[place] = labels[row]
+        """Keep each row of the stream with the same probability."""
+        numbers = self.seen + np.arange(len(rows))
+        self.sample.offer(numbers, rows, labels, weights)
         self.seen += len(rows)
 
 
@@ -117,13 +101,15 @@ def spectrum_and_sample(moments: Moments, stream: Reservoir) -> tuple[Spectrum, 
     counts = moments.weights.double().cpu()
     means = torch.nan_to_num(moments.means.double().cpu())
     spectrum = spectrum_of_moments(counts, means, moments.within.double().cpu())
-    if len(stream.labels) == 0:
+    kept = stream.sample
+    rows, labels, weight = kept.x, kept.y, kept.weight
+    if rows is None or labels is None or weight is None:
         return spectrum, None
     known = check_moments(moments)
-    codes = np.searchsorted(known, stream.labels).clip(0, len(known) - 1)
-    if (known[codes] != stream.labels).any() or bool((counts[torch.from_numpy(codes)] <= 0).any()):
+    codes = np.searchsorted(known, labels).clip(0, len(known) - 1)
+    if (known[codes] != labels).any() or bool((counts[torch.from_numpy(codes)] <= 0).any()):
         raise DataError("ClosedFormClassifier: rows must have classes that the moments hold")
     index = torch.from_numpy(codes)
-    residual = spectrum.coordinates(torch.from_numpy(stream.rows)) - spectrum.means[index]
-    weights = torch.from_numpy(stream.weights)
+    residual = spectrum.coordinates(torch.from_numpy(rows)) - spectrum.means[index]
+    weights = torch.from_numpy(weight)
     return spectrum, Sample(LeftOut(residual, index, weights.clamp_max(1.0)), weights)

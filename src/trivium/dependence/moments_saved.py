@@ -32,7 +32,7 @@ def plain_moments(
     about: dict[str, Any] = {"count": held.count, "single": held.single}
     for name, each in zip("xy", maps, strict=True):
         about[name], more = map_parts(each)
-        tensors |= {f"{name}.{field}": value for field, value in more.items()}
+        tensors |= {f"{name}.{field}": value.clone() for field, value in more.items()}
         try:
             map_from_parts(caller, about[name], more)
         except ModelError as error:

@@ -19,7 +19,7 @@ from trivium.moment.products import group_sums, mirror, symmetric_product
 
 __all__ = ["Sums", "block_sums"]
 
-_CACHED = 256  # rows squared at a time, so that they stay in the processor's cache
+_CACHED = 100_000  # numbers squared at a time, so that they stay in the processor's cache
 _DRIFT = 16.0  # a block this many variances away from its shift is taken about its own means
 
 
@@ -247,7 +247,8 @@ def _second(shifted: Tensor, codes: Tensor, k: int) -> Tensor:
 
 def _drifted(shifted: Tensor, part: Sums, state: Sums) -> bool:
     """Whether a float32 product about the shift would lose digits of the variance in the block."""
-    raw = torch.stack([piece.square().sum(0) for piece in shifted.split(_CACHED)]).sum(0)
+    rows = max(1, _CACHED // shifted.shape[1])
+    raw = torch.stack([piece.square().sum(0) for piece in shifted.split(rows)]).sum(0)
     raw = raw.to(part.first)
     own = (raw - (part.first * part.offset()).sum(0)).clamp_min(0)
     n, met = len(shifted), int((part.count > 0).sum())

@@ -9,7 +9,7 @@ import csv
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,7 +52,7 @@ class Found(NamedTuple):
 
 
 def cut_text(
-    stream: BinaryIO,
+    stream: io.BufferedReader,
     find: Callable[[bytes, bool], Found],
     start: int,
     first_line: int,

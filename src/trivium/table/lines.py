@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Callable
-from typing import Any, BinaryIO
+from typing import Any
 
 from trivium._core.errors import DataError
 
@@ -81,7 +81,9 @@ class Window(io.RawIOBase):
         size: Most bytes to give; `None` for all.
     """
 
-    def __init__(self, inner: io.RawIOBase | BinaryIO, skip: int, size: int | None) -> None:
+    def __init__(
+        self, inner: io.RawIOBase | io.BufferedReader, skip: int, size: int | None
+    ) -> None:
         self._inner = inner
         self._skip = skip
         self._left = size

@@ -26,7 +26,7 @@ from trivium.table.source import Format
 __all__ = ["NumericReader", "NumericRows"]
 
 _MISSING = ("refuse", "drop")
-_BATCH_TILES = 4  # tiles decoded at once: a call into Arrow has its price for each column
+_BATCH_TILES = 8  # tiles decoded at once: a call into Arrow has its price for each column
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +107,7 @@ class NumericReader:
         step = tile_rows(len(self.columns), 8)
         for start in range(0, n, step):
             stop = min(n, start + step)
-            x = torch.from_numpy(found.values[:, start:stop]).mT.contiguous()
+            x = _rows(list(found.values), start, stop, found.values.dtype)
             y = None if labels is None else labels[start:stop]
             yield from self._checked(block, x, y, start)
 
@@ -119,7 +119,8 @@ class NumericReader:
         groups = range(block.start, block.stop or block.start + 1)
         start = 0
         with open_parquet(block.part.source) as file:
-            kinds = [file.schema_arrow.types[i] for i in places]
+            types = file.schema_arrow.types
+            kinds = [types[i] for i in places]
             dtype = _dtype(kinds[: len(self.columns)])
             step = tile_rows(len(self.columns), dtype.itemsize)
             for batch in parquet_batches(
@@ -132,15 +133,13 @@ class NumericReader:
         self, block: FileBlock, batch: pa.RecordBatch, before: int, dtype: np.dtype, step: int
     ) -> Iterator[NumericRows]:
         d, n = len(self.columns), batch.num_rows
-        values = np.empty((d, n), dtype)
-        for row, name, column in zip(values, self.columns, batch.columns, strict=False):
-            row[:] = self._numbers(block, name, column, before)
+        named = zip(self.columns, batch.columns[:d], strict=True)
+        columns = [self._numbers(block, name, column, before) for name, column in named]
         labels = self._labels(batch.column(d), block) if self.label is not None else None
         for start in range(0, n, step):
             stop = min(n, start + step)
-            x = torch.from_numpy(values[:, start:stop]).mT.contiguous()
             y = None if labels is None else labels[start:stop]
-            yield from self._checked(block, x, y, before + start)
+            yield from self._checked(block, _rows(columns, start, stop, dtype), y, before + start)
 
     def _numbers(self, block: FileBlock, name: str, column: pa.Array, before: int) -> np.ndarray:
         if _is_number(column.type):
@@ -197,6 +196,14 @@ class NumericReader:
             remedy='Fill it, or leave such rows out with missing="drop".',
             code="E-MISSING",
         )
+
+
+def _rows(columns: Sequence[np.ndarray], start: int, stop: int, dtype: np.dtype) -> Tensor:
+    """Return some rows of columns: a tile at a time, turned while it is in the cache."""
+    tile = np.empty((len(columns), stop - start), dtype)
+    for row, column in zip(tile, columns, strict=True):
+        row[:] = column[start:stop]
+    return torch.from_numpy(tile).mT.contiguous()
 
 
 def _place(block: FileBlock, row: int) -> str:

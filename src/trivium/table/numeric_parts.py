@@ -13,6 +13,7 @@ from torch import Tensor
 from trivium._core.errors import ArgumentError, DataError
 from trivium._core.random import RandomState, check_seed
 from trivium.closedform import ClosedFormClassifier
+from trivium.closedform.reservoir import ROWS
 from trivium.dependence import HSICMoments
 from trivium.kernel import Kernel
 from trivium.moment import Moments, RowSample
@@ -117,21 +118,16 @@ class NumericParts:
         return found
 
     def fit(
-        self,
-        classifier: ClosedFormClassifier,
-        *,
-        n_sample: int = 4_000,
-        random_state: RandomState = 0,
+        self, classifier: ClosedFormClassifier, *, random_state: RandomState = 0
     ) -> ClosedFormClassifier:
         """Fit the closed form to all rows; classes are the exact texts of the label.
 
         The weights come from the moments of all rows. Ridge and temperature are chosen by exact
-        leave-one-out on a uniform sample of them, which depends on the seed and the numbers of
-        the rows alone (`trivium.moment.RowSample`).
+        leave-one-out on a uniform sample of 4,000 of them, which depends on the seed and the
+        numbers of the rows alone (`trivium.moment.RowSample`).
 
         Args:
             classifier: What is fitted.
-            n_sample: Rows of the sample.
             random_state: Seed of the sample.
 
         Returns:
@@ -144,7 +140,7 @@ class NumericParts:
         """
         if self._reader.label is None:
             raise ArgumentError("NumericParts.fit: label must name a column; got None")
-        sample = RowSample(n_sample, random_state, self.parts.n_rows)
+        sample = RowSample(ROWS, random_state, self.parts.n_rows)
         found = self._merged(BlockSample(BlockMoments(self._reader), sample))
         rows = (found.sample.x, found.sample.y)
         return classifier.fit_moments(found.moments, rows=None if rows[0] is None else rows)

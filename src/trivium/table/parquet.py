@@ -17,6 +17,7 @@ from trivium.table.source import Source
 __all__ = ["Layout", "open_parquet", "parquet_batches", "parquet_layout", "read_parquet"]
 
 _BATCH_ROWS = 1 << 16
+_BUFFER = 1 << 16  # bytes of a column chunk read at once, so that no chunk is held whole
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,12 @@ def open_parquet(source: Source) -> Iterator[pq.ParquetFile]:
             with pq.ParquetFile(data, page_checksum_verification=True) as file:
                 yield file
         else:
-            with pq.ParquetFile(source.path, page_checksum_verification=True) as file:
+            with pq.ParquetFile(
+                source.path,
+                page_checksum_verification=True,
+                pre_buffer=False,
+                buffer_size=_BUFFER,
+            ) as file:
                 yield file
     except DataError:
         raise

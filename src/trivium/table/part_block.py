@@ -139,9 +139,10 @@ def _parquet(block: FileBlock) -> RawTable:
     groups = range(block.start, block.stop or block.start + 1)
     with open_parquet(source) as file:
         found = list(parquet_batches(file, groups, places, block.skip, block.n_rows))
-        types = [file.schema_arrow.types[i] for i in places]
+        types = file.schema_arrow.types
     columns = [
-        pa.chunked_array([batch.column(i) for batch in found], kind) for i, kind in enumerate(types)
+        pa.chunked_array([batch.column(i) for batch in found], types[place])
+        for i, place in enumerate(places)
     ]
     cells = [
         text_of(name, column, source.where) for name, column in zip(part.kept, columns, strict=True)

@@ -3,7 +3,7 @@
 import glob
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from os import PathLike, fspath
 from pathlib import Path
@@ -152,14 +152,14 @@ def open_parts(
         part = replace(scan.part, names=names)
         blocks.extend(replace(b, part=part, first_row=row + b.first_row) for b in scan.blocks)
         row += sum(b.n_rows for b in scan.blocks)
-    _check_rows(found, row, options)
+    _check_rows(found, blocks, row, options)
     notices = [note for scan in scans for note in (*scan.notices, *_none_in(scan))]
     kept = tuple(name for name in names if name not in options.drop)
     return Parts(kept, tuple(blocks), row, (*keyed, *dict.fromkeys(notices)), options)
 
 
 def block_table(
-    block: FileBlock, kinds: dict[str, Kind], options: ReadOptions | None = None
+    block: FileBlock, kinds: Mapping[str, Kind | str], options: ReadOptions | None = None
 ) -> Table:
     """Read a block as a table whose columns have kinds that are known already.
 
@@ -265,8 +265,13 @@ def _names(scans: list[Scan], options: ReadOptions) -> tuple[str, ...]:
     return names
 
 
-def _check_rows(found: list[str], n_rows: int, options: ReadOptions) -> None:
+def _check_rows(
+    found: list[str], blocks: list[FileBlock], n_rows: int, options: ReadOptions
+) -> None:
     where = listed(found, limit=1)
+    if n_rows < max(1, options.min_rows):
+        for block in blocks:
+            read_block(block)  # there may be more rows, that cannot be read: it says why
     if not n_rows:
         raise DataError("open_parts: the files have no rows", where=where, code="E-EMPTY")
     if n_rows < options.min_rows:

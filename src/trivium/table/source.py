@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from os import PathLike
 from pathlib import Path
-from typing import IO, Any, BinaryIO, cast
+from typing import Any, cast
 
 from trivium._core.errors import DataError
 from trivium.table.lines import MAX_LINE, LineReader, Utf8Stream, Window
@@ -52,7 +52,7 @@ class Format(StrEnum):
 class _Limited(io.RawIOBase):
     """A stream that refuses to give more than a number of bytes."""
 
-    def __init__(self, inner: IO[bytes], source: "Source", limit: int) -> None:
+    def __init__(self, inner: io.BufferedIOBase, source: "Source", limit: int) -> None:
         self._inner = inner
         self._source = source
         self._limit = limit
@@ -100,7 +100,7 @@ class Source:
         return f"{self.path}, line {line}"
 
     @contextmanager
-    def binary(self, start: int = 0) -> Iterator[BinaryIO]:
+    def binary(self, start: int = 0) -> Iterator[io.BufferedReader]:
         """Open the unpacked bytes from a place on, limited to `max_bytes`.
 
         Raises:
@@ -110,10 +110,10 @@ class Source:
             inner.seek(start)
             limited = _Limited(inner, self, self.options.max_bytes)
             with io.BufferedReader(limited, 1 << 16) as buffered:
-                yield cast("BinaryIO", buffered)
+                yield cast("io.BufferedReader", buffered)
 
     @contextmanager
-    def utf8(self, start: int = 0, stop: int | None = None) -> Iterator[BinaryIO]:
+    def utf8(self, start: int = 0, stop: int | None = None) -> Iterator[io.BufferedReader]:
         """Open the text as UTF-8, whatever its encoding is, from one of its bytes to another.
 
         A plain UTF-8 file is opened at the place; others are unpacked and decoded from their
@@ -127,12 +127,12 @@ class Source:
             if plain and stop is None:
                 yield stream
                 return
-            raw: io.RawIOBase | BinaryIO = stream
+            raw: io.RawIOBase | io.BufferedReader = stream
             if not plain:
                 raw = Utf8Stream(io.TextIOWrapper(stream, encoding=self.encoding, newline=""))
             window = Window(raw, 0 if plain else start, None if stop is None else stop - start)
             try:
-                yield cast("BinaryIO", io.BufferedReader(window, 1 << 16))
+                yield io.BufferedReader(window, 1 << 16)
             except UnicodeError as error:
                 raise self._undecodable(error) from error
 
@@ -211,13 +211,13 @@ def open_source(path: str | PathLike[str], options: ReadOptions) -> Source:
 
 
 @contextmanager
-def _opened(path: Path, *, packed: bool) -> Iterator[IO[bytes]]:
+def _opened(path: Path, *, packed: bool) -> Iterator[io.BufferedIOBase]:
     with path.open("rb") as file:
         if not packed:
             yield file
             return
         with gzip.GzipFile(fileobj=file, mode="rb") as unpacked:
-            yield cast("IO[bytes]", unpacked)
+            yield unpacked
 
 
 @contextmanager
