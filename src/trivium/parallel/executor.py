@@ -2,10 +2,11 @@
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from types import TracebackType
-from typing import Any
+from typing import Any, ClassVar
 
 from trivium._core.checks import check_number
 from trivium._core.errors import ResourceError
@@ -27,19 +28,22 @@ class Executor(ABC):
     blocks' numbers, sums in a fixed tree. So every executor gives the same bits, also after a
     worker's death. A block runs with one thread.
 
-    A block whose worker died or took longer than `timeout` is run again; an error that the
-    function itself raises is raised here at once, with the worker's traceback as its cause.
+    A block whose worker died, ran out of memory or took longer than `timeout` is run again; an
+    error that the function itself raises is raised here at once, with the worker's traceback as
+    its cause.
 
     Args:
-        retries: How often blocks are run again without one of them ending; then it is an error.
-        timeout: Seconds that one block may take before its worker counts as hung; `None` for as
-            long as it takes.
+        retries: How often one block is run again after it lost its worker; then it is an error.
+        timeout: Seconds that one block may take, from when it starts to run, before its worker
+            counts as hung and is killed; `None` for as long as it takes.
 
     Raises:
         ArgumentError: A number out of its range.
     """
 
     n_workers: int = 1
+    own_memory: ClassVar[bool] = False
+    """Whether a worker's memory is its own, so that a block that found none left may run again."""
 
     def __init__(self, *, retries: int = 3, timeout: float | None = None) -> None:
         name = type(self).__name__
@@ -64,12 +68,12 @@ class Executor(ABC):
 
     @abstractmethod
     def _run(
-        self, task: BlockTask, todo: Sequence[tuple[int, Any]], shared: Any
-    ) -> Generator[tuple[int, Outcome]]:
-        """Yield `(number, outcome)` of blocks as they end.
+        self, task: BlockTask, blocks: Sequence[Any], queue: deque[int], shared: Any
+    ) -> Generator[tuple[int, Outcome | WorkerLost]]:
+        """Yield the number of a block and what it gave, or that it lost its worker.
 
-        Raises:
-            WorkerLost: A worker died or hung. Blocks not yielded yet are given to it again.
+        Blocks are taken from the front of `queue` as there is room for them; a block that was
+        lost may be put in again between one yield and the next.
         """
 
     def each(
@@ -80,7 +84,7 @@ class Executor(ABC):
         shared: Any = None,
         journal: BlockJournal | None = None,
         progress: Progress | None = None,
-    ) -> Iterator[tuple[int, Any]]:
+    ) -> Generator[tuple[int, Any]]:
         """Yield `(number, result)` of every block as it ends, in any order.
 
         Args:
@@ -110,48 +114,48 @@ class Executor(ABC):
         if progress is not None:
             progress(done, total)
         task = BlockTask(function, shared is not None)
-        for number, outcome in self._persist(task, blocks, todo, shared):
-            if journal is not None:
-                journal.write(number, outcome)
-            warned[number] = outcome.warned
-            done += 1
-            yield number, outcome.value
-            if progress is not None:
-                progress(done, total)
+        with closing(self._persist(task, blocks, todo, shared)) as outcomes:
+            for number, outcome in outcomes:
+                if journal is not None:
+                    journal.write(number, outcome)
+                warned[number] = outcome.warned
+                done += 1
+                yield number, outcome.value
+                if progress is not None:
+                    progress(done, total)
         for category, message in dict.fromkeys(w for n in sorted(warned) for w in warned[n]):
             warnings.warn(message, category, stacklevel=3)
 
     def _persist(
         self, task: BlockTask, blocks: Sequence[Any], todo: list[int], shared: Any
-    ) -> Iterator[tuple[int, Outcome]]:
+    ) -> Generator[tuple[int, Outcome]]:
         """Run blocks until all have ended, again where workers were lost."""
-        lost = 0
-        while todo:
-            waiting = dict.fromkeys(todo)
-            running = self._run(task, [(number, blocks[number]) for number in todo], shared)
-            with closing(running) as outcomes:
-                try:
-                    for number, outcome in outcomes:
-                        if outcome.raised:
-                            error: BaseException = outcome.value
-                            error.add_note(f"raised in block {number} of {len(blocks)}")
-                            raise error from RemoteTraceback(outcome.where)
-                        del waiting[number]
-                        lost = 0
-                        yield number, outcome
-                except WorkerLost as error:
-                    lost += 1
-                    if lost > self.retries:
-                        raise self._given_up(list(waiting), error) from error
-            todo = list(waiting)
+        lost: Counter[int] = Counter()
+        queue = deque(todo)
+        with closing(self._run(task, blocks, queue, shared)) as events:
+            for number, event in events:
+                if isinstance(event, Outcome):
+                    if not event.raised:
+                        yield number, event
+                        continue
+                    if not (event.starved and self.own_memory):
+                        error: BaseException = event.value
+                        error.add_note(f"raised in block {number} of {len(blocks)}")
+                        raise error from RemoteTraceback(event.where)
+                    event = WorkerLost(f"out of memory; {event.value}")  # noqa: PLW2901
+                lost[number] += 1
+                if lost[number] > self.retries:
+                    raise self._given_up(lost, number, event) from event
+                queue.append(number)
 
-    def _given_up(self, left: list[int], error: WorkerLost) -> ResourceError:
-        named = ", ".join(map(str, left[:5])) + (", ..." if len(left) > 5 else "")
+    def _given_up(self, lost: Counter[int], number: int, why: WorkerLost) -> ResourceError:
+        others = ", ".join(str(n) for n in sorted(lost) if n != number)
         return ResourceError(
-            f"{type(self).__name__}: workers must live long enough to finish a block; "
-            f"they were lost {self.retries + 1} times in a row ({error})",
-            where=f"block {named}",
-            remedy="Give a worker more memory, fewer workers, or a longer timeout.",
+            f"{type(self).__name__}: a block must end on a worker that lives; "
+            f"it was tried {lost[number]} times, and at last {why}",
+            where=f"block {number}" + (f"; also lost once or more: {others}" if others else ""),
+            remedy="Give a worker more memory (fewer workers, smaller blocks), or a block more "
+            "time (timeout). With a journal, the blocks that have ended are kept.",
         )
 
     def map(
@@ -238,7 +242,8 @@ class SerialExecutor(Executor):
     """
 
     def _run(
-        self, task: BlockTask, todo: Sequence[tuple[int, Any]], shared: Any
-    ) -> Generator[tuple[int, Outcome]]:
-        for number, block in todo:
-            yield number, task(block, shared)
+        self, task: BlockTask, blocks: Sequence[Any], queue: deque[int], shared: Any
+    ) -> Generator[tuple[int, Outcome | WorkerLost]]:
+        while queue:
+            number = queue.popleft()
+            yield number, task(blocks[number], shared)

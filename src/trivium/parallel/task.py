@@ -1,19 +1,23 @@
 """What a worker runs for one block, and what comes back from it."""
 
-import pickle
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import Lock, local
 from typing import Any
 
+from trivium._core.errors import TriviumError
 from trivium._core.threads import one_thread
 
-__all__ = ["BlockTask", "Outcome", "RemoteTraceback", "WorkerLost"]
+__all__ = ["BlockTask", "Outcome", "RemoteTraceback", "WorkerLost", "listening"]
+
+Heard = list[tuple[type[Warning], str]]
 
 
-class WorkerLost(Exception):  # noqa: N818 - not an error of the user's: the blocks run again
-    """A worker died or hung; the blocks that it had are to be run again."""
+class WorkerLost(Exception):  # noqa: N818 - not an error of the user's: the block runs again
+    """A block ended without a result: its worker died, hung, or had no memory left."""
 
 
 class RemoteTraceback(Exception):  # noqa: N818 - the cause shown under an error from a worker
@@ -36,6 +40,13 @@ class Outcome:
     where: str = ""
     warned: tuple[tuple[type[Warning], str], ...] = ()
 
+    @property
+    def starved(self) -> bool:
+        """Whether the block failed because memory was out, which another try may not meet."""
+        if not self.raised or isinstance(self.value, TriviumError):
+            return False
+        return isinstance(self.value, MemoryError) or "DefaultCPUAllocator" in str(self.value)
+
 
 @dataclass(frozen=True)
 class BlockTask:
@@ -53,21 +64,61 @@ class BlockTask:
 
     def __call__(self, block: Any, shared: Any = None) -> Outcome:
         """Run the block."""
-        with one_thread(), warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
+        with one_thread(), listening() as heard:
             try:
                 value = self.function(block, shared) if self.has_shared else self.function(block)
                 raised, where = False, ""
             except Exception as error:
-                value, raised, where = _portable(error), True, traceback.format_exc()
-        seen = dict.fromkeys((w.category, str(w.message)) for w in caught)
-        return Outcome(value, raised, where, tuple(seen))
+                value, raised, where = error, True, traceback.format_exc()
+        return Outcome(value, raised, where, tuple(dict.fromkeys(heard)))
 
 
-def _portable(error: Exception) -> Exception:
-    """Return the error where it survives the way back, else one that says the same."""
+# `warnings.catch_warnings` is one for all threads: two that overlap undo each other. So the first
+# block to start turns the filters aside, the last one to end puts them back, and in between each
+# thread hears its own.
+_lock = Lock()
+_listeners = 0
+_aside: "warnings.catch_warnings[None] | None" = None
+_shown: Callable[..., None] = warnings.showwarning
+_here = local()
+
+
+@contextmanager
+def listening() -> Iterator[Heard]:
+    """Hear the warnings of this thread, instead of showing them."""
+    heard: Heard = []
+    _begin()
+    outer, _here.heard = getattr(_here, "heard", None), heard
     try:
-        again = pickle.loads(pickle.dumps(error))
-    except Exception:
-        return RuntimeError(f"{type(error).__name__}: {error}")
-    return error if type(again) is type(error) else RuntimeError(f"{type(error).__name__}: {error}")
+        yield heard
+    finally:
+        _here.heard = outer
+        _end()
+
+
+def _begin() -> None:
+    global _listeners, _aside, _shown  # noqa: PLW0603 - the filters are the process's too
+    with _lock:
+        if _listeners == 0:
+            _aside = warnings.catch_warnings()
+            _aside.__enter__()
+            _shown = warnings.showwarning
+            warnings.simplefilter("always")
+            warnings.showwarning = _hear  # type: ignore[assignment]
+        _listeners += 1
+
+
+def _end() -> None:
+    global _listeners  # noqa: PLW0603
+    with _lock:
+        _listeners -= 1
+        if _listeners == 0 and _aside is not None:
+            _aside.__exit__(None, None, None)
+
+
+def _hear(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+    heard: Heard | None = getattr(_here, "heard", None)
+    if heard is None:  # a thread that runs no block
+        _shown(message, category, *place, **more)
+    else:
+        heard.append((category, str(message)))
