@@ -51,7 +51,7 @@ class DaskExecutor(Executor):
                 )
             )
             self._cluster = LocalCluster(
-                n_workers=wanted, threads_per_worker=1, dashboard_address=None
+                n_workers=wanted, threads_per_worker=1, dashboard_address=":0"
             )
         self._client = Client(scheduler if self._cluster is None else self._cluster)
         self.n_workers = max(1, len(self._client.scheduler_info()["workers"]))
