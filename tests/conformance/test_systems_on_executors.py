@@ -1,7 +1,11 @@
 """The law of the executors for the long work of the systems: the same bits on each of them."""
 
+import os
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +26,9 @@ from trivium.dependence import shift_stream as stream
 from trivium.dependence.landmarks import landmark_maps
 from trivium.dependence.shift import Shifts
 from trivium.kernel import Gaussian
-from trivium.parallel import Executor, open_executor
+from trivium.objective import Replicas, ZerothOrderStep
+from trivium.parallel import Executor, SerialExecutor, open_executor
+from trivium.parallel.wire import to_bytes
 
 Job = Callable[[Executor | None], Any]
 
@@ -110,6 +116,26 @@ def sequence_job(executor: Executor | None) -> Any:
     return sequence_tests(columns[-1].values, target, n_permutations=99, executor=executor)
 
 
+def wrong(x: torch.Tensor, y: torch.Tensor, module: torch.nn.Module) -> torch.Tensor:
+    return ((module(x) - y).abs() > 0.5).float().mean()
+
+
+def training() -> tuple[ZerothOrderStep, Callable[[torch.nn.Module], torch.Tensor]]:
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.randn(32, 8, generator=generator), torch.ones(32, 1)
+    module = torch.nn.Sequential(torch.nn.Linear(8, 64), torch.nn.Tanh(), torch.nn.Linear(64, 1))
+    for parameter in module.parameters():
+        torch.nn.init.normal_(parameter, std=0.1, generator=generator)
+    return ZerothOrderStep(module, 0.1, 0.1, 6, seed=0), partial(wrong, x, y)
+
+
+def population_job(executor: Executor | None) -> Any:
+    zeroth, loss = training()
+    replicas = Replicas(zeroth, loss, executor)
+    values = [zeroth.step(evaluate=replicas) for _ in range(20)]
+    return values, zeroth.history, zeroth.module.state_dict()
+
+
 JOBS: dict[str, Job] = {
     "screen": screen_job,
     "screen_pairs": pairs_job,
@@ -119,6 +145,7 @@ JOBS: dict[str, Job] = {
     "joint_test": joint_job,
     "conditional_test": conditional_job,
     "sequence_tests": sequence_job,
+    "Replicas": population_job,
 }
 
 
@@ -153,3 +180,92 @@ def test_the_law_can_fail() -> None:
 def test_what_is_no_executor_is_refused(name: str) -> None:
     with pytest.raises(ArgumentError, match="executor must be an Executor or None; got str"):
         JOBS[name]("dask")
+
+
+def test_replicas_give_the_bits_of_steps_alone() -> None:
+    zeroth, loss = training()
+    values = [zeroth.step(lambda: loss(zeroth.module)) for _ in range(20)]
+    assert bits((values, zeroth.history, zeroth.module.state_dict())) == bits(population_job(None))
+
+
+class Weighed(Executor):
+    """Another executor, and the bytes that go out to it."""
+
+    def __init__(self, inner: Executor) -> None:
+        super().__init__()
+        self.inner = inner
+        self.blocks: list[int] = []
+        self.shared: list[int] = []
+
+    def each(self, function: Any, blocks: Any, *, shared: Any = None, **rest: Any) -> Any:
+        self.blocks.append(sum(len(to_bytes(block, "test", "block")) for block in blocks))
+        self.shared.append(0 if shared is None else len(to_bytes(shared, "test", "shared")))
+        return self.inner.each(function, blocks, shared=shared, **rest)
+
+    def _run(self, *_: Any) -> Any:
+        raise NotImplementedError
+
+
+def test_the_module_travels_once_then_seeds_and_numbers() -> None:
+    zeroth, loss = training()
+    weighed = Weighed(SerialExecutor())
+    replicas = Replicas(zeroth, loss, weighed)
+    for _ in range(10):
+        zeroth.step(evaluate=replicas)
+    assert [size > 4 * 641 for size in weighed.shared] == [False, True] + [False] * 9
+    each = [size / 6 for size in weighed.blocks[2:]]  # six directions a step
+    assert max(each) < 450
+    zeroth.apply(((1, 0.5),))
+    zeroth.apply(((2, 0.5),))
+    zeroth.apply(((3, 0.5),))  # one more than a worker can catch up with
+    zeroth.step(evaluate=replicas)
+    assert weighed.shared[-1] > 0
+
+
+def dies_once(marker: Path, loss: Callable[[Any], Any], module: torch.nn.Module) -> torch.Tensor:
+    """End the process without a word, the first time that the marker is there."""
+    if marker.exists():
+        marker.unlink()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return loss(module)
+
+
+def test_a_worker_that_dies_in_the_middle_changes_no_bit(
+    executor: Executor, alone: dict[str, Any], tmp_path: Path
+) -> None:
+    """The worker that takes its place has no replica, and is sent one."""
+    alone.setdefault("Replicas", bits(population_job(None)))
+    zeroth, loss = training()
+    marker = tmp_path / "die"
+    replicas = Replicas(zeroth, partial(dies_once, marker, loss), executor)
+    values = []
+    for step in range(20):
+        if step == 7:
+            marker.touch()
+        values.append(zeroth.step(evaluate=replicas))
+    assert not marker.exists()
+    assert bits((values, zeroth.history, zeroth.module.state_dict())) == alone["Replicas"]
+
+
+def test_replicas_refuse() -> None:
+    zeroth, loss = training()
+    with pytest.raises(ArgumentError, match="zeroth must be a ZerothOrderStep; got int"):
+        Replicas(3, loss)
+    with pytest.raises(ArgumentError, match="loss must be callable; got str"):
+        Replicas(zeroth, "accuracy")
+    with pytest.raises(ArgumentError, match="executor must be an Executor"):
+        Replicas(zeroth, loss, 2)
+
+
+def noisy(module: torch.nn.Module) -> torch.Tensor:
+    return module(torch.ones(1, 8)).sum() + torch.randn(())
+
+
+def test_what_a_loss_draws_depends_on_the_direction_alone(executor: Executor) -> None:
+    found = []
+    for runner in (None, executor):
+        zeroth = training()[0]
+        torch.manual_seed(len(found))
+        replicas = Replicas(zeroth, noisy, runner)
+        found.append(bits([zeroth.step(evaluate=replicas) for _ in range(3)]))
+    assert found[0] == found[1]

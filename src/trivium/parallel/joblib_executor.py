@@ -191,7 +191,9 @@ def _here(task: BlockTask, shared: Any, number: int, block: Any) -> tuple[int, O
 
 def _there(packed: Any, number: int, block: bytes) -> tuple[int, bytes]:
     task, shared = packed.get() if isinstance(packed, _Kept) else packed
-    return number, seal("JoblibExecutor", from_bytes(task), from_bytes(block), from_bytes(shared), number)
+    return number, seal(
+        "JoblibExecutor", from_bytes(task), from_bytes(block), from_bytes(shared), number
+    )
 
 
 def _register_ray() -> None:
