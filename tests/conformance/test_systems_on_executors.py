@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from trivium.kernel import Gaussian
 from trivium.objective import Replicas, ZerothOrderStep
 from trivium.parallel import Executor, SerialExecutor, open_executor
 from trivium.parallel.wire import to_bytes
+from trivium.study import Preset, position_study
 
 Job = Callable[[Executor | None], Any]
 
@@ -136,6 +138,21 @@ def population_job(executor: Executor | None) -> Any:
     return values, zeroth.history, zeroth.module.state_dict()
 
 
+def study_job(executor: Executor | None) -> Any:
+    """All runs of a small study: the rates first, then the seeds."""
+    sizes = {"length": 8, "size": 4, "batch": 4, "steps": 2, "task_steps": 2, "rows": 2}
+    preset = Preset("quick", 8, 2, 1, **sizes, seeds=2)
+    seen: list[int] = []
+    with TemporaryDirectory() as folder:
+        where = {"workers": 1} if executor is None else {"executor": executor}
+        found = position_study(
+            preset, out=folder, progress=lambda done, *_: seen.append(done), **where
+        ).to_dict()
+    runs = [{k: v for k, v in run.items() if k != "cpu_seconds"} for run in found["all_runs"]]
+    assert seen == list(range(1, len(runs) + 1))
+    return runs
+
+
 JOBS: dict[str, Job] = {
     "screen": screen_job,
     "screen_pairs": pairs_job,
@@ -146,6 +163,7 @@ JOBS: dict[str, Job] = {
     "conditional_test": conditional_job,
     "sequence_tests": sequence_job,
     "Replicas": population_job,
+    "position_study": study_job,
 }
 
 
