@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -10,7 +11,7 @@ from trivium._core.errors import ArgumentError, MissingExtraError, ResourceError
 from trivium.parallel.executor import Executor
 from trivium.parallel.processes import WorkerPool
 from trivium.parallel.task import BlockTask, Outcome, WorkerLost, listening
-from trivium.parallel.wire import from_bytes, open_outcome, seal, to_bytes
+from trivium.parallel.wire import Bundle, from_bytes, open_outcome, seal, to_bytes
 
 __all__ = ["JoblibExecutor"]
 
@@ -83,15 +84,14 @@ class JoblibExecutor(Executor):
 
     def _packed(self, task: BlockTask, shared: Any) -> Any:
         """Return what gives a worker the task and what is shared."""
-        caller = type(self).__name__
-        work = (to_bytes(task, caller, "function"), to_bytes(shared, caller, "shared"))
+        bundle = Bundle.pack(type(self).__name__, task, shared)
         if self.backend != "ray":
-            return work
+            return bundle
         import ray
 
         if not ray.is_initialized():
-            ray.init(log_to_driver=False, include_dashboard=False)
-        return _Kept(ray.put(work))
+            ray.init(num_cpus=self.n_workers, include_dashboard=False, log_to_driver=False)
+        return _Kept(ray.put(bundle))
 
     def _through_joblib(
         self, run: Callable[..., Any], blocks: Sequence[Any], queue: deque[int]
@@ -169,17 +169,16 @@ class JoblibExecutor(Executor):
             yield number, WorkerLost(said)
 
 
+@dataclass(frozen=True)
 class _Kept:
-    """Something in Ray's object store, which each machine fetches once."""
+    """A bundle in Ray's object store, which each machine fetches once."""
 
-    def __init__(self, reference: Any) -> None:
-        self.reference = reference
+    reference: Any
 
-    def get(self) -> Any:
-        """Return it."""
+    def open(self) -> tuple[BlockTask, Any]:
         import ray
 
-        return ray.get(self.reference)
+        return ray.get(self.reference).open()
 
 
 def _here(task: BlockTask, shared: Any, number: int, block: Any) -> tuple[int, Outcome]:
@@ -189,11 +188,9 @@ def _here(task: BlockTask, shared: Any, number: int, block: Any) -> tuple[int, O
         return number, Outcome(error, raised=True)
 
 
-def _there(packed: Any, number: int, block: bytes) -> tuple[int, bytes]:
-    task, shared = packed.get() if isinstance(packed, _Kept) else packed
-    return number, seal(
-        "JoblibExecutor", from_bytes(task), from_bytes(block), from_bytes(shared), number
-    )
+def _there(packed: Bundle | _Kept, number: int, block: bytes) -> tuple[int, bytes]:
+    task, shared = packed.open()
+    return number, seal("JoblibExecutor", task, from_bytes(block), shared, number)
 
 
 def _register_ray() -> None:

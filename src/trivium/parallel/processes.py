@@ -14,7 +14,7 @@ from typing import Any
 from trivium._core.errors import ResourceError
 from trivium.parallel.process_line import Message, WorkerProcess
 from trivium.parallel.task import BlockTask, Outcome, WorkerLost
-from trivium.parallel.wire import Parcel, open_outcome, to_bytes
+from trivium.parallel.wire import Bundle, Parcel, open_outcome, to_bytes
 from trivium.parallel.worker import BLOCK, FORGET, READY, WORK
 
 __all__ = ["WorkerPool"]
@@ -60,7 +60,7 @@ class WorkerPool:
         """
         if not queue:
             return
-        parcel = Parcel.pack(self.caller, task, shared)
+        parcel = Parcel.write(self.caller, Bundle.pack(self.caller, task, shared))
         run = _Run(self, parcel, blocks, timeout)
         try:
             yield from run.events(queue)

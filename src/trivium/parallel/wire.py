@@ -8,11 +8,13 @@ that has a name: what is kept goes through `trivium._core.packed`, which runs no
 import io
 import mmap
 import os
+import secrets
 import tempfile
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -24,7 +26,7 @@ from trivium._core.atomic import named_errors
 from trivium._core.errors import ArgumentError
 from trivium.parallel.task import BlockTask, Outcome
 
-__all__ = ["Parcel", "from_bytes", "open_outcome", "read_parcel", "seal", "to_bytes"]
+__all__ = ["Bundle", "Parcel", "from_bytes", "open_outcome", "read_parcel", "seal", "to_bytes"]
 
 _PROTOCOL = 5
 _ALIGNED = 64  # bytes
@@ -53,7 +55,7 @@ class _Pickler(cloudpickle.Pickler):
 def _tensor(
     raw: np.ndarray, dtype: torch.dtype, shape: tuple[int, ...], order: tuple[int, ...]
 ) -> Tensor:
-    flat = torch.from_numpy(raw)
+    flat = torch.from_numpy(raw) if raw.flags.writeable else torch.tensor(raw)
     if flat.data_ptr() % _ALIGNED:  # as torch itself aligns: a product's last bits may go by it
         flat = flat.clone()
     whole = flat.view(dtype).reshape(shape)
@@ -145,46 +147,83 @@ def open_outcome(data: Any, caller: str, number: int) -> Outcome:
 
 
 @dataclass(frozen=True)
+class Bundle:
+    """A task and what is shared, as bytes; the arrays in it are the ones of the objects.
+
+    Args:
+        key: A name of its own.
+        function: The task.
+        stream: What is shared, without its arrays.
+        arrays: The bytes of these.
+    """
+
+    key: str
+    function: bytes
+    stream: bytes
+    arrays: tuple[Any, ...]
+
+    @classmethod
+    def pack(cls, caller: str, task: BlockTask, shared: Any) -> "Bundle":
+        """Take a task and what is shared apart.
+
+        Raises:
+            ArgumentError: The function or what is shared cannot leave this process.
+        """
+        kept: list[Any] = []
+        way_out = (
+            "Define it at the top of a module, without open files, locks or connections in it, "
+            "or use the executor 'serial' or 'threads'."
+        )
+        function = to_bytes(task, caller, "function", way_out)
+        stream = _named(shared, caller, "shared", _WAY_OUT, kept.append)
+        arrays = tuple(np.frombuffer(buffer.raw(), np.uint8) for buffer in kept)
+        return cls(secrets.token_hex(8), function, stream, arrays)
+
+    def open(self) -> tuple[BlockTask, Any]:
+        """Return the task and what is shared; made once in a process, kept until the next one."""
+        with _lock:
+            if self.key not in _opened:
+                while len(_opened) > 1:  # two, where two pieces of work go on at once
+                    del _opened[next(iter(_opened))]
+                shared = cloudpickle.loads(self.stream, buffers=self.arrays)
+                _opened[self.key] = (from_bytes(self.function), shared)
+            return _opened[self.key]
+
+
+_opened: dict[str, tuple[BlockTask, Any]] = {}
+_lock = Lock()
+
+
+@dataclass(frozen=True)
 class Parcel:
-    """A task and what is shared, once, in a file without a name: gone with the last who holds it.
+    """A bundle in a file without a name: gone with the last process that holds it.
 
     Arrays lie in it as they are in memory, so that all workers of a machine map the same pages.
 
     Args:
         file: Open for reading and writing.
-        spans: Where each part begins, and its bytes; the first is the stream of the objects.
+        spans: Where each part begins, and its bytes: task, stream, arrays.
     """
 
     file: BinaryIO
     spans: tuple[tuple[int, int], ...]
 
     @classmethod
-    def pack(cls, caller: str, task: BlockTask, shared: Any) -> "Parcel":
+    def write(cls, caller: str, bundle: Bundle) -> "Parcel":
         """Write the file.
 
         Raises:
-            ArgumentError: The function or what is shared cannot leave this process.
             ResourceError: The disk is full.
             OutputError: There is no folder for temporary files that can be written to.
         """
-        kept: list[Any] = []
-        function = to_bytes(
-            task,
-            caller,
-            "function",
-            "Define it at the top of a module without open files, locks or connections in it, "
-            "or use the executor 'serial' or 'threads'.",
-        )
-        stream = _named(shared, caller, "shared", _WAY_OUT, kept.append)
         spans = []
         with named_errors(caller, Path("the folder for temporary files")):
-            file: BinaryIO = tempfile.TemporaryFile(prefix="trivium-")  # noqa: SIM115 - closed by close
+            file: BinaryIO = tempfile.TemporaryFile(prefix="trivium-")  # noqa: SIM115 - see close
             try:
-                for part in (function, stream, *(buffer.raw() for buffer in kept)):
+                for part in (bundle.function, bundle.stream, *bundle.arrays):
                     file.seek(-file.tell() % _ALIGNED, io.SEEK_CUR)
                     spans.append((file.tell(), memoryview(part).nbytes))
                     file.write(part)
-                file.truncate(max(1, file.tell()))
                 file.flush()
             except BaseException:
                 file.close()
@@ -205,5 +244,5 @@ def read_parcel(handle: int, spans: tuple[tuple[int, int], ...]) -> tuple[BlockT
         pages = mmap.mmap(handle, 0, access=mmap.ACCESS_COPY)
     finally:
         os.close(handle)
-    function, stream, *buffers = (memoryview(pages)[at : at + size] for at, size in spans)
-    return from_bytes(function), cloudpickle.loads(stream, buffers=buffers)
+    function, stream, *arrays = (memoryview(pages)[at : at + size] for at, size in spans)
+    return from_bytes(function), cloudpickle.loads(stream, buffers=arrays)
