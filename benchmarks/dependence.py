@@ -156,7 +156,8 @@ def tail_pairs() -> dict[str, tuple]:
 def tail_cell(name: str, count: int) -> dict:
     """p-values by saddlepoint and gamma at the points that a share of permutations reaches."""
     from trivium.dependence.pair import as_pair
-    from trivium.dependence.permutation import Permutations, factor_null
+    from trivium.dependence.permutation import Permutations
+    from trivium.dependence.permutation_null import factor_null
     from trivium.dependence.tail import Spectrum, hsic_tails
 
     pair = as_pair("tail", *tail_pairs()[name])

@@ -14,6 +14,7 @@ from trivium.cli.options import JSON, PATH, SEED
 __all__ = ["position"]
 
 _WIDTH = 88
+_EXECUTORS = ("serial", "processes", "threads", "ray", "dask")
 
 
 @click.command()
@@ -25,6 +26,8 @@ _WIDTH = 88
 @click.option("--text", type=PATH, metavar="FILE", help="Of the study; plays by default.")
 @click.option("--out", type=PATH, default=Path("position-study"), show_default=True)
 @click.option("--workers", type=int, help="Processes of the study.  [default: 2 at most]")
+@click.option("--executor", type=click.Choice(_EXECUTORS), help="Where the study's runs are made.")
+@click.option("--scheduler", metavar="ADDRESS", help="Of Dask, tcp://host:8786, for the study.")
 @click.option("--runs", type=int, help="Runs of the study after which to stop.")
 @SEED
 @JSON
@@ -37,6 +40,8 @@ def position(  # noqa: PLR0913, PLR0917 - the verb's options
     text: Path | None,
     out: Path,
     workers: int | None,
+    executor: str | None,
+    scheduler: str | None,
     runs: int | None,
     seed: int,
     as_json: bool,
@@ -51,8 +56,11 @@ def position(  # noqa: PLR0913, PLR0917 - the verb's options
     if chosen > 1:
         raise click.UsageError("give one of --list, --decay, --compare and --study")
     if study is not None:
-        given = {"text": text, "out": out, "seed": seed, "workers": workers, "most": runs}
-        _study(study, given, as_json)
+        if scheduler is not None and executor != "dask":
+            raise click.UsageError("--scheduler must come with --executor dask")
+        given = {"text": text, "out": out, "seed": seed, "most": runs}
+        place = {"name": executor, "n_workers": workers, "scheduler": scheduler}
+        _study(study, given, place, as_json)
     elif decay:
         _decay(base, as_json)
     elif compare:
@@ -61,16 +69,23 @@ def position(  # noqa: PLR0913, PLR0917 - the verb's options
         _list(as_json)
 
 
-def _study(preset: str, given: dict[str, Any], as_json: bool) -> None:
+def _study(preset: str, given: dict[str, Any], place: dict[str, Any], as_json: bool) -> None:
     import time
+    from contextlib import nullcontext
     from importlib.util import find_spec
 
+    from trivium.parallel import open_executor
     from trivium.study import position_study
 
+    if place["name"] is None:
+        given["workers"] = place["n_workers"]
     begun = time.perf_counter()
-    with StageLines(quiet=as_json) as lines:
+    opened = open_executor(**place) if place["name"] is not None else nullcontext()
+    with opened as executor, StageLines(quiet=as_json) as lines:
         lines.begin("study")
-        found = position_study(preset, progress=lambda a, b, _: lines.step(a, b), **given)
+        found = position_study(
+            preset, progress=lambda a, b, _: lines.step(a, b), executor=executor, **given
+        )
         done = f"{found.figures['runs']} of {found.figures['runs_in_all']} runs"
         lines.end("study", done, time.perf_counter() - begun)
     picture = given["out"] / "study.svg"

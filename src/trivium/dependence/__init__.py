@@ -16,7 +16,8 @@ from trivium.dependence.independence import independence_test
 from trivium.dependence.joint import JointResult, joint_test
 from trivium.dependence.loss import CKALoss, HSICLoss
 from trivium.dependence.moments import HSICMoments
-from trivium.dependence.pair_screen import PairRow, PairTable, screen_pairs
+from trivium.dependence.pair_screen import screen_pairs
+from trivium.dependence.pair_table import PairRow, PairTable
 from trivium.dependence.result import TestResult
 from trivium.dependence.screen import screen
 from trivium.dependence.sequence import AspectTest, SequenceTests, sequence_tests

@@ -26,6 +26,7 @@ from trivium.dependence.bottleneck_objective import KERNELS, Course, local_loss,
 from trivium.dependence.bottleneck_readout import READOUTS, Readout
 from trivium.dependence.bottleneck_report import BottleneckReport, accuracy, compare
 from trivium.dependence.bottleneck_saved import Saved, read_saved, write_saved
+from trivium.parallel import Executor
 
 __all__ = ["HSICBottleneck"]
 
@@ -238,7 +239,9 @@ class HSICBottleneck:
         """Return the share of labels that `predict` has right; raises what `transform` does."""
         return accuracy("HSICBottleneck.score", self.predict(X), y)
 
-    def report(self, X: Any, y: Any, X_test: Any, y_test: Any) -> BottleneckReport:
+    def report(
+        self, X: Any, y: Any, X_test: Any, y_test: Any, executor: Executor | None = None
+    ) -> BottleneckReport:
         """Compare with the same layers untrained and with back-propagation.
 
         Both references are made now: untrained layers with the same readout; and the same layers
@@ -250,13 +253,15 @@ class HSICBottleneck:
             y: Their labels.
             X_test: Rows that the fit has not seen.
             y_test: Their labels.
+            executor: Where the two references are made, with one thread each: in this process by
+                default. The same bits on all.
 
         Raises:
             ModelError: It is not fitted.
             DataError: Other labels than those of the fit; else what `fit` raises.
         """
         self._check_fitted("report")
-        return compare(self, X, y, X_test, y_test)
+        return compare(self, (X, y), (X_test, y_test), executor)
 
     def _check_fitted(self, method: str) -> None:
         if not hasattr(self, "readout_"):

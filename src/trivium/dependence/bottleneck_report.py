@@ -1,7 +1,7 @@
 """What local training is worth: beside the same layers untrained, and back-propagation."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from trivium.dependence.bottleneck_layers import (
 )
 from trivium.dependence.bottleneck_objective import Course, align, train
 from trivium.moment.labels import as_labels
+from trivium.parallel import Executor, given_executor
 
 if TYPE_CHECKING:
     from trivium.dependence.bottleneck import HSICBottleneck
@@ -82,7 +83,12 @@ def accuracy(caller: str, guess: NDArray[Any], y: Any) -> float:
     return float((guess == truth).mean())
 
 
-def compare(model: "HSICBottleneck", X: Any, y: Any, X_test: Any, y_test: Any) -> BottleneckReport:
+def compare(
+    model: "HSICBottleneck",
+    train: tuple[Any, Any],
+    test: tuple[Any, Any],
+    executor: Executor | None = None,
+) -> BottleneckReport:
     """Compare a fitted bottleneck with its two references.
 
     Raises:
@@ -90,23 +96,46 @@ def compare(model: "HSICBottleneck", X: Any, y: Any, X_test: Any, y_test: Any) -
         ShapeError: Lengths that differ.
     """
     caller = "HSICBottleneck.report"
-    rows, labels = labelled_rows(caller, X, y)
+    runner = given_executor(caller, executor)
+    rows, labels = labelled_rows(caller, *train)
     if not np.array_equal(np.unique(labels), model.classes_):
         raise DataError(
             f"{caller}: y must hold the labels of the fit, {model.classes_.tolist()}; got "
             f"{np.unique(labels).tolist()}"
         )
-    other = as_rows(caller, X_test)
-    plain = copy.copy(model).fit_readout(rows, labels)
-    learned = outputs_of([backpropagated(model, rows, labels)], other).argmax(1).numpy()
+    other = as_rows(caller, test[0])
+    plain, learned = runner.map(
+        _guess, [_by_untrained, _by_backpropagation], shared=(model, rows, labels, other)
+    )
     return BottleneckReport(
-        accuracy=accuracy(caller, model.predict(other), y_test),
-        untrained=accuracy(caller, plain.predict(other), y_test),
-        backpropagated=accuracy(caller, model.classes_[learned], y_test),
+        accuracy=accuracy(caller, model.predict(other), test[1]),
+        untrained=accuracy(caller, plain, test[1]),
+        backpropagated=accuracy(caller, learned, test[1]),
         alignments=alignments(model.layers_, rows, labels),
-        alignments_untrained=alignments(plain.layers_, rows, labels),
+        alignments_untrained=alignments(model.untrained_layers(rows), rows, labels),
         n_rows=len(other),
     )
+
+
+Shared = tuple["HSICBottleneck", Tensor, NDArray[Any], Tensor]
+
+
+def _guess(reference: Callable[..., NDArray[Any]], shared: Shared) -> NDArray[Any]:
+    return reference(*shared)
+
+
+def _by_untrained(
+    model: "HSICBottleneck", rows: Tensor, labels: NDArray[Any], other: Tensor
+) -> NDArray[Any]:
+    return copy.copy(model).fit_readout(rows, labels).predict(other)
+
+
+def _by_backpropagation(
+    model: "HSICBottleneck", rows: Tensor, labels: NDArray[Any], other: Tensor
+) -> NDArray[Any]:
+    learned = outputs_of([backpropagated(model, rows, labels)], other).argmax(1).numpy()
+    found: NDArray[Any] = model.classes_[learned]
+    return found
 
 
 def backpropagated(

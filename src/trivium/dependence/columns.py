@@ -26,7 +26,7 @@ from trivium.dependence.date_features import date_features
 from trivium.dependence.number_features import NumberColumns, number_features
 from trivium.dependence.text_features import text_features
 
-__all__ = ["DependenceColumn", "FeatureBlock", "feature_blocks"]
+__all__ = ["DependenceColumn", "FeatureBlock", "column_batches", "feature_blocks"]
 
 KINDS = ("number", "category", "date", "text")
 _BLOCK_BYTES = 16 * 2**20
@@ -141,20 +141,28 @@ def feature_blocks(
                 f"feature_blocks: axis n is {len(columns[0])} in {columns[0].name!r} but "
                 f"{len(column)} in {column.name!r}"
             )
+    for places in column_batches(columns):
+        batch = tuple(columns[place] for place in places)
+        if batch[0].kind == "number":
+            ready = NumberColumns(torch.from_numpy(np.stack([each.values for each in batch])))
+            features, kernels, residuals = number_features(ready)
+            left = tuple(residuals.tolist())
+            yield places, FeatureBlock(batch, tuple(kernels), left, features, ready)
+        else:
+            features, kernel, residual = _single(batch[0], rare)
+            yield places, FeatureBlock(batch, (kernel,), (residual,), features[None])
+
+
+def column_batches(columns: Sequence[DependenceColumn]) -> list[list[int]]:
+    """Return the places of the columns whose features are made together.
+
+    They depend on the kinds and on the number of rows alone: numbers in batches that fit a memory
+    budget, all else one by one.
+    """
     numbers = [place for place, column in enumerate(columns) if column.kind == "number"]
     size = max(1, _BLOCK_BYTES // (8 * 50 * max(1, len(columns[0])))) if columns else 1
-    for low in range(0, len(numbers), size):
-        places = numbers[low : low + size]
-        batch = tuple(columns[place] for place in places)
-        values = torch.from_numpy(np.stack([column.values for column in batch]))
-        ready = NumberColumns(values)
-        features, kernels, residuals = number_features(ready)
-        left = tuple(residuals.tolist())
-        yield places, FeatureBlock(batch, tuple(kernels), left, features, ready)
-    for place, column in enumerate(columns):
-        if column.kind != "number":
-            features, kernel, residual = _single(column, rare)
-            yield [place], FeatureBlock((column,), (kernel,), (residual,), features[None])
+    batches = [numbers[low : low + size] for low in range(0, len(numbers), size)]
+    return batches + [[i] for i, column in enumerate(columns) if column.kind != "number"]
 
 
 def _single(column: DependenceColumn, rare: int) -> tuple[Tensor, str, float]:

@@ -31,6 +31,7 @@ from trivium.dependence.conditioning import (
 from trivium.dependence.pair import common_dtype, opened, prepared
 from trivium.dependence.permutation import exceedances, permutation_p_value
 from trivium.kernel import Gaussian, Kernel
+from trivium.parallel import Executor, given_executor
 
 __all__ = ["ConditionalResult", "conditional_test"]
 
@@ -96,6 +97,8 @@ def conditional_test(
     null: str = "saddlepoint",
     n_draws: int = 1000,
     random_state: RandomState = 0,
+    *,
+    executor: Executor | None = None,
 ) -> ConditionalResult:
     r"""Test whether x and y are independent given z.
 
@@ -126,6 +129,8 @@ def conditional_test(
             of rows, p = (1 + #)/(1 + B).
         n_draws: Draws of signs, at least 1.
         random_state: Seed of the signs.
+        executor: Where the regressions of x and of y are made, with one thread each: in this
+            process by default. The same bits on all.
 
     Returns:
         The result.
@@ -134,6 +139,7 @@ def conditional_test(
         ArgumentError: An argument breaks its rule, or a kernel cannot serve its variable.
         ShapeError: Rows that do not match, or wrong axes.
         DataError: Fewer than 10 rows, or a value that is not finite.
+        ResourceError: The executor lost its workers again and again.
 
     Warns:
         TriviumWarning: A constant x or y, or one that z determines (p = 1); a constant z (the test
@@ -161,9 +167,10 @@ def conditional_test(
     check_choice("conditional_test", "null", null, ("saddlepoint", "sign"))
     count = int(check_number("conditional_test", "n_draws", n_draws, "positive", integer=True))
     seed = check_seed(random_state)
+    runner = given_executor("conditional_test", executor)
     variables = _checked({"x": x, "y": y, "z": z}, kernels)
     with torch.no_grad():
-        found = _tested(variables, null, count, seed)
+        found = _tested(variables, null, count, seed, runner)
     return replace(found, seconds=time.process_time() - started)
 
 
@@ -199,7 +206,9 @@ def _checked(
     return [replace(each, rows=each.rows[torch.from_numpy(order)]) for each in found]
 
 
-def _tested(variables: list[_Variable], null: str, count: int, seed: int) -> ConditionalResult:
+def _tested(
+    variables: list[_Variable], null: str, count: int, seed: int, runner: Executor
+) -> ConditionalResult:
     x, y, z = variables
     empty = ConditionalResult(
         statistic=0.0,
@@ -224,7 +233,7 @@ def _tested(variables: list[_Variable], null: str, count: int, seed: int) -> Con
         names = " and ".join(determined)
         _tell(f"{names} must vary given z; got a function of z, so p = 1")
         return empty
-    first, second = _features_left(x, bases), _features_left(y, bases)
+    first, second = runner.map(_features_left, [x, y], shared=bases)
     products = ProductMean.of([first.values, second.values, weight])
     found = replace(
         empty,

@@ -25,6 +25,7 @@ from trivium.dependence.result import TestResult
 from trivium.dependence.sizes import Sizes, sizes_of, spectra_of
 from trivium.dependence.tail import hsic_tails
 from trivium.kernel import Kernel
+from trivium.parallel import Executor, given_executor
 
 __all__ = ["independence_test"]
 
@@ -40,6 +41,8 @@ def independence_test(  # noqa: PLR0913, PLR0917 - the contract's signature
     groups: Any = None,
     random_state: RandomState = 0,
     min_lag: int | None = None,
+    *,
+    executor: Executor | None = None,
 ) -> TestResult:
     r"""Test independence of two variables by HSIC.
 
@@ -73,6 +76,9 @@ def independence_test(  # noqa: PLR0913, PLR0917 - the contract's signature
         random_state: Seed.
         min_lag: The rows are a series: they keep their order, and y is shifted by at least this
             many rows. Approximate, and only for a stationary series.
+        executor: Where blocks of the null are made, with one thread each: diagonals of the Gram
+            matrices, rows to be read, stretches of the permutations. In this process by default;
+            the same bits on all.
 
     Returns:
         The result; `statistic`, `cka` and `null_band` are those of the median kernels, `null` of
@@ -82,6 +88,7 @@ def independence_test(  # noqa: PLR0913, PLR0917 - the contract's signature
         ArgumentError: An argument breaks its rule, or every group has one row.
         ShapeError: Rows that do not match.
         DataError: Fewer than 4 rows, or a value that is not finite.
+        ResourceError: The executor lost its workers again and again.
 
     Warns:
         TriviumWarning: A constant variable or a kernel that finds no two rows alike (p = 1), a
@@ -105,6 +112,7 @@ def independence_test(  # noqa: PLR0913, PLR0917 - the contract's signature
     caller = "independence_test"
     plan = Plan.checked(caller, null, n_permutations, aggregate, random_state, min_lag)
     plan = plan.within(groups)
+    given_executor(caller, executor)
     pair = as_pair(caller, x, y, _single("x", kernel_x), _single("y", kernel_y))
     labels = row_groups(caller, groups, pair.n_rows)
     if pair.constant:
@@ -119,7 +127,7 @@ def independence_test(  # noqa: PLR0913, PLR0917 - the contract's signature
             pair, swap = canonical_order(pair, labels)
             labels = None if labels is None else np.sort(labels)
         with torch.no_grad():
-            found = _tested(pair, sides[::-1] if swap else sides, plan, labels)
+            found = _tested(pair, sides[::-1] if swap else sides, plan, labels, executor)
         found = found.swapped() if swap else found
     return replace(found, seconds=time.process_time() - started, memory=max(0, _peak() - before))
 
@@ -160,6 +168,7 @@ def _tested(
     sides: tuple[Candidates, ...],
     plan: Plan,
     labels: NDArray[np.int64] | None,
+    executor: Executor | None,
 ) -> TestResult:
     """Statistic of the middle kernels, then its null."""
     orders = Permutations(pair.n_rows, plan.count, labels, plan.seed)
@@ -173,9 +182,9 @@ def _tested(
         )
     grids = (sides[0].kernels, sides[1].kernels)
     if plan.null == "permutation" or (orders.enumerated and plan.min_lag is None):
-        values = permutation_values(pair, grids, orders)
+        values = permutation_values(pair, grids, orders, executor)
     else:
-        values = shift_values(pair, grids, plan.count, plan.seed, plan.min_lag)
+        values = shift_values(pair, grids, plan.count, plan.seed, plan.min_lag, executor)
     return _ranked(pair, sides, values, sizes, residual)
 
 

@@ -28,6 +28,7 @@ from trivium.dependence.nulls import NullValues, permutation_values, shift_value
 from trivium.dependence.permutation import Permutations, exceedances, permutation_p_value
 from trivium.dependence.result import draw_null
 from trivium.kernel import Kernel
+from trivium.parallel import Executor, given_executor
 
 __all__ = ["JointResult", "joint_test"]
 
@@ -88,6 +89,8 @@ def joint_test(
     kernels: Sequence[Kernel | str] | Kernel | str = "auto",
     n_permutations: int = 1000,
     random_state: RandomState = 0,
+    *,
+    executor: Executor | None = None,
 ) -> JointResult:
     r"""Test whether variables are jointly independent, by dHSIC.
 
@@ -106,6 +109,8 @@ def joint_test(
         kernels: One for all or one for each; `"auto"` as for `hsic`.
         n_permutations: Reorderings wanted, the rows as given among them; at least 1.
         random_state: Seed.
+        executor: Where blocks of the null are made, with one thread each: in this process by
+            default. The same bits on all.
 
     Returns:
         The result. A small p says that *some* dependence is there, not where.
@@ -114,6 +119,7 @@ def joint_test(
         ArgumentError: An argument breaks its rule, or a kernel cannot serve its variable.
         ShapeError: Rows that do not match, or not one kernel for each variable.
         DataError: Fewer rows than 4 or twice the variables, or a value that is not finite.
+        ResourceError: The executor lost its workers again and again.
 
     Warns:
         TriviumWarning: A constant variable. It is independent of all others and dHSIC is that of
@@ -141,11 +147,12 @@ def joint_test(
         check_number("joint_test", "n_permutations", n_permutations, "positive", integer=True)
     )
     seed = check_seed(random_state)
+    given_executor("joint_test", executor)
     given = as_variables("joint_test", variables, kernels)
     if given.constant:
         _tell_constant(given)
     with torch.no_grad():
-        found = _tested(given, count, seed)
+        found = _tested(given, count, seed, executor)
     return replace(found, seconds=time.process_time() - started)
 
 
@@ -158,7 +165,7 @@ def _tell_constant(given: JointVariables) -> None:
     )
 
 
-def _tested(given: JointVariables, count: int, seed: int) -> JointResult:
+def _tested(given: JointVariables, count: int, seed: int, executor: Executor | None) -> JointResult:
     varying = given.varying() if given.constant else given
     empty = JointResult(
         statistic=0.0,
@@ -174,7 +181,8 @@ def _tested(given: JointVariables, count: int, seed: int) -> JointResult:
     if len(varying.rows) < 2:
         return empty
     ready = varying.ordered()
-    null = _two(ready, count, seed) if len(ready.rows) == 2 else _several(ready, count, seed)
+    by = _two if len(ready.rows) == 2 else _several
+    null = by(ready, count, seed, executor)
     scores = null.values[0, 0]
     statistic = scores[0]
     if SINGLE_ROWS <= ready.n_rows <= _EXACT_ROWS:
@@ -193,28 +201,30 @@ def _tested(given: JointVariables, count: int, seed: int) -> JointResult:
     )
 
 
-def _two(ready: JointVariables, count: int, seed: int) -> NullValues:
+def _two(ready: JointVariables, count: int, seed: int, executor: Executor | None) -> NullValues:
     """Two variables: HSIC, by the roads of `independence_test`."""
     pair = ready.pair()
     orders = Permutations(pair.n_rows, count, seed=seed)
     grids = ((pair.kernel_x,), (pair.kernel_y,))
     if orders.enumerated:
-        return permutation_values(pair, grids, orders)
-    return shift_values(pair, grids, count, seed, None)
+        return permutation_values(pair, grids, orders, executor)
+    return shift_values(pair, grids, count, seed, None, executor)
 
 
-def _several(ready: JointVariables, count: int, seed: int) -> NullValues:
+def _several(ready: JointVariables, count: int, seed: int, executor: Executor | None) -> NullValues:
     n = ready.n_rows
     shifts = JointShifts(n, len(ready.rows), count, seed)
     words = f"{shifts.total} joint shifts"
     words += f" in {shifts.cosets} cosets" if shifts.cosets > 1 else ""
     features, residual = _features(ready) if n > _GRAM_ROWS else (None, 0.0)
     if features is None:
-        by_grams = gathered_joint_shifts if n <= _FEW_ROWS else gram_joint_shifts
-        values = by_grams(ready.rows, ready.kernels, shifts)
+        if n <= _FEW_ROWS:
+            values = gathered_joint_shifts(ready.rows, ready.kernels, shifts)
+        else:
+            values = gram_joint_shifts(ready.rows, ready.kernels, shifts, executor=executor)
         road = "complete Gram matrices"
     else:
-        values = factor_joint_shifts(features, shifts)
+        values = factor_joint_shifts(features, shifts, executor=executor)
         road = f"factors of rank {', '.join(str(len(each)) for each in features)}"
     slack = _SMALL_SLACK if n < SINGLE_ROWS else _SLACK
     return NullValues(values[None, None], f"{road}, {words}", residual, shifts.moved, slack)

@@ -2,20 +2,27 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from trivium.dependence.joint_shifts import JointShifts
+from trivium.parallel import Executor, SerialExecutor
 
 __all__ = ["factor_joint_shifts"]
 
 _TILE = 2048
+_MEMBERS = 64  # shifts in a block of work
 
 
 def factor_joint_shifts(
-    features: Sequence[Float[Tensor, "_ n"]], shifts: JointShifts
+    features: Sequence[Float[Tensor, "_ n"]],
+    shifts: JointShifts,
+    *,
+    executor: Executor | None = None,
 ) -> Float[Tensor, " t"]:
     r"""DHSIC of features after every member of a group of joint shifts.
 
@@ -27,6 +34,7 @@ def factor_joint_shifts(
     Args:
         features: Features of each variable, not centered.
         shifts: The group.
+        executor: Where blocks of 64 members are compared.
 
     Returns:
         Statistics in float64, the first of the rows as given.
@@ -39,32 +47,50 @@ def factor_joint_shifts(
         >>> factor_joint_shifts(sides, JointShifts(12, 3, 11)).shape
         torch.Size([11])
     """
-    n, m = shifts.n_rows, shifts.moved
     order = torch.from_numpy(shifts.start())
     rows = [each[:, order.to(each.device)] for each in features]
+    step = shifts.length if executor is None else _MEMBERS
+    blocks = [
+        (coset, low, min(low + step, shifts.length))
+        for coset in range(shifts.cosets)
+        for low in range(0, shifts.length, step)
+    ]
+    parts = (executor or SerialExecutor()).map(_members, blocks, shared=_Features(rows, shifts))
+    return torch.cat(parts)
+
+
+@dataclass(frozen=True, eq=False)
+class _Features:
+    """Features of all variables in the order of the group."""
+
+    rows: list[Float[Tensor, "_ n"]]
+    shifts: JointShifts
+
+
+def _members(block: tuple[int, int, int], work: _Features) -> Float[Tensor, " t"]:
+    """DHSIC after some members of one coset."""
+    coset, low_shift, high_shift = block
+    rows, shifts = work.rows, work.shifts
+    n, m = shifts.n_rows, shifts.moved
     sides = _two_sides([len(each) for each in rows])
     steps = shifts.steps.tolist()
-    means = [each.mean(1, keepdim=True) for each in rows]
-    center = _products(means, sides)
+    center = _products([each.mean(1, keepdim=True) for each in rows], sides)
+    base = torch.from_numpy(next(islice(shifts.bases(), coset, None)))
+    moved = [each[:, p.to(each.device)] for each, p in zip(rows, base, strict=True)]
+    still = _products([each[:, m:] for each in moved], sides) / n - center
+    # Each variable once more behind itself, so that a shift is a slice.
+    twice = [torch.cat([each[:, :m], each[:, :m]], 1) for each in moved]
     found = []
-    for base in shifts.bases():
-        moved = [
-            each[:, torch.from_numpy(p).to(each.device)] for each, p in zip(rows, base, strict=True)
-        ]
-        still = _products([each[:, m:] for each in moved], sides) / n - center
-        # Each variable once more behind itself, so that a shift is a slice.
-        twice = [torch.cat([each[:, :m], each[:, :m]], 1) for each in moved]
-        for s in range(shifts.length):
-            starts = [step * s * shifts.stride % m for step in steps]
-            tensor = still.clone()
-            for low in range(0, m, _TILE):
-                size = min(_TILE, m - low)
-                parts = [
-                    each[:, at + low : at + low + size]
-                    for each, at in zip(twice, starts, strict=True)
-                ]
-                tensor += _products(parts, sides) / n
-            found.append(tensor.square().sum(dtype=torch.float64))
+    for s in range(low_shift, high_shift):
+        starts = [step * s * shifts.stride % m for step in steps]
+        tensor = still.clone()
+        for low in range(0, m, _TILE):
+            size = min(_TILE, m - low)
+            parts = [
+                each[:, at + low : at + low + size] for each, at in zip(twice, starts, strict=True)
+            ]
+            tensor += _products(parts, sides) / n
+        found.append(tensor.square().sum(dtype=torch.float64))
     return torch.stack(found)
 
 

@@ -7,7 +7,9 @@ again. No matrix is kept.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
 
 import torch
 from jaxtyping import Float, Shaped
@@ -16,6 +18,7 @@ from torch import Tensor
 from trivium.dependence.joint_shifts import JointShifts
 from trivium.dependence.wrapped import WrappedGrams
 from trivium.kernel import Kernel
+from trivium.parallel import Executor, SerialExecutor
 
 __all__ = ["SINGLE_ROWS", "dhsic", "gathered_joint_shifts", "gram_joint_shifts", "row_sums"]
 
@@ -24,6 +27,7 @@ SINGLE_ROWS = 400  # from here on single precision: rounding is far below the nu
 _BAND_BYTES = 2**19  # of one variable's diagonals: with their copies they stay in the cache
 _SHIFT_BYTES = 2**20
 _TILE = 1024
+_BLOCKS = 16
 
 
 def dhsic(
@@ -102,6 +106,7 @@ def gram_joint_shifts(
     shifts: JointShifts,
     *,
     dtype: torch.dtype | None = None,
+    executor: Executor | None = None,
 ) -> Float[Tensor, " t"]:
     """DHSIC after every member of a group of joint shifts.
 
@@ -113,6 +118,7 @@ def gram_joint_shifts(
         kernels: Kernel of each, resolved.
         shifts: The group.
         dtype: Of kernels and products; by default float64 below 400 rows, float32 from there.
+        executor: Where blocks of bands of each coset are made.
 
     Returns:
         Statistics in float64, the first of the rows as given.
@@ -125,39 +131,73 @@ def gram_joint_shifts(
     rows = [each[order.to(each.device)] for each in variables]
     sums = [row_sums(each, kernel) for each, kernel in zip(rows, kernels, strict=True)]
     second = math.prod(float(each.sum()) / n**2 for each in sums)
+    size = max(1, _BAND_BYTES // (shifts.moved * dtype.itemsize))
+    half = (shifts.moved - 1) // 2
+    bands = -(-half // size)
+    step = size * max(1, bands if executor is None else -(-bands // _BLOCKS))
+    cuts = [(low, min(low + step, half + 1)) for low in range(1, half + 1, step)] or [(1, 1)]
+    work = _Bands([_cast(each, dtype) for each in rows], tuple(kernels), shifts, dtype, size)
+    terms = (executor or SerialExecutor()).map(
+        _band_terms,
+        [(coset, low, high) for coset in range(shifts.cosets) for low, high in cuts],
+        shared=work,
+    )
     found = []
-    for base in shifts.bases():
+    for coset, base in enumerate(shifts.bases()):
         places = torch.from_numpy(base)
-        moved = [each[p.to(each.device)] for each, p in zip(rows, places, strict=True)]
-        grams = [
-            WrappedGrams(_cast(each, dtype), [kernel], shifts.moved, dtype, offset=False)
-            for each, kernel in zip(moved, kernels, strict=True)
-        ]
-        first = _first_term(grams, shifts) / n**2
+        mine = terms[coset * len(cuts) : (coset + 1) * len(cuts)]
+        total = torch.zeros_like(mine[0][0])
+        for term in (term for block in mine for term in block):  # in one order, however it is cut
+            total += term
         means = [each[p.to(each.device)] / n for each, p in zip(sums, places, strict=True)]
         third = shifted_sums([each[None, : shifts.moved] for each in means], shifts)
         third += torch.stack([each[shifts.moved :] for each in means]).prod(0).sum()
-        found.append(first + second - 2 / n * third)
+        found.append(total / n**2 + second - 2 / n * third)
     return torch.cat(found)
 
 
-def _first_term(grams: Sequence[WrappedGrams], shifts: JointShifts) -> Tensor:
-    """Sum of the product of all matrices after every shift."""
-    m, itemsize = shifts.moved, grams[0].dtype.itemsize
-    size = max(1, _BAND_BYTES // (m * itemsize))
-    mains = [each.main() for each in grams]
-    total = shifted_sums([each[:, :m] for each in mains], shifts)
-    half = (m - 1) // 2
-    for low in range(1, half + 1, size):
-        high = min(low + size, half + 1)
-        total += 2 * shifted_sums([each.diagonals(low, high)[0] for each in grams], shifts)
+@dataclass(frozen=True, eq=False)
+class _Bands:
+    """All variables in the order of the group, and how many diagonals are made at a time."""
+
+    rows: list[Shaped[Tensor, "n _"]]
+    kernels: tuple[Kernel, ...]
+    shifts: JointShifts
+    dtype: torch.dtype
+    size: int
+
+
+def _band_terms(block: tuple[int, int, int], work: _Bands) -> list[Float[Tensor, " t"]]:
+    """Terms of the sum of the product of all matrices after every shift, of some diagonals."""
+    coset, low, high = block
+    base = torch.from_numpy(next(islice(work.shifts.bases(), coset, None)))
+    grams = [
+        WrappedGrams(each[p.to(each.device)], [kernel], work.shifts.moved, work.dtype, offset=False)
+        for each, kernel, p in zip(work.rows, work.kernels, base, strict=True)
+    ]
+    return list(_first_terms(grams, work.shifts, low, high, work.size))
+
+
+def _first_terms(
+    grams: Sequence[WrappedGrams], shifts: JointShifts, low: int, high: int, size: int
+) -> Iterator[Float[Tensor, " t"]]:
+    """Yield them; the first block has the main diagonal too, the last the odd ends."""
+    m = shifts.moved
+    if low == 1:
+        yield shifted_sums([each.main()[:, :m] for each in grams], shifts)
+    for at in range(low, high, size):
+        end = min(at + size, high)
+        yield 2 * shifted_sums([each.diagonals(at, end)[0] for each in grams], shifts)
+    if high <= (m - 1) // 2:
+        return
     if m % 2 == 0:
-        total += shifted_sums([each.diagonals(m // 2, m // 2 + 1)[0] for each in grams], shifts)
+        yield shifted_sums([each.diagonals(m // 2, m // 2 + 1)[0] for each in grams], shifts)
     for parts in zip(*(each.fixed(size) for each in grams), strict=True):
         blocks = [block[0] for _, block in parts]
-        total += 2 * shifted_sums([block[:, :m] for block in blocks], shifts)
-        total += torch.stack([block[:, m:] for block in blocks]).prod(0).sum(dtype=torch.float64)
-    return total
+        moving = 2 * shifted_sums([block[:, :m] for block in blocks], shifts)
+        yield moving
+        still = torch.stack([block[:, m:] for block in blocks]).prod(0).sum(dtype=torch.float64)
+        yield still.expand_as(moving)
 
 
 def shifted_sums(parts: Sequence[Float[Tensor, "b m"]], shifts: JointShifts) -> Float[Tensor, " t"]:

@@ -12,10 +12,12 @@ from trivium.dependence.aggregate import Grid
 from trivium.dependence.compression import compress
 from trivium.dependence.landmarks import landmark_maps
 from trivium.dependence.pair import Pair
-from trivium.dependence.permutation import Permutations, factor_null, gram_null
+from trivium.dependence.permutation import Permutations
+from trivium.dependence.permutation_null import factor_null, gram_null
 from trivium.dependence.shift import Shifts
 from trivium.dependence.shift_grams import gram_shifts
 from trivium.dependence.shift_stream import stream_shifts
+from trivium.parallel import Executor
 
 __all__ = ["NullValues", "permutation_values", "shift_values"]
 
@@ -53,7 +55,12 @@ class NullValues:
 
 
 def shift_values(
-    pair: Pair, grids: tuple[Grid, Grid], count: int, seed: int, min_lag: int | None
+    pair: Pair,
+    grids: tuple[Grid, Grid],
+    count: int,
+    seed: int,
+    min_lag: int | None,
+    executor: Executor | None = None,
 ) -> NullValues:
     """Statistics of all cyclic shifts: complete Gram matrices, or features of many rows."""
     n, series = pair.n_rows, min_lag is not None
@@ -62,10 +69,10 @@ def shift_values(
     complete = n**2 * max(1, pairs // 4) <= _GRAM_PAIRS
     shifts = Shifts(n, count, seed, coarse=not (complete or series), shuffle=not series)
     if complete:
-        values = gram_shifts(pair.x, grids[0], pair.y, grids[1], shifts)
+        values = gram_shifts(pair.x, grids[0], pair.y, grids[1], shifts, executor=executor)
         residual, road = 0.0, "complete Gram matrices"
     else:
-        values, residual, road = _stream_shift_values(pair, grids, shifts)
+        values, residual, road = _stream_shift_values(pair, grids, shifts, executor)
     words = f"{shifts.total} shifts" + (f" in {shifts.cosets} cosets" if shifts.cosets > 1 else "")
     if series:
         values, words = _lagged(values, min_lag or 1, n)
@@ -94,17 +101,22 @@ def _lagged(values: Tensor, least: int, n: int) -> tuple[Tensor, str]:
 
 
 def _stream_shift_values(
-    pair: Pair, grids: tuple[Grid, Grid], shifts: Shifts
+    pair: Pair, grids: tuple[Grid, Grid], shifts: Shifts, executor: Executor | None
 ) -> tuple[Tensor, float, str]:
     rank = _RANKS[1] if len(grids[0]) * len(grids[1]) == 1 else _GRID_RANK
     maps_x, left = landmark_maps(pair.x, grids[0], rank)
     maps_y, right = landmark_maps(pair.y, grids[1], rank)
-    values = stream_shifts(pair.x, maps_x, pair.y, maps_y, shifts)
+    values = stream_shifts(pair.x, maps_x, pair.y, maps_y, shifts, executor=executor)
     widths = (" + ".join(str(each.n_features) for each in maps) for maps in (maps_x, maps_y))
     return values, max(left, right), "features of rank {} and {}".format(*widths)
 
 
-def permutation_values(pair: Pair, grids: tuple[Grid, Grid], orders: Permutations) -> NullValues:
+def permutation_values(
+    pair: Pair,
+    grids: tuple[Grid, Grid],
+    orders: Permutations,
+    executor: Executor | None = None,
+) -> NullValues:
     """Statistics of random permutations, within groups where there are any."""
     small = pair.n_rows <= _SMALL_ROWS
     tol = _EXACT if small else 1e-2 / pair.n_rows
@@ -118,7 +130,7 @@ def permutation_values(pair: Pair, grids: tuple[Grid, Grid], orders: Permutation
     number = "all" if orders.enumerated else str(orders.count)
     words = f"{number} permutations" + ("" if orders.groups is None else " within groups")
     if small and residual > _EXACT:
-        values = _gram_values(pair, grids, orders)
+        values = _gram_values(pair, grids, orders, executor)
         slack = _SLACK[torch.float32 if pair.n_rows > 256 else torch.float64]
         return NullValues(values, f"complete Gram matrices, {words}", 0.0, orders.movable, slack)
     phis, psis = sides
@@ -127,17 +139,19 @@ def permutation_values(pair: Pair, grids: tuple[Grid, Grid], orders: Permutation
             [compress(each[None], tol, torch.float32)[0] for each in side] for side in sides
         )
     widths = [len(each) for each in phis]
-    columns = [factor_null(torch.cat(phis), psi.mT, orders, widths=widths) for psi in psis]
+    both = torch.cat(phis)
+    columns = [factor_null(both, psi.mT, orders, widths=widths, executor=executor) for psi in psis]
     road = f"factors of rank {_widths(phis)} and {_widths(psis)}"
     values = torch.stack(columns, 1).double()
     return NullValues(values, f"{road}, {words}", residual, orders.movable, slack)
 
 
-def _gram_values(pair: Pair, grids: tuple[Grid, Grid], orders: Permutations) -> Tensor:
-    firsts = [kernel.gram(_wide(pair.x)).double() for kernel in grids[0]]
-    seconds = [kernel.gram(_wide(pair.y)).double() for kernel in grids[1]]
-    rows = [torch.stack([gram_null(a, b, orders) for b in seconds]) for a in firsts]
-    return torch.stack(rows).double()
+def _gram_values(
+    pair: Pair, grids: tuple[Grid, Grid], orders: Permutations, executor: Executor | None
+) -> Tensor:
+    firsts = torch.stack([kernel.gram(_wide(pair.x)).double() for kernel in grids[0]])
+    seconds = torch.stack([kernel.gram(_wide(pair.y)).double() for kernel in grids[1]])
+    return gram_null(firsts, seconds, orders, executor=executor).double()
 
 
 def _widths(features: Sequence[Tensor]) -> str:

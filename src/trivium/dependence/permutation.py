@@ -6,9 +6,11 @@ only ever adds to that count (ties, rounding), so it can lose power but not vali
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from itertools import permutations as all_orders
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,11 +21,24 @@ from torch import Tensor
 from trivium._core.errors import ArgumentError
 from trivium._core.random import numpy_generator
 
-__all__ = ["Permutations", "exceedances", "factor_null", "gram_null", "permutation_p_value"]
+__all__ = ["Permutations", "Stretch", "exceedances", "permutation_p_value"]
 
-_TILE_BYTES = 16 * 2**20
-_SMALL = 256
 _SLACK = {torch.float32: 1e-5, torch.float64: 1e-10}
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Where in the stream of orders some of them are.
+
+    Args:
+        first: Number of the first.
+        last: Number behind the last.
+        state: Of the generator there; `None` at the start.
+    """
+
+    first: int
+    last: int
+    state: Any = None
 
 
 @dataclass(frozen=True)
@@ -84,15 +99,45 @@ class Permutations:
             return 2**62
         return math.prod(math.factorial(int(size)) for size in self.sizes)
 
-    def tiles(self, rows: int) -> Iterator[NDArray[np.int64]]:
+    def stretches(self, rows: int, most: int) -> list[Stretch]:
+        """Cut the stream at ends of tiles, so that each stretch can be made elsewhere.
+
+        Args:
+            rows: Most orders in one tile.
+            most: Most stretches; a single one costs nothing, several draw the stream once.
+        """
+        total = self.count + 1
+        step = rows * max(1, -(-total // (rows * most)))
+        cuts = [*range(0, total, step), total]
+        if self.enumerated or len(cuts) == 2:
+            return [Stretch(low, high) for low, high in pairwise(cuts)]
+        generator = numpy_generator(self.seed, "dependence", "permutation")
+        found = []
+        for low, high in pairwise(cuts):
+            found.append(Stretch(low, high, generator.bit_generator.state))
+            for _ in self._drawn(rows, generator, low, high):
+                pass
+        return found
+
+    def tiles(self, rows: int, stretch: Stretch | None = None) -> Iterator[NDArray[np.int64]]:
         """Yield the orders as `(b, n_rows)` index arrays of at most `rows` rows.
 
         Args:
             rows: Most orders in one tile.
+            stretch: Those of one stretch only.
         """
-        yield from self._listed(rows) if self.enumerated else self._drawn(rows)
+        stretch = stretch or Stretch(0, self.count + 1)
+        if self.enumerated:
+            orders = self._listed()
+            for low in range(stretch.first, stretch.last, rows):
+                yield orders[low : min(low + rows, stretch.last)]
+            return
+        generator = numpy_generator(self.seed, "dependence", "permutation")
+        if stretch.state is not None:
+            generator.bit_generator.state = stretch.state
+        yield from self._drawn(rows, generator, stretch.first, stretch.last)
 
-    def _listed(self, rows: int) -> Iterator[NDArray[np.int64]]:
+    def _listed(self) -> NDArray[np.int64]:
         labels = np.zeros(self.n_rows, dtype=np.int64) if self.groups is None else self.groups
         orders = np.arange(self.n_rows)[None]
         for label in np.unique(labels):
@@ -100,105 +145,22 @@ class Permutations:
             blocks = np.array(list(all_orders(places)))
             orders = np.repeat(orders, len(blocks), axis=0)
             orders[:, places] = np.tile(blocks, (len(orders) // len(blocks), 1))
-        for low in range(0, len(orders), rows):
-            yield orders[low : low + rows]
+        return orders
 
-    def _drawn(self, rows: int) -> Iterator[NDArray[np.int64]]:
-        generator = numpy_generator(self.seed, "dependence", "permutation")
+    def _drawn(
+        self, rows: int, generator: np.random.Generator, first: int, last: int
+    ) -> Iterator[NDArray[np.int64]]:
         identity = np.arange(self.n_rows)
         blocks = None if self.groups is None else np.argsort(self.groups, kind="stable")
-        done = 0
-        while done < self.count + 1:
-            size = min(rows, self.count + 1 - done)
-            tile = np.tile(identity, (size, 1))
-            fresh = tile[1:] if done == 0 else tile
+        for low in range(first, last, rows):
+            tile = np.tile(identity, (min(rows, last - low), 1))
+            fresh = tile[1:] if low == 0 else tile
             if blocks is None or self.groups is None:
                 generator.permuted(fresh, axis=1, out=fresh)
             else:
                 keys = self.groups[blocks] + generator.random(fresh.shape)
                 fresh[:, blocks] = blocks[np.argsort(keys, axis=1, kind="stable")]
-            done += size
             yield tile
-
-
-def gram_null(
-    gram_x: Float[Tensor, "n n"], gram_y: Float[Tensor, "n n"], orders: Permutations
-) -> Float[Tensor, " b"]:
-    """Biased HSIC of `x` with each permuted `y` from two complete Gram matrices.
-
-    `T_b = sum_ij (H K H)_ij (H L H)[p_b(i), p_b(j)] / n^2`; `T_0` is the statistic as observed.
-    Above 256 rows the centered matrices are compared in float32.
-
-    Cost: O(b n²) time, O(n²) memory.
-    """
-    n = len(gram_x)
-    first, second = _centered(gram_x), _centered(gram_y)
-    if n > _SMALL:
-        return _large_gram_null(first.float(), second.float(), orders)
-    parts = []
-    for tile in orders.tiles(max(1, _TILE_BYTES // (4 * n * n * gram_y.element_size()))):
-        index = torch.from_numpy(tile).to(gram_y.device)
-        parts.append((second[index[:, :, None], index[:, None, :]] * first).sum((1, 2)))
-    return torch.cat(parts) / n**2
-
-
-def _large_gram_null(first: Tensor, second: Tensor, orders: Permutations) -> Tensor:
-    """One order at a time through two buffers that are used again."""
-    n = len(first)
-    rows, both = torch.empty_like(second), torch.empty_like(second)
-    found = []
-    for tile in orders.tiles(256):
-        for order in torch.from_numpy(tile).to(second.device):
-            torch.index_select(second, 0, order, out=rows)
-            torch.index_select(rows, 1, order, out=both)
-            found.append(torch.dot(first.reshape(-1), both.reshape(-1)))
-    return torch.stack(found) / n**2
-
-
-def _centered(gram: Tensor) -> Tensor:
-    mean = gram.mean(0)
-    return gram - mean - mean[:, None] + mean.mean()
-
-
-def factor_null(
-    features: Float[Tensor, "r n"],
-    target: Float[Tensor, "n s"],
-    orders: Permutations,
-    *,
-    widths: Sequence[int] | None = None,
-) -> Float[Tensor, "k b"]:
-    """Biased HSIC of several columns with each permuted target, from features.
-
-    `T_kb = || sum_i (phi_k(x_i) - mean) psi(y_{p_b(i)})' ||_F^2 / n^2`, all columns and a tile
-    of permutations in one matrix product. Identity and permutations go through the same product
-    in the same precision.
-
-    Args:
-        features: The columns' features, one below the other.
-        target: The target's features, side by side.
-        orders: The permutations; the first is the identity.
-        widths: Number of features of each column; one column by default.
-
-    Cost: O(n r s b) time, a fixed budget of memory beside the arguments.
-    """
-    width, n = features.shape
-    rank = target.shape[1]
-    centered = features - features.mean(1, keepdim=True)
-    values = target - target.mean(0)
-    widths = [width] if widths is None else list(widths)
-    owner = torch.repeat_interleave(torch.arange(len(widths)), torch.tensor(widths))
-    per_order = rank * (n + width) * features.element_size() + 8 * n + 1
-    owner = owner.to(values.device)
-    # Made at once: small results between large buffers would keep the heap from being used again.
-    found = values.new_zeros(len(widths), orders.count + 1)
-    done = 0
-    for tile in orders.tiles(max(1, _TILE_BYTES // per_order)):
-        index = torch.from_numpy(np.ascontiguousarray(tile.T)).to(values.device)
-        moved = values[index.reshape(-1)].reshape(n, len(tile) * rank)
-        squares = (centered @ moved).square_().reshape(width, len(tile), rank).sum(-1)
-        found[:, done : done + len(tile)].index_add_(0, owner, squares)
-        done += len(tile)
-    return found.div_(n**2)
 
 
 def exceedances(

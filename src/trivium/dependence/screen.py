@@ -15,18 +15,14 @@ from torch import Tensor
 from trivium._core.checks import check_choice, check_number
 from trivium._core.errors import ArgumentError, DataError, ShapeError, TriviumWarning
 from trivium._core.random import RandomState, check_seed, numpy_generator
-from trivium.dependence.columns import DependenceColumn, feature_blocks
+from trivium.dependence.columns import DependenceColumn, column_batches
 from trivium.dependence.false_discovery import CORRECTIONS
 from trivium.dependence.pair import LEAST_ROWS
 from trivium.dependence.permutation import exceedances, permutation_p_value
-from trivium.dependence.screen_block import (
-    BlockFeatures,
-    ScreenTarget,
-    block_nulls,
-    block_rows,
-)
+from trivium.dependence.screen_block import ScreenTarget, screen_block
 from trivium.dependence.stages import SLACK, Stages, members_words
 from trivium.dependence.table_result import DependenceRow, DependenceTable
+from trivium.parallel import Executor, given_executor
 
 __all__ = ["screen"]
 
@@ -35,7 +31,7 @@ _MOST_FUNCTIONS = 20
 _METHOD = "HSIC on features, numbers at 5 lengthscales"
 
 
-def screen(
+def screen(  # noqa: PLR0913 - the contract's signature
     columns: Sequence[DependenceColumn],
     target: DependenceColumn,
     *,
@@ -45,6 +41,7 @@ def screen(
     max_rows: int = MOST_ROWS,
     random_state: RandomState = 0,
     progress: Callable[[int, int], None] | None = None,
+    executor: Executor | None = None,
 ) -> DependenceTable:
     r"""Test each column for dependence on the target, of any shape, and control false discoveries.
 
@@ -77,6 +74,8 @@ def screen(
         max_rows: Above this many rows a random sample of that size is tested.
         random_state: Seed. Same seed, same bits, whatever the order of the columns.
         progress: Called with the number of columns done and in all.
+        executor: Where the batches of columns are worked on, each with one thread: in this
+            process by default. The same bits on all.
 
     Returns:
         One row for each column, in their order.
@@ -85,6 +84,7 @@ def screen(
         ArgumentError: An argument breaks its rule, or two columns have one name.
         ShapeError: Columns of different lengths.
         DataError: Fewer than 4 rows, or a target with one value only.
+        ResourceError: The executor lost its workers again and again.
 
     Warns:
         TriviumWarning: Constant columns; they get p = 1 and statistic 0.
@@ -107,7 +107,7 @@ def screen(
     Biometrika 111 (2024), for the group; Westfall and Young, Resampling-based multiple testing
     (1993), for `p_adjusted`.
     """
-    seed = check_seed(random_state)
+    seed, runner = check_seed(random_state), given_executor("screen", executor)
     fdr = check_number("screen", "fdr", fdr, "in (0, 1)")
     first = int(check_number("screen", "n_permutations", n_permutations, "positive", integer=True))
     check_choice("screen", "correction", correction, CORRECTIONS)
@@ -119,12 +119,12 @@ def screen(
     found: dict[int, DependenceRow] = {}
     scores = torch.full((len(columns),), -math.inf, dtype=torch.float64)
     largest: Tensor = torch.tensor(-math.inf)
-    for places, block in feature_blocks([column.take(rows) for column in columns]):
-        features = BlockFeatures.of(block)
-        nulls, peak = block_nulls(features, psi, stages)
-        largest = torch.maximum(largest, peak)
-        scores[places] = torch.tensor([null.score for null in nulls], dtype=torch.float64)
-        found.update(zip(places, block_rows(features, psi, nulls, fdr), strict=True))
+    batches = column_batches(columns)
+    blocks = [tuple(columns[place].take(rows) for place in batch) for batch in batches]
+    for number, done in runner.each(screen_block, blocks, shared=(psi, stages, fdr)):
+        largest = torch.maximum(largest, done.largest)
+        scores[batches[number]] = torch.tensor(done.scores, dtype=torch.float64)
+        found.update(zip(batches[number], done.rows, strict=True))
         if progress is not None:
             progress(len(found), len(columns))
     ordered = [found[place] for place in range(len(columns))]

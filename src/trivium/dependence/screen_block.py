@@ -1,5 +1,6 @@
 """One block of a screen: statistics, nulls, tails and functions of columns of one kind."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,7 +19,15 @@ from trivium.dependence.sums import factor_sums
 from trivium.dependence.table_result import DependenceRow
 from trivium.dependence.tail import Spectrum, hsic_tails
 
-__all__ = ["BlockFeatures", "ScreenNull", "ScreenTarget", "block_nulls", "block_rows"]
+__all__ = [
+    "BlockFeatures",
+    "ScreenNull",
+    "ScreenTarget",
+    "ScreenedBlock",
+    "block_nulls",
+    "block_rows",
+    "screen_block",
+]
 
 _SEEN = 0.5  # share of the largest height over the group that the median kernels must see
 
@@ -99,6 +108,37 @@ def _spectrum(features: Float[Tensor, "r n"]) -> Spectrum:
 def _tolerance(n: int) -> float:
     """Share of a kernel's trace that the null may ignore: far below what n rows can show."""
     return 1e-2 / n
+
+
+@dataclass(frozen=True)
+class ScreenedBlock:
+    """What the screen says of the columns of one batch.
+
+    Args:
+        rows: One for each column; what needs all columns is filled in later.
+        scores: Of each column, in standard deviations over the first group.
+        largest: The largest score of each member of the first group.
+    """
+
+    rows: list[DependenceRow]
+    scores: list[float]
+    largest: Float[Tensor, " t"]
+
+
+def screen_block(
+    columns: Sequence[DependenceColumn], shared: tuple[ScreenTarget, Stages, float]
+) -> ScreenedBlock:
+    """Screen one batch of `column_batches`: what one worker does.
+
+    Args:
+        columns: The columns, at the rows that are compared.
+        shared: The target, the groups and the level of the false-discovery rule.
+    """
+    target, stages, fdr = shared
+    features = BlockFeatures.of(next(feature_blocks(columns))[1])
+    nulls, largest = block_nulls(features, target, stages)
+    rows = block_rows(features, target, nulls, fdr)
+    return ScreenedBlock(rows, [null.score for null in nulls], largest)
 
 
 def block_nulls(

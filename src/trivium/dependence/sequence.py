@@ -14,8 +14,9 @@ row a random sign keeps its spread (a wild bootstrap). Which words stand togethe
 grammar, so shuffling words within a text would test whether the text is grammatical.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,7 @@ from trivium.dependence.sequence_pairs import WordPairs
 from trivium.dependence.sequence_tokens import Tokens, as_tokens
 from trivium.dependence.stages import Rank, members_of, members_words
 from trivium.dependence.text_features import text_features
+from trivium.parallel import Executor, given_executor
 
 __all__ = ["AspectTest", "SequenceTests", "sequence_tests"]
 
@@ -88,6 +90,7 @@ def sequence_tests(
     n_permutations: int = 1000,
     max_rows: int = MOST_ROWS,
     random_state: RandomState = 0,
+    executor: Executor | None = None,
 ) -> SequenceTests:
     """Test whether words, their order and their distance matter for a target.
 
@@ -97,6 +100,8 @@ def sequence_tests(
         n_permutations: Reorderings, and draws of signs; at least 1.
         max_rows: Above this many rows a random sample of that size is tested.
         random_state: Seed.
+        executor: Where the three questions are asked, with one thread each: in this process by
+            default. The same bits on all.
 
     Returns:
         The three tests; a question with nothing to compare has p = 1.
@@ -105,6 +110,7 @@ def sequence_tests(
         ArgumentError: An argument breaks its rule.
         ShapeError: Not as many texts as targets.
         DataError: Fewer than 4 rows with a text and a target, or rows of another kind.
+        ResourceError: The executor lost its workers again and again.
 
     Cost: O(total pairs of words in a row + n² b) time for b draws, n at most `max_rows`.
 
@@ -118,7 +124,7 @@ def sequence_tests(
     Source: ours; the residuals are Shah and Peters, The hardness of conditional independence
     testing (2020); the signs Wu, Jackknife, bootstrap and other resampling methods (1986).
     """
-    seed = check_seed(random_state)
+    seed, runner = check_seed(random_state), given_executor("sequence_tests", executor)
     count = int(
         check_number("sequence_tests", "n_permutations", n_permutations, "positive", integer=True)
     )
@@ -133,15 +139,20 @@ def sequence_tests(
     tokens = as_tokens(kept)
     psi = next(feature_blocks([target.take(rows)], rare=1))[1].values[0]
     words = _word_features(kept, tokens)
-    presence = _presence(words, psi, tokens, count, seed)
     goal = (psi - psi.mean(1, keepdim=True)).numpy()
-    goal = _beyond(goal, (words.mT @ words).numpy(), seed)
+    beyond_words = _beyond(goal, (words.mT @ words).numpy(), seed)
     pairs = WordPairs.of(tokens)
-    order = _signed("order", pairs, pairs.order(), goal, count, seed)
-    goal = _beyond(goal, pairs.gram(pairs.order()), seed)
-    return SequenceTests(
-        presence, order, _signed("distance", pairs, pairs.distance(), goal, count, seed)
-    )
+    beyond_order = _beyond(beyond_words, pairs.gram(pairs.order()), seed)
+    questions = [
+        partial(_presence, words, psi, len(tokens.words), count, seed),
+        partial(_signed, "order", pairs, pairs.order(), beyond_words, count, seed),
+        partial(_signed, "distance", pairs, pairs.distance(), beyond_order, count, seed),
+    ]
+    return SequenceTests(*runner.map(_answer, questions))
+
+
+def _answer(question: Callable[[], AspectTest]) -> AspectTest:
+    return question()
 
 
 def _rows(
@@ -170,14 +181,14 @@ def _word_features(texts: list[Any], tokens: Tokens) -> Float[Tensor, "r n"]:
     return features
 
 
-def _presence(words: Tensor, psi: Tensor, tokens: Tokens, count: int, seed: int) -> AspectTest:
+def _presence(words: Tensor, psi: Tensor, n_words: int, count: int, seed: int) -> AspectTest:
     n = words.shape[1]
     small = compress(words[None], 1e-2 / n, torch.float32)[0]
     goal = compress(psi[None], 1e-2 / n, torch.float32)[0]
     members = members_of(n, count, seed)
     rank = Rank.of(GridTarget(ColumnGrid(goal), members).null(ColumnGrid(small))[0])
     how = f"{members_words(members, rank.members)} of the target"
-    return AspectTest("presence", rank.p_value, how, (), len(tokens.words))
+    return AspectTest("presence", rank.p_value, how, (), n_words)
 
 
 def _beyond(goal: NDArray[np.float64], gram: NDArray[np.float64], seed: int) -> NDArray[np.float64]:

@@ -1,25 +1,29 @@
 """HSIC of every cyclic shift at once, from complete Gram matrices that are never stored."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
+from trivium.dependence.diagonal_sums import DiagonalSums
 from trivium.dependence.shift import Shifts
 from trivium.dependence.wrapped import WrappedGrams
 from trivium.kernel import Kernel
+from trivium.moment import MergeTree
+from trivium.parallel import Executor, SerialExecutor
 
 __all__ = ["gram_shifts"]
 
 _BUDGET = 8 * 2**20  # near the caches: a larger one is slower
 _SINGLE_ROWS = 2_000  # from here on single precision: rounding is far below the null's spread
-_SMALL_ROWS = 512  # up to here calls cost more than the layout of one product
+_BLOCK_ROWS = 2_000  # below this the diagonals are one block of work
+_BLOCKS = 16  # what comes back from a block is as long as the group
 _BUFFERS = 4
 
 
-def gram_shifts(
+def gram_shifts(  # noqa: PLR0913 - what is compared, how much at once, and where
     x: Shaped[Tensor, "n d"],
     kernels_x: Sequence[Kernel],
     y: Shaped[Tensor, "n e"],
@@ -29,6 +33,7 @@ def gram_shifts(
     budget: int = _BUDGET,
     dtype: torch.dtype | None = None,
     progress: Callable[[int, int], None] | None = None,
+    executor: Executor | None = None,
 ) -> Float[Tensor, "a b t"]:
     r"""Biased HSIC of x with y after every member of a group of shifts, for every pair of kernels.
 
@@ -47,6 +52,8 @@ def gram_shifts(
         budget: Bytes for the diagonals at hand.
         dtype: Of kernels and transforms; by default float64 up to 2,000 rows, float32 above.
         progress: Called with the diagonals done and in all.
+        executor: Where blocks of diagonals are made, with one thread each: in this process by
+            default. From 2,000 rows on there are several, and their sums are merged in one tree.
 
     Returns:
         Statistics in float64, `[..., 0]` of the rows as given.
@@ -61,128 +68,64 @@ def gram_shifts(
     n, m = shifts.n_rows, shifts.length
     dtype = dtype or (torch.float64 if n < _SINGLE_ROWS else torch.float32)
     order = torch.from_numpy(shifts.start()).to(x.device)
-    left = WrappedGrams(_cast(x[order], dtype), kernels_x, m, dtype)
-    right = WrappedGrams(_cast(y[order], dtype), kernels_y, m, dtype)
-    bases = (torch.from_numpy(base).to(y.device) for base in shifts.bases())
+    per_row = dtype.itemsize * _BUFFERS * (len(kernels_x) + len(kernels_y)) * m
+    work = _Sides(
+        _cast(x[order], dtype),
+        tuple(kernels_x),
+        _cast(y[order], dtype),
+        tuple(kernels_y),
+        shifts,
+        dtype,
+        max(1, budget // per_row),
+        max(1, budget // (per_row * n // m)),
+    )
+    half = (m - 1) // 2
+    bands = -(-half // work.size)
+    step = work.size * max(1, bands if n < _BLOCK_ROWS else -(-bands // _BLOCKS))
+    blocks = [(low, min(low + step, half + 1)) for low in range(1, half + 1, step)] or [(1, 1)]
+    tree: MergeTree[DiagonalSums] = MergeTree()
+    done = 0
+    for number, sums in (executor or SerialExecutor()).each(_summed, blocks, shared=work):
+        tree.add(number, sums)
+        done += blocks[number][1] - blocks[number][0]
+        if progress is not None:
+            progress(done, half)
+    return tree.total().statistics()
+
+
+@dataclass(frozen=True, eq=False)
+class _Sides:
+    """Both variables in the order of the group, and how much is made at a time."""
+
+    x: Shaped[Tensor, "n d"]
+    kernels_x: tuple[Kernel, ...]
+    y: Shaped[Tensor, "n e"]
+    kernels_y: tuple[Kernel, ...]
+    shifts: Shifts
+    dtype: torch.dtype
+    size: int
+    fixed: int
+
+
+def _summed(block: tuple[int, int], sides: _Sides) -> DiagonalSums:
+    """Sum one block of diagonals; the first has the main one too, the last the odd ends."""
+    low, high = block
+    m = sides.shifts.length
+    left = WrappedGrams(sides.x, sides.kernels_x, m, sides.dtype)
+    right = WrappedGrams(sides.y, sides.kernels_y, m, sides.dtype)
+    bases = (torch.from_numpy(base).to(sides.y.device) for base in sides.shifts.bases())
     rights = [right.permuted(base) for base in bases]
-    work = _Correlation(left, rights, progress)
-    per_row = dtype.itemsize * _BUFFERS * (left.n_kernels + len(kernels_y)) * m
-    work.add_diagonals(max(1, budget // per_row))
-    work.add_fixed(max(1, budget // (per_row * n // m)))
-    return work.statistics()
+    sums = DiagonalSums(left, rights)
+    if low == 1:
+        sums.add_main(left, rights)
+    for at in range(low, high, sides.size):
+        sums.add_band(left, rights, at, min(at + sides.size, high))
+    if high == (m - 1) // 2 + 1:
+        if m % 2 == 0 and m > 1:
+            sums.add_band(left, rights, m // 2, m // 2 + 1)
+        sums.add_fixed(left, rights, sides.fixed)
+    return sums
 
 
 def _cast(rows: Tensor, dtype: torch.dtype) -> Tensor:
     return rows.to(dtype) if rows.is_floating_point() else rows
-
-
-class _Correlation:
-    """Running sums: the spectrum of S(t), row sums of either side, the part that does not move."""
-
-    def __init__(
-        self,
-        left: WrappedGrams,
-        rights: list[WrappedGrams],
-        progress: Callable[[int, int], None] | None,
-    ) -> None:
-        self.left, self.rights, self.progress = left, rights, progress
-        self.n, self.m = len(left.rows), left.moved
-        a, b, c = left.n_kernels, rights[0].n_kernels, len(rights)
-        zeros = partial(torch.zeros, dtype=torch.float64, device=left.rows.device)
-        half = zeros(a, b, c, self.m // 2 + 1)
-        self.spectrum = torch.complex(half, half)
-        self.still = zeros(a, b, c)
-        self.sums_x = zeros(a, self.n)
-        self.sums_y = zeros(c, b, self.n)
-
-    def add_diagonals(self, size: int) -> None:
-        m = self.m
-        first = self.left.main()[:, None]
-        seconds = [right.main()[:, None] for right in self.rights]
-        self._correlate(first[..., :m], [each[..., :m] for each in seconds], 1)
-        self.sums_x += first[:, 0]
-        self.sums_y += torch.stack([each[:, 0] for each in seconds])
-        self._sum_still(first[..., m:], [each[..., m:] for each in seconds])
-        half = (m - 1) // 2
-        for low in range(1, half + 1, size):
-            self._band(low, min(low + size, half + 1), 2)
-            if self.progress is not None:
-                self.progress(min(low + size, half + 1) - 1, half)
-        if m % 2 == 0 and m > 1:
-            self._band(m // 2, m // 2 + 1, 1)
-
-    def _band(self, low: int, high: int, weight: int) -> None:
-        first = self.left.diagonals(low, high)
-        _add_rows(self.sums_x[:, : self.m], first, low, both=weight == 2)
-        seconds = []
-        for sums, right in zip(self.sums_y, self.rights, strict=True):
-            second = right.diagonals(low, high)
-            _add_rows(sums[:, : self.m], second, low, both=weight == 2)
-            seconds.append(second)
-        self._correlate(first, seconds, weight)
-
-    def add_fixed(self, size: int) -> None:
-        m = self.m
-        parts = zip(
-            self.left.fixed(size), *(right.fixed(size) for right in self.rights), strict=True
-        )
-        for (rows, first), *others in parts:
-            seconds = [second for _, second in others]
-            self.sums_x[:, rows] += first.sum(2, dtype=torch.float64) - self._main_part(first, rows)
-            self.sums_x[:, :m] += first[..., :m].sum(1, dtype=torch.float64)
-            for sums, second in zip(self.sums_y, seconds, strict=True):
-                sums[:, rows] += second.sum(2, dtype=torch.float64) - self._main_part(second, rows)
-                sums[:, :m] += second[..., :m].sum(1, dtype=torch.float64)
-            self._correlate(first[..., :m], [second[..., :m] for second in seconds], 2)
-            for each in (first, *seconds):  # the main diagonal is counted already
-                _diagonal_of(each, rows).zero_()
-            self._sum_still(first[..., m:], [second[..., m:] for second in seconds])
-
-    def _main_part(self, block: Tensor, rows: slice) -> Tensor:
-        return _diagonal_of(block, rows).double()
-
-    def _correlate(self, first: Tensor, seconds: list[Tensor], weight: int) -> None:
-        front = torch.fft.rfft(first)
-        if self.n <= _SMALL_ROWS:
-            back = torch.fft.rfft(torch.stack(seconds))
-            self.spectrum += weight * torch.einsum("adf,cbdf->abcf", front.conj(), back)
-            return
-        for place, second in enumerate(seconds):
-            back = torch.fft.rfft(second)
-            for i, one in enumerate(front):
-                for j, other in enumerate(back):
-                    self.spectrum[i, j, place] += weight * torch.linalg.vecdot(one, other, dim=0)
-
-    def _sum_still(self, first: Tensor, seconds: list[Tensor]) -> None:
-        for place, second in enumerate(seconds):
-            self.still[:, :, place] += torch.einsum("abn,cbn->ac", first.double(), second.double())
-
-    def statistics(self) -> Float[Tensor, "a b t"]:
-        n, m = self.n, self.m
-        inner = torch.fft.irfft(self.spectrum, n=m) + self.still[..., None]
-        x, y = self.sums_x, self.sums_y
-        front, back = torch.fft.rfft(x[:, :m]), torch.fft.rfft(y[..., :m])
-        cross = torch.fft.irfft(torch.einsum("af,cbf->abcf", front.conj(), back), n=m)
-        cross += torch.einsum("an,cbn->abc", x[:, m:], y[..., m:])[..., None]
-        total = torch.einsum("a,cb->abc", x.sum(1), y.sum(2))[..., None]
-        values = (inner - cross * (2 / n) + total / n**2) / n**2
-        return values.flatten(2)
-
-
-def _diagonal_of(block: Float[Tensor, "k b n"], rows: slice) -> Float[Tensor, "k b"]:
-    """View of the main diagonal in a block of rows."""
-    return block[..., rows].diagonal(dim1=1, dim2=2)
-
-
-def _add_rows(sums: Tensor, diagonals: Tensor, low: int, *, both: bool) -> None:
-    """Add K[i, i + d] to row i, and to row i + d when the mirrored diagonal is not made."""
-    sums += diagonals.sum(1, dtype=torch.float64)
-    if not both:
-        return
-    count, m = diagonals.shape[1:]
-    # Diagonal `step` is written `step` places further right, so that rows are columns.
-    skewed = diagonals.new_zeros(len(diagonals), count, m + count)
-    skewed.as_strided(diagonals.shape, (skewed.stride(0), m + count + 1, 1)).copy_(diagonals)
-    shifted = skewed.sum(1, dtype=torch.float64)
-    shifted[:, :count] += shifted[:, m:]
-    sums += torch.roll(shifted[:, :m], low, dims=1)

@@ -1,17 +1,23 @@
 """HSIC of every shift of very many rows, from features that are never stored."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise, product
 
 import torch
-from jaxtyping import Complex, Float, Shaped
+from jaxtyping import Float, Int64, Shaped
 from torch import Tensor
 
 from trivium.dependence.shift import Shifts
 from trivium.kernel.feature_map import FeatureMap
+from trivium.moment import MergeTree
+from trivium.parallel import Executor, SerialExecutor
 
 __all__ = ["stream_shifts"]
 
 _BUDGET = 96 * 2**20
+_BLOCK_ROWS = 2**17  # what comes back from a block is as large as a cross spectrum
+_BLOCKS = 16
 
 
 def stream_shifts(
@@ -23,6 +29,7 @@ def stream_shifts(
     *,
     budget: int = _BUDGET,
     progress: Callable[[int, int], None] | None = None,
+    executor: Executor | None = None,
 ) -> Float[Tensor, "a b t"]:
     r"""Biased HSIC of x with y after every member of a group of shifts, for every pair of maps.
 
@@ -36,7 +43,9 @@ def stream_shifts(
         maps_y: Fitted feature maps of y.
         shifts: The group.
         budget: Bytes for features and cross spectra.
-        progress: Called with the rows done and in all.
+        progress: Called with the rows done and in all, each as often as it is read.
+        executor: Where blocks of rows are read, with one thread each: in this process by default.
+            From 262,144 rows on there are several, and their sums are merged in one tree.
 
     Returns:
         Statistics in float64, `[..., 0]` of the rows as given.
@@ -49,16 +58,37 @@ def stream_shifts(
     """
     start = torch.from_numpy(shifts.start()).to(x.device)
     bases = [start[torch.from_numpy(base).to(x.device)] for base in shifts.bases()]
-    found = x.new_zeros(len(maps_x), len(maps_y), shifts.total, dtype=torch.float64)
     step = _maps_at_once(maps_x, maps_y, shifts, budget)
-    for low in range(0, len(maps_x), step):
-        part = maps_x[low : low + step]
-        for coset, base in enumerate(bases):
-            cross = _Cross(_Side(x, part, start), _Side(y, maps_y, base), shifts, budget)
-            cross.run(progress)
+    parts = [maps_x[low : low + step] for low in range(0, len(maps_x), step)]
+    lefts = [_Side.of(x, part, start) for part in parts]
+    rights = [_Side.of(y, maps_y, base) for base in bases]
+    rows = _row_blocks(shifts)
+    blocks = list(product(range(len(parts)), range(len(bases)), rows))
+    found = x.new_zeros(len(maps_x), len(maps_y), shifts.total, dtype=torch.float64)
+    trees: dict[tuple[int, int], MergeTree[_Cross]] = {}
+    done = 0
+    for number, cross in (executor or SerialExecutor()).each(
+        _crossed, blocks, shared=(lefts, rights, shifts, budget)
+    ):
+        part, coset, (low, high) = blocks[number]
+        tree = trees.setdefault((part, coset), MergeTree())
+        tree.add(number % len(rows), cross)
+        if len(tree) == len(rows):
             members = slice(coset * shifts.length, (coset + 1) * shifts.length)
-            found[low : low + step, :, members] = cross.statistics()
+            sums = trees.pop((part, coset)).total()
+            values = sums.statistics(shifts, lefts[part].widths, rights[coset].widths)
+            found[part * step : (part + 1) * step, :, members] = values
+        done += (high - low) * shifts.length
+        if progress is not None:
+            progress(done, shifts.moved * len(parts) * len(bases))
     return found
+
+
+def _row_blocks(shifts: Shifts) -> list[tuple[int, int]]:
+    """Cut the places of the grid, the same whoever works on them."""
+    count = min(_BLOCKS, max(1, shifts.n_rows // _BLOCK_ROWS), shifts.stride)
+    cuts = [shifts.stride * i // count for i in range(count + 1)]
+    return list(pairwise(cuts))
 
 
 def _maps_at_once(
@@ -70,18 +100,31 @@ def _maps_at_once(
     return max(1, budget // max(1, each * widest))
 
 
+@dataclass(frozen=True, eq=False)
 class _Side:
-    """One variable: its features near zero mean, a few rows at a time, and their sum."""
+    """One variable in one order: its features near zero mean, a few rows at a time.
 
-    def __init__(
-        self, rows: Shaped[Tensor, "n d"], maps: Sequence[FeatureMap], order: Tensor
-    ) -> None:
-        self.rows, self.maps, self.order = rows, maps, order
-        self.widths = [m.n_features for m in maps]
-        # A rough mean first: what is left of it is taken out exactly at the end.
-        self.middle = rows.new_zeros(sum(self.widths), dtype=torch.float32)
-        self.middle = self.features(order[:: -(-len(order) // 4096)]).mean(0)
-        self.total = torch.zeros_like(self.middle, dtype=torch.float64)
+    Args:
+        rows: Rows.
+        maps: Feature maps.
+        order: Order of the rows.
+        widths: Features of each map.
+        middle: A rough mean; what is left of it is taken out exactly at the end.
+    """
+
+    rows: Shaped[Tensor, "n d"]
+    maps: Sequence[FeatureMap]
+    order: Int64[Tensor, " n"]
+    widths: tuple[int, ...]
+    middle: Float[Tensor, " r"]
+
+    @classmethod
+    def of(cls, rows: Tensor, maps: Sequence[FeatureMap], order: Tensor) -> "_Side":
+        widths = tuple(each.n_features for each in maps)
+        zero = rows.new_zeros(sum(widths), dtype=torch.float32)
+        rough = cls(rows, maps, order, widths, zero)
+        middle = rough.features(order[:: -(-len(order) // 4096)]).mean(0)
+        return cls(rows, maps, order, widths, middle)
 
     def features(self, places: Tensor) -> Float[Tensor, "k r"]:
         rows = self.rows[places]
@@ -90,58 +133,79 @@ class _Side:
         found = [each.transform(rows).float() for each in self.maps]
         return (torch.cat(found, 1) if len(found) > 1 else found[0]).sub_(self.middle)
 
-    def block(self, grid: Tensor) -> Complex[Tensor, "f w r"]:
-        """Transform a block of the grid along its shifts, and add up its rows."""
-        values = self.features(grid.reshape(-1))
-        self.total += values.sum(0, dtype=torch.float64)
-        return torch.fft.rfft(values.reshape(*grid.shape, -1), dim=0)
-
 
 class _Cross:
     """Cross products of two variables for every shift, added up as a spectrum."""
 
-    def __init__(self, left: _Side, right: _Side, shifts: Shifts, budget: int) -> None:
-        self.left, self.right, self.shifts = left, right, shifts
-        shape = (shifts.length // 2 + 1, sum(left.widths), sum(right.widths))
-        self.spectrum = torch.zeros(shape, dtype=torch.complex64, device=left.rows.device)
-        self.still = torch.zeros(shape[1:], dtype=torch.float64, device=left.rows.device)
-        per_place = 24 * shifts.length * (shape[1] + shape[2])
-        self.width = max(1, budget // per_place)
+    def __init__(self, length: int, left: _Side, right: _Side) -> None:
+        shape = (length // 2 + 1, sum(left.widths), sum(right.widths))
+        device = left.rows.device
+        self.spectrum = torch.zeros(shape, dtype=torch.complex64, device=device)
+        self.still = torch.zeros(shape[1:], dtype=torch.float64, device=device)
+        self.left = torch.zeros(shape[1], dtype=torch.float64, device=device)
+        self.right = torch.zeros(shape[2], dtype=torch.float64, device=device)
 
-    def run(self, progress: Callable[[int, int], None] | None) -> None:
-        length, stride, moved = self.shifts.length, self.shifts.stride, self.shifts.moved
-        grids = [side.order[:moved].reshape(length, stride) for side in (self.left, self.right)]
-        for low in range(0, stride, self.width):
-            front, back = (
-                side.block(grid[:, low : low + self.width])
-                for side, grid in zip((self.left, self.right), grids, strict=True)
-            )
-            self.spectrum.baddbmm_(front.mH, back)
-            if progress is not None:
-                progress(min(low + self.width, stride) * length, moved)
-        if moved < self.shifts.n_rows:
-            self._add_still(moved)
+    def copy(self) -> "_Cross":
+        found = object.__new__(_Cross)
+        found.spectrum, found.still = self.spectrum.clone(), self.still.clone()
+        found.left, found.right = self.left.clone(), self.right.clone()
+        return found
 
-    def _add_still(self, moved: int) -> None:
+    def merge(self, other: "_Cross") -> "_Cross":
+        self.spectrum += other.spectrum
+        self.still += other.still
+        self.left += other.left
+        self.right += other.right
+        return self
+
+    def add_moving(self, front: Float[Tensor, "k w r"], back: Float[Tensor, "k w s"]) -> None:
+        self.left += front.flatten(0, 1).sum(0, dtype=torch.float64)
+        self.right += back.flatten(0, 1).sum(0, dtype=torch.float64)
+        self.spectrum.baddbmm_(torch.fft.rfft(front, dim=0).mH, torch.fft.rfft(back, dim=0))
+
+    def add_still(self, front: Float[Tensor, "k r"], back: Float[Tensor, "k s"]) -> None:
         """Add the rows that stay in place."""
-        front, back = (side.features(side.order[moved:]) for side in (self.left, self.right))
-        self.left.total += front.sum(0, dtype=torch.float64)
-        self.right.total += back.sum(0, dtype=torch.float64)
+        self.left += front.sum(0, dtype=torch.float64)
+        self.right += back.sum(0, dtype=torch.float64)
         self.still += front.mT.double() @ back.double()
 
-    def statistics(self) -> Float[Tensor, "a b t"]:
-        n = self.shifts.n_rows
-        still = self.still - torch.outer(self.left.total, self.right.total) / n
+    def statistics(
+        self, shifts: Shifts, left: Sequence[int], right: Sequence[int]
+    ) -> Float[Tensor, "a b t"]:
+        n = shifts.n_rows
+        still = self.still - torch.outer(self.left, self.right) / n
         rows = []
-        for top, height in _ranges(self.left.widths):
+        for top, height in _ranges(left):
             part = self.spectrum[:, top : top + height]
-            series = torch.fft.irfft(part, self.shifts.length, dim=0)
+            series = torch.fft.irfft(part, shifts.length, dim=0)
             series += still[top : top + height].float()
             squares = series.square_().sum(1)
-            rows.append(
-                torch.stack([squares[:, a : a + w].sum(1) for a, w in _ranges(self.right.widths)])
-            )
+            rows.append(torch.stack([squares[:, a : a + w].sum(1) for a, w in _ranges(right)]))
         return torch.stack(rows).double() / n**2
+
+
+def _crossed(
+    block: tuple[int, int, tuple[int, int]],
+    shared: tuple[list[_Side], list[_Side], Shifts, int],
+) -> _Cross:
+    """Read one block of rows; the last one of its pass has the rows that stay in place too."""
+    part, coset, (low, high) = block
+    lefts, rights, shifts, budget = shared
+    sides = lefts[part], rights[coset]
+    length, stride, moved = shifts.length, shifts.stride, shifts.moved
+    found = _Cross(length, *sides)
+    width = max(1, budget // (24 * length * sum(sum(side.widths) for side in sides)))
+    grids = [side.order[:moved].reshape(length, stride) for side in sides]
+    for at in range(low, high, width):
+        front, back = (
+            side.features(grid[:, at : min(at + width, high)].reshape(-1)).reshape(length, -1, r)
+            for side, grid, r in zip(sides, grids, map(len, (found.left, found.right)), strict=True)
+        )
+        found.add_moving(front, back)
+    if high == stride and moved < shifts.n_rows:
+        front, back = (side.features(side.order[moved:]) for side in sides)
+        found.add_still(front, back)
+    return found
 
 
 def _ranges(widths: Sequence[int]) -> list[tuple[int, int]]:

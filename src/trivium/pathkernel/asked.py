@@ -1,7 +1,9 @@
 """Asking a recorded training: block by block of the rows asked about, within a budget."""
 
+import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -9,17 +11,22 @@ from torch import Tensor, nn
 
 from trivium._core.checks import check_number
 from trivium._core.errors import ResourceError
+from trivium.parallel import Executor, given_executor
 from trivium.pathkernel.checkpoints import Checkpoints
 from trivium.pathkernel.progress import Progress, Ticker
 from trivium.pathkernel.quantity import Quantity
-from trivium.pathkernel.queries import Queries
+from trivium.pathkernel.queries import Queries, batched
 from trivium.pathkernel.recurrence import Recurrence
 from trivium.pathkernel.row_store import RowStore
 from trivium.pathkernel.run import Run
 from trivium.pathkernel.sums import Sums
 from trivium.pathkernel.weights import Weights
 
-__all__ = ["BUDGET", "Recorded", "answer"]
+__all__ = ["BUDGET", "Held", "Recorded", "Sweep", "answer"]
+
+Sweep = Callable[[Run, Queries, Sums, bool, Callable[[int], None]], None]
+"""Goes through a run for a block of queries and adds to its sums; told whether it is the first
+block, and what to call with the number of steps just done."""
 
 BUDGET = 1_000_000_000
 _COPIES = 3  # of the directions, beside one for each state of the optimizer
@@ -68,6 +75,22 @@ class Recorded(ABC):
     def run(self, caller: str) -> Run:
         """Return the training to be gone through backwards."""
 
+    def sent(self, caller: str) -> Callable[[], Run]:
+        """Return what another process makes the run from: a folder's path, or the run itself."""
+        return Held(self.run(caller))
+
+
+@dataclass(frozen=True, eq=False)
+class Held:
+    """A run as data; each call gives it a replay of its own."""
+
+    run: Run
+
+    def __call__(self) -> Run:
+        """Return the run."""
+        replay = self.run.replay
+        return replace(self.run, replay=copy.deepcopy(replay, {id(replay.rows): replay.rows}))
+
 
 def answer(
     caller: str,
@@ -75,7 +98,8 @@ def answer(
     asked: tuple[Any, str | Quantity, Tensor | None],
     budget: int,
     progress: Progress | None,
-    sweep: Callable[[Queries, Sums, bool, Callable[[int], None]], None],
+    sweep: Sweep,
+    executor: Executor | None = None,
 ) -> dict[str, Any]:
     """Go through the run for each block of queries; return the parts of the answer.
 
@@ -85,8 +109,8 @@ def answer(
         asked: The rows, the quantity and the targets.
         budget: Bytes for the directions of one block.
         progress: Told of steps done and in all.
-        sweep: Called for each block with its queries, its sums, whether it is the first, and what
-            to call with the number of steps just done.
+        sweep: Called for each block; it must be able to travel where an executor is given.
+        executor: Where the blocks are gone through; here, with torch's threads, by default.
 
     Returns:
         The fields of an `Attribution`.
@@ -95,38 +119,84 @@ def answer(
         ResourceError: Not even one query fits the budget.
     """
     most = _block(caller, recording, budget)
-    replay = recording.run(caller).replay
-    first, last = recording.checkpoints.held[0], recording.checkpoints.held[-1]
-    replay.restore(last)
-    x, of, y = asked
-    queries = Queries(caller, replay, x, of, y, last.weights, last.buffers)
+    run = recording.run(caller)
+    last = recording.checkpoints.held[-1]
+    run.replay.restore(last)
+    queries = Queries(caller, run.replay, *asked, last.weights, last.buffers)
     layers = recording.weights.by_module()
-    blocks = list(queries.blocks(most, last.weights, last.buffers))
-    done: list[Sums] = []
-    before, after = [], []
+    size = (recording.rows.n_rows, recording.n_steps, list(layers.values()))
+    blocks = list(batched(queries.n_rows, most))
+    runner = None if executor is None else given_executor(caller, executor)
+    parts: dict[int, _Part] = {}
     with Ticker(caller, len(blocks) * recording.n_steps, progress) as ticker:
-        for block in blocks:
-            sums = Sums(
-                block.n_rows, recording.rows.n_rows, recording.n_steps, list(layers.values())
-            )
-            sweep(block, sums, not done, ticker.tick)
-            done.append(sums)
-            before.append(block.value(first.weights, first.buffers).cpu())
-            after.append(block.value(last.weights, last.buffers).cpu())
-    whole = Sums.joined(done)
+        if runner is None:
+            for number, some in enumerate(blocks):
+                block = queries.take(some, last.weights, last.buffers)
+                parts[number] = _swept(run, block, size, sweep, number == 0, ticker.tick)
+        else:
+            work = _Work(caller, recording.sent(caller), asked, size, sweep)
+            for number, part in runner.each(_elsewhere, blocks, shared=work):
+                parts[number] = part
+                ticker.tick(recording.n_steps)
+    ordered = [parts[number] for number in range(len(blocks))]
+    whole = Sums.joined([part.sums for part in ordered])
+    of = asked[1]
     return {
         "ids": list(recording.ids),
         "contributions": whole.rows,
         "steps": whole.steps,
         "layers": list(layers),
         "layer_totals": whole.layers,
-        "before": torch.cat(before),
-        "after": torch.cat(after),
+        "before": torch.cat([part.before for part in ordered]),
+        "after": torch.cat([part.after for part in ordered]),
         "dtype": recording.precision,
         "of": of if isinstance(of, str) else getattr(of, "__name__", "value"),
         "remainders": whole.remainders,
         "lengths": whole.lengths,
     }
+
+
+Size = tuple[int, int, Sequence[Sequence[slice]]]  # rows, steps, and where the layers' weights lie
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """What one block of queries was told."""
+
+    sums: Sums
+    before: Tensor
+    after: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class _Work:
+    """What a worker needs beside the block."""
+
+    caller: str
+    source: Callable[[], Run]
+    asked: tuple[Any, str | Quantity, Tensor | None]
+    size: Size
+    sweep: Sweep
+
+
+def _swept(
+    run: Run, block: Queries, size: Size, sweep: Sweep, first: bool, tick: Callable[[int], None]
+) -> _Part:
+    sums = Sums(block.n_rows, *size)
+    sweep(run, block, sums, first, tick)
+    start, end = run.checkpoints.held[0], run.checkpoints.held[-1]
+    before = block.value(start.weights, start.buffers).cpu()
+    return _Part(sums, before, block.value(end.weights, end.buffers).cpu())
+
+
+def _elsewhere(some: slice, work: _Work) -> _Part:
+    """Go through the run for one block, on a replay of its own."""
+    run = work.source()
+    last = run.checkpoints.held[-1]
+    run.replay.restore(last)
+    queries = Queries(work.caller, run.replay, *work.asked, last.weights, last.buffers)
+    block = queries.take(some, last.weights, last.buffers)
+    return _swept(run, block, work.size, work.sweep, some.start == 0, lambda _: None)
 
 
 def _block(caller: str, recording: Recorded, budget: int) -> int:

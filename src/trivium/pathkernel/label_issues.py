@@ -1,6 +1,7 @@
 """Labels that a recorded training contradicts, without any retraining."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from trivium._core.checks import check_choice
 from trivium._core.errors import ArgumentError, DataError
 from trivium.kernel.tangent_tape import TangentTape
 from trivium.kernel.tangents import Tangents
+from trivium.parallel import Executor
 from trivium.pathkernel.asked import BUDGET, answer
 from trivium.pathkernel.label_result import LabelIssues
 from trivium.pathkernel.made import account
@@ -20,6 +22,7 @@ from trivium.pathkernel.quantity import first_tensor
 from trivium.pathkernel.queries import Queries
 from trivium.pathkernel.recording import Recording
 from trivium.pathkernel.replay import Replay
+from trivium.pathkernel.run import Run
 from trivium.pathkernel.sums import Sums
 
 __all__ = ["label_issues"]
@@ -35,6 +38,7 @@ def label_issues(
     *,
     budget: int = BUDGET,
     progress: Progress | None = None,
+    executor: Executor | None = None,
 ) -> LabelIssues:
     r"""Rank the training rows by how much the training contradicts their labels.
 
@@ -48,6 +52,8 @@ def label_issues(
             own gradient over the steps that used it.
         budget: Bytes for what is held at once.
         progress: Called with the work done and in all; by default a bar on a terminal.
+        executor: Where `"support"` asks its blocks of rows, as for `Recording.made`; the others
+            are one pass here.
 
     Returns:
         Ids by falling suspicion, with scores and suggested labels. No threshold comes with it:
@@ -56,7 +62,8 @@ def label_issues(
     Raises:
         ArgumentError: An unknown score, or the targets are not classes.
         DataError: The recording keeps no rows (`augmented=True`) or no steps.
-        ResourceError: Not even one row fits the budget.
+        ResourceError: Not even one row fits the budget, or an executor lost its workers again and
+            again.
 
     Cost:
         `"margin"`: a forward of all rows at each checkpoint. `"self"`: one replay. `"support"`:
@@ -101,7 +108,7 @@ def label_issues(
     elif score == "self":
         suspicion = _own_length(recording, progress)
     else:
-        suspicion = -_support(recording, call, target, budget, progress)
+        suspicion = -_support(recording, call, target, budget, progress, executor)
     labels = target.reshape(-1).long().cpu()
     suggested = log_prob.scatter(1, labels[:, None], -torch.inf).argmax(1)
     return LabelIssues(list(recording.ids), suspicion, labels, suggested, score)
@@ -183,16 +190,16 @@ def _own_length(recording: Recording, progress: Progress | None) -> Tensor:
 
 
 def _support(
-    recording: Recording, call: Call, target: Tensor, budget: int, progress: Progress | None
+    recording: Recording,
+    call: Call,
+    target: Tensor,
+    budget: int,
+    progress: Progress | None,
+    executor: Executor | None,
 ) -> Tensor:
     """Return what the other rows made of each row's margin, averaged over the run, `(n,)`."""
-    run = recording.run("label_issues")
     chord = recording.chord * max(1, round(_CHORD / recording.chord))
-
-    def sweep(queries: Queries, sums: Sums, _: bool, tick: Callable[[int], None]) -> None:
-        sums.weights = 1 - torch.arange(recording.n_steps, dtype=torch.float64) / recording.n_steps
-        account(run, queries, sums, chord=chord, tick=tick)
-
+    sweep = partial(_account, chord=chord, n_steps=recording.n_steps)
     found = []
     n = recording.rows.n_rows
     most = max(1, budget // (8 * n))
@@ -205,9 +212,25 @@ def _support(
             def told(done: int, total: int, begun: int = begun) -> None:
                 ticker.tick(begun + round(done / total * recording.n_steps) - ticker.done)
 
-            rows = answer("label_issues", recording, asked, budget, told, sweep)["contributions"]
+            parts = answer("label_issues", recording, asked, budget, told, sweep, executor)
+            rows = parts["contributions"]
             found.append(rows.sum(1) - rows[:, some].diagonal())
     return torch.cat(found)
+
+
+def _account(
+    run: Run,
+    queries: Queries,
+    sums: Sums,
+    _: bool,
+    tick: Callable[[int], None],
+    *,
+    chord: int,
+    n_steps: int,
+) -> None:
+    """What a step made counts for the rest of the run."""
+    sums.weights = 1 - torch.arange(n_steps, dtype=torch.float64) / n_steps
+    account(run, queries, sums, chord=chord, tick=tick)
 
 
 def _sliced(call: Call, some: slice, n_rows: int) -> Call:

@@ -4,6 +4,7 @@ $k(x, x') = \sum_j w_j \sum_c \langle \nabla f_c(x; \theta_j), \nabla f_c(x'; \t
 """
 
 import copy
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from trivium._core.checks import check_number
 from trivium._core.errors import ArgumentError
 from trivium.kernel.tangent import tangent_kernel
+from trivium.parallel import Executor, given_executor
 from trivium.pathkernel.notes import Checkpoint
 from trivium.pathkernel.replay import Replay
 from trivium.pathkernel.row_sets import count_rows, take_rows
@@ -132,28 +134,51 @@ class PathKernel:
         run.replay.restore(last)
         return cls(run.replay.model, [node for _, node in found], normalize=normalize, chunk=chunk)
 
-    def gram(self, x: Any, y: Any = None) -> Tensor:
+    def gram(self, x: Any, y: Any = None, *, executor: Executor | None = None) -> Tensor:
         """Return the matrix of k(x_i, y_j).
 
         Args:
             x: Rows: a tensor, a tuple of the model's arguments or a dict of named ones.
             y: Other rows; `x` itself when left out.
+            executor: Where the nodes' tangent kernels are made, with one thread each; by default
+                here, with torch's threads. The same bits on all; the model and the rows travel
+                once, of a node its weights.
 
         Raises:
             ArgumentError: No tensor, or no rows.
             ShapeError: Tensors without the same rows, or an output that has others.
+            ResourceError: The executor lost its workers again and again.
         """
         n_rows, other = count_rows("PathKernel", x), x if y is None else y
         shape = (n_rows, count_rows("PathKernel", other))
         found = torch.zeros(shape, dtype=self.dtype, device=self.device)
-        for node in self.nodes:
-            self._place(node)
-            found += node.rate * tangent_kernel(self.model, x, y, chunk=self.chunk)
+        for node, tangent in zip(self.nodes, self._tangents(x, y, executor), strict=True):
+            found += node.rate * tangent
         if not self.normalize:
             return found
         own = found.diagonal() if y is None else self._squares(x)
         others = own if y is None else self._squares(other)
         return found / (own.sqrt()[:, None] * others.sqrt()[None, :]).clamp_min(_tiny(found))
+
+    def _tangents(self, x: Any, y: Any, executor: Executor | None) -> Iterator[Tensor]:
+        """Yield the tangent kernel of each node, in their order."""
+        if executor is None:
+            for node in self.nodes:
+                yield self._tangent(node, x, y)
+            return
+        runner = given_executor("PathKernel.gram", executor)
+        bare = PathKernel(self.model, self.nodes[-1:], chunk=self.chunk)
+        waiting: dict[int, Tensor] = {}
+        due = 0
+        for number, found in runner.each(_tangent, self.nodes, shared=(bare, x, y)):
+            waiting[number] = found
+            while due in waiting:
+                yield waiting.pop(due)
+                due += 1
+
+    def _tangent(self, node: PathNode, x: Any, y: Any) -> Tensor:
+        self._place(node)
+        return tangent_kernel(self.model, x, y, chunk=self.chunk)
 
     def diagonal(self, x: Any) -> Tensor:
         """Return k(x_i, x_i) of each row; one everywhere where the kernel is normalised."""
@@ -187,6 +212,12 @@ class PathKernel:
         with torch.no_grad():
             for name, value in node.buffers.items():
                 own[name].copy_(value)
+
+
+def _tangent(node: PathNode, shared: tuple[PathKernel, Any, Any]) -> Tensor:
+    """The tangent kernel of a node, on a model of its own."""
+    kernel, x, y = shared
+    return copy.deepcopy(kernel)._tangent(node, x, y).detach()
 
 
 def _rate(options: list[dict[str, Any]]) -> float:

@@ -68,16 +68,19 @@ class Queries:
 
     def blocks(self, most: int, weights: Tensor, buffers: dict[str, Tensor]) -> Iterator["Queries"]:
         """Give blocks of at most `most` rows."""
-        if most >= self.n_rows:
-            yield self
-            return
         for some in batched(self.n_rows, most):
-            block = copy.copy(self)
-            block.rows = [leaf[some] for leaf in self.rows]
-            block.n_rows = some.stop - some.start
-            block.y = None if self.y is None else self.y[some]
-            block._set_quantity(weights, buffers)
-            yield block
+            yield self.take(some, weights, buffers)
+
+    def take(self, some: slice, weights: Tensor, buffers: dict[str, Tensor]) -> "Queries":
+        """Return some of the rows."""
+        if some.stop - some.start >= self.n_rows:
+            return self
+        block = copy.copy(self)
+        block.rows = [leaf[some] for leaf in self.rows]
+        block.n_rows = some.stop - some.start
+        block.y = None if self.y is None else self.y[some]
+        block._set_quantity(weights, buffers)
+        return block
 
     def _set_quantity(self, weights: Tensor, buffers: dict[str, Tensor]) -> None:
         with torch.no_grad():

@@ -1,17 +1,20 @@
 """The two questions to a recorded training: which rows made this value, and what without them."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from torch import Tensor
 
 from trivium._core.checks import check_choice
+from trivium.parallel import Executor
 from trivium.pathkernel.asked import BUDGET, Recorded, answer
 from trivium.pathkernel.made import account
 from trivium.pathkernel.progress import Progress
 from trivium.pathkernel.quantity import Quantity
 from trivium.pathkernel.queries import Queries
 from trivium.pathkernel.result import Accounting, Counterfactual
+from trivium.pathkernel.run import Run
 from trivium.pathkernel.sums import Sums
 from trivium.pathkernel.without import differentiate
 
@@ -31,6 +34,7 @@ class Questions(Recorded):
         credit: str = "loss",
         budget: int = BUDGET,
         progress: Progress | None = None,
+        executor: Executor | None = None,
     ) -> Accounting:
         r"""Say which rows made this value during this training: an accounting, complete.
 
@@ -55,6 +59,9 @@ class Questions(Recorded):
             budget: Bytes for the directions of the queries that are gone through at once; more
                 queries take another replay.
             progress: Called with the steps done and in all; by default a bar on a terminal.
+            executor: Where the blocks of queries that `budget` makes are gone through, with one
+                thread each; a smaller budget makes more of them. A recording in a folder travels
+                as its path. The same bits on all; by default here, with torch's threads.
 
         Returns:
             Signed contributions with their named remainders and the completeness error.
@@ -64,7 +71,8 @@ class Questions(Recorded):
                 without running statistics.
             ShapeError: Another number of targets than rows, or `of` returns no number a row.
             DataError: The recording has no step, or replaying it does not meet its checkpoints.
-            ResourceError: Not even one query fits the budget.
+            ResourceError: Not even one query fits the budget, or an executor lost its workers
+                again and again.
             NumericalError: The sums miss the change by more than the tolerance (1e-10 in float64,
                 1e-4 in float32).
 
@@ -98,22 +106,13 @@ class Questions(Recorded):
         """
         check_choice("made", "decay", decay, ("audit", "propagate"))
         check_choice("made", "credit", credit, ("loss", "activation"))
-        run = self.run("made")
-        coupled = credit == "loss" and self.couples_rows
-
-        def sweep(queries: Queries, sums: Sums, first: bool, tick: Callable[[int], None]) -> None:
-            account(
-                run,
-                queries,
-                sums,
-                chord=self.chord,
-                propagate=decay == "propagate",
-                coupled=coupled,
-                measure=first,
-                tick=tick,
-            )
-
-        return Accounting(**answer("made", self, (x, of, y), budget, progress, sweep))
+        sweep = partial(
+            _account,
+            chord=self.chord,
+            propagate=decay == "propagate",
+            coupled=credit == "loss" and self.couples_rows,
+        )
+        return Accounting(**answer("made", self, (x, of, y), budget, progress, sweep, executor))
 
     def without(
         self,
@@ -123,6 +122,7 @@ class Questions(Recorded):
         *,
         budget: int = BUDGET,
         progress: Progress | None = None,
+        executor: Executor | None = None,
     ) -> Counterfactual:
         r"""Say what the value would lose without each row, to first order through every step.
 
@@ -136,6 +136,9 @@ class Questions(Recorded):
             y: Their classes or targets.
             budget: Bytes for the directions of the queries that are gone through at once.
             progress: Called with the steps done and in all; by default a bar on a terminal.
+            executor: Where the blocks of queries that `budget` makes are gone through, with one
+                thread each; a smaller budget makes more of them. A recording in a folder travels
+                as its path. The same bits on all; by default here, with torch's threads.
 
         Returns:
             Signed contributions; `after - contributions` is the value without each row.
@@ -145,7 +148,8 @@ class Questions(Recorded):
                 without running statistics.
             ShapeError: Another number of targets than rows, or `of` returns no number a row.
             DataError: The recording has no step, or replaying it does not meet its checkpoints.
-            ResourceError: Not even one query fits the budget.
+            ResourceError: Not even one query fits the budget, or an executor lost its workers
+                again and again.
             NumericalError: The rows' sum is not that of the steps, where the batches' own gradients
                 are used.
 
@@ -181,11 +185,28 @@ class Questions(Recorded):
         Source:
             Hara et al. 2019, "Data cleansing for models trained with SGD", equation 5.
         """
-        run = self.run("without")
-        coupled = self.couples_rows
-
-        def sweep(queries: Queries, sums: Sums, first: bool, tick: Callable[[int], None]) -> None:
-            differentiate(run, queries, sums, coupled=coupled, measure=first, tick=tick)
-
-        parts = answer("without", self, (x, of, y), budget, progress, sweep)
+        sweep = partial(_differentiate, coupled=self.couples_rows)
+        parts = answer("without", self, (x, of, y), budget, progress, sweep, executor)
         return Counterfactual(**{name: parts[name] for name in parts if name != "remainders"})
+
+
+def _account(
+    run: Run,
+    queries: Queries,
+    sums: Sums,
+    first: bool,
+    tick: Callable[[int], None],
+    **how: Any,
+) -> None:
+    account(run, queries, sums, measure=first, tick=tick, **how)
+
+
+def _differentiate(
+    run: Run,
+    queries: Queries,
+    sums: Sums,
+    first: bool,
+    tick: Callable[[int], None],
+    **how: Any,
+) -> None:
+    differentiate(run, queries, sums, measure=first, tick=tick, **how)

@@ -3,6 +3,7 @@
 import copy
 import os
 from collections.abc import Callable, Hashable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 from trivium._core.errors import ArgumentError, DataError
-from trivium.pathkernel.asked import BUDGET
+from trivium.pathkernel.asked import BUDGET, Held
 from trivium.pathkernel.checkpoints import Checkpoints
 from trivium.pathkernel.checkpoints_only import from_checkpoints
 from trivium.pathkernel.identity import check_identity, fixed_parts, identity
@@ -244,6 +245,14 @@ class Recording(Questions):
             raise DataError(f"{caller}: the recording must have a step; got none")
         return Run(self._replay, self.checkpoints, self.notes, self.chord, self.budget)
 
+    def sent(self, caller: str) -> Callable[[], Run]:
+        """Return what another process makes the run from: the folder where all is in it."""
+        run = self.run(caller)
+        if self.folder is None or self.folder.n_steps != self.n_steps:
+            return Held(run)
+        form = (run.replay.model, run.replay.optimizer, run.replay.loss)
+        return partial(_read_run, os.fspath(self.folder.path.absolute()), self.budget, *form)
+
     def reopen(self, caller: str) -> None:
         """Read what the folder holds.
 
@@ -275,3 +284,9 @@ class Recording(Questions):
                 key: value.clone() if isinstance(value, Tensor) else copy.deepcopy(value)
                 for key, value in state.items()
             }
+
+
+def _read_run(path: str, budget: int, *form: Any) -> Run:
+    recording = Recording.load(path, *form)
+    recording.budget = budget
+    return recording.run("Recording.load")

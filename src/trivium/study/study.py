@@ -2,14 +2,16 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from multiprocessing import get_context
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from trivium._core.checks import check_choice, check_number
-from trivium._core.errors import DataError
+from trivium._core.errors import ArgumentError, DataError
+from trivium.parallel import Executor, JoblibExecutor, SerialExecutor, given_executor
 from trivium.store import atomic_write
 from trivium.study.presets import FULL, QUICK, Preset, contestants
 from trivium.study.result import StudyResult, summary_of
@@ -32,6 +34,7 @@ def position_study(
     workers: int | None = None,
     progress: Progress | None = None,
     most: int | None = None,
+    executor: Executor | None = None,
 ) -> StudyResult:
     """Compare position encodings in one small decoder, on text and on five tasks.
 
@@ -45,17 +48,20 @@ def position_study(
         text: As for `read_study_text`; the plays that come with trivium by default.
         out: Folder of the runs and of `study.json`.
         seed: First of the seeds.
-        workers: Processes, of one thread each; as many as there are processors by default, 2 at
-            most.
+        workers: Processes of this machine, of one thread each; as many as there are processors by
+            default, 2 at most.
         progress: Called with runs done, runs in all, and the last one's name.
         most: Runs after which to stop; the rest is left to a later call.
+        executor: Where runs are made, instead of in processes of its own: first those that choose
+            the rates, then the seeds. The same figures on all but the seconds.
 
     Returns:
         The figures, complete or not.
 
     Raises:
-        ArgumentError: An unknown preset, or a number out of its range.
+        ArgumentError: An unknown preset, a number out of its range, or workers and an executor.
         DataError: The text cannot be used, or the folder holds another study.
+        ResourceError: The executor lost its workers again and again.
 
     Cost:
         About four minutes of one processor for quick, two and a half hours for full.
@@ -69,18 +75,28 @@ def position_study(
     if isinstance(preset, str):
         preset = _PRESETS[check_choice(caller, "preset", preset, _PRESETS)]
     first = int(check_number(caller, "seed", seed, "non-negative", integer=True))
-    asked = min(2, os.cpu_count() or 1) if workers is None else workers
-    n_workers = int(check_number(caller, "workers", asked, "positive", integer=True))
+    if workers is not None:
+        workers = int(check_number(caller, "workers", workers, "positive", integer=True))
+        if executor is not None:
+            raise ArgumentError(f"{caller}: one of workers and executor must be given; got both")
+    given_executor(caller, executor)
     left = None if most is None else int(check_number(caller, "most", most, integer=True))
     known = read_study_text(text)
     folder = Path(out)
     (folder / "runs").mkdir(parents=True, exist_ok=True)
     board = _Board(preset, known, folder, first, progress)
     board.check()
-    board.work(n_workers, left)
+    with nullcontext(executor) if executor else _own(workers) as runner:
+        board.work(runner, left)
     result = StudyResult(summary_of(preset, known.name, first, board.found, board.total))
     atomic_write(folder / "study.json", json.dumps(result.to_dict(), indent=1) + "\n")
     return result
+
+
+def _own(workers: int | None) -> Executor:
+    """Processes of this machine; for one at a time this one is enough."""
+    count = min(2, os.cpu_count() or 1) if workers is None else workers
+    return SerialExecutor() if count == 1 else JoblibExecutor(count)
 
 
 class _Board:
@@ -122,44 +138,36 @@ class _Board:
             self.found[job.name] = json.loads(path.read_text())
         return self.found[job.name]
 
-    def _wanted(self) -> Iterator[Job]:
-        """Yield the jobs that can run now: all rates first, then seeds at the best rate."""
+    def _rates(self) -> list[Job]:
+        """The first round: every rate with the first seed."""
+        return [
+            Job(kind, name, rate, self.seed)
+            for name in self.names
+            for kind in _KINDS
+            for rate in self.preset.rates
+        ]
+
+    def _seeds(self) -> list[Job]:
+        """The second round: more seeds at the best rate, where all rates are known."""
+        found = []
         for name in self.names:
             for kind in _KINDS:
                 tried = [Job(kind, name, rate, self.seed) for rate in self.preset.rates]
-                yield from tried
-                known = [self._known(job) for job in tried]
-                done = [run for run in known if run is not None]
-                if len(done) < len(tried):
-                    continue
-                best = max(done, key=lambda run: run["validation"])["rate"]
-                for more in range(1, self.preset.seeds):
-                    yield Job(kind, name, best, self.seed + more)
+                runs = [run for job in tried if (run := self._known(job)) is not None]
+                if len(runs) == len(tried):
+                    best = max(runs, key=lambda run: run["validation"])["rate"]
+                    more = range(self.seed + 1, self.seed + self.preset.seeds)
+                    found += [Job(kind, name, best, seed) for seed in more]
+        return found
 
-    def work(self, workers: int, most: int | None) -> None:
+    def work(self, executor: Executor, most: int | None) -> None:
         """Run what is not there yet."""
-        pending: dict[Future[dict[str, Any]], Job] = {}
-        started = 0
-        context = get_context("spawn")
-        with ProcessPoolExecutor(workers, context, _one_thread) as pool:
-            try:
-                while True:
-                    busy = {job.name for job in pending.values()}
-                    for job in self._wanted():
-                        full = len(pending) >= workers or (most is not None and started >= most)
-                        if full:
-                            break
-                        if self._known(job) is None and job.name not in busy:
-                            future = pool.submit(run_job, job, self.preset, self.text)
-                            pending[future] = job
-                            started += 1
-                    if not pending:
-                        return
-                    done, _ = wait(pending, return_when=FIRST_COMPLETED)
-                    for future in done:
-                        self._keep(pending.pop(future), future.result())
-            finally:
-                pool.shutdown(wait=False, cancel_futures=True)
+        for listed in (self._rates, self._seeds):
+            jobs = [job for job in listed() if self._known(job) is None][:most]
+            most = None if most is None else most - len(jobs)
+            shared = (self.preset, self.text)
+            for number, run in executor.each(_run, jobs, shared=shared):
+                self._keep(jobs[number], run)
 
     def _keep(self, job: Job, run: dict[str, Any]) -> None:
         text = json.dumps(run, indent=1) + "\n"
@@ -169,7 +177,6 @@ class _Board:
             self.progress(len(self.found), self.total, job.name)
 
 
-def _one_thread() -> None:
-    import torch
-
-    torch.set_num_threads(1)
+def _run(job: Job, shared: tuple[Preset, StudyText]) -> dict[str, Any]:
+    with torch.random.fork_rng():
+        return run_job(job, *shared)

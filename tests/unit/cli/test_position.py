@@ -45,6 +45,15 @@ def test_two_questions_are_refused():
     assert "give one of --list" in found.output
 
 
+def test_the_executors_of_a_study_are_those_that_there_are():
+    from trivium.parallel import EXECUTORS
+
+    assert next(p for p in position.params if p.name == "executor").type.choices == EXECUTORS
+    found = CliRunner().invoke(position, ["--study", "quick", "--scheduler", "tcp://a:1"])
+    assert found.exit_code == 2
+    assert "--scheduler must come with --executor dask" in found.output
+
+
 def test_a_study_that_stops_says_so(tmp_path, monkeypatch):
     from trivium.study import Preset, study
 
@@ -54,3 +63,5 @@ def test_a_study_that_stops_says_so(tmp_path, monkeypatch):
     assert "2 of 30 runs" in shown
     assert "The same command goes on from here." in shown
     assert json.loads((tmp_path / "study.json").read_text())["runs"] == 2
+    more = ["--study", "quick", "--out", str(tmp_path), "--runs", "1", "--executor", "serial"]
+    assert "3 of 30 runs" in run(*more).output

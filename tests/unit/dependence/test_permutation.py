@@ -10,10 +10,9 @@ from trivium._core.errors import ArgumentError
 from trivium.dependence.permutation import (
     Permutations,
     exceedances,
-    factor_null,
-    gram_null,
     permutation_p_value,
 )
+from trivium.dependence.permutation_null import factor_null, gram_null
 from trivium.dependence.sums import gram_sums
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from trivium._core.errors import ArgumentError, DataError
+from trivium.parallel import SerialExecutor
 from trivium.position import Buckets, Learned, NoPosition
 from trivium.study import (
     FULL,
@@ -160,5 +161,7 @@ def test_what_is_refused(tmp_path):
         position_study("big", out=tmp_path)
     with pytest.raises(ArgumentError, match="workers must be"):
         position_study(TINY, out=tmp_path, workers=0)
+    with pytest.raises(ArgumentError, match="one of workers and executor must be given; got both"):
+        position_study(TINY, out=tmp_path, workers=1, executor=SerialExecutor())
     with pytest.raises(ArgumentError, match="name must be one of"):
         find("Rotory")

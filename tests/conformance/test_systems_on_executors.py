@@ -1,0 +1,289 @@
+"""The law of the executors for the long work of the systems: the same bits on each of them."""
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import fields, is_dataclass
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from trivium._core.errors import ArgumentError
+from trivium.dependence import (
+    DependenceColumn,
+    conditional_test,
+    independence_test,
+    joint_test,
+    screen,
+    screen_pairs,
+    sequence_tests,
+)
+from trivium.dependence import shift_stream as stream
+from trivium.dependence.landmarks import landmark_maps
+from trivium.dependence.shift import Shifts
+from trivium.kernel import Gaussian
+from trivium.objective import Replicas, ZerothOrderStep
+from trivium.parallel import Executor, SerialExecutor, open_executor
+from trivium.parallel.wire import to_bytes
+from trivium.study import Preset, position_study
+
+Job = Callable[[Executor | None], Any]
+
+
+def bits(value: Any) -> Any:
+    """Everything in a result but its clock, as something that compares bit by bit."""
+    if isinstance(value, torch.Tensor):
+        return str(value.dtype), tuple(value.shape), value.detach().numpy().tobytes()
+    if isinstance(value, np.ndarray):
+        return str(value.dtype), value.shape, value.tobytes()
+    if is_dataclass(value):
+        kept = (f.name for f in fields(value) if f.name not in {"seconds", "memory"})
+        return {name: bits(getattr(value, name)) for name in kept}
+    if isinstance(value, dict):
+        return {key: bits(each) for key, each in value.items()}
+    if isinstance(value, tuple | list):
+        return [bits(each) for each in value]
+    return repr(value)
+
+
+def columns_of(n: int) -> tuple[list[DependenceColumn], DependenceColumn]:
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 3, n)
+    words = np.array([f"w{i}" for i in range(30)])
+    columns = [
+        DependenceColumn("spread", "number", rng.normal(size=n) * (1 + y)),
+        DependenceColumn("noise", "number", rng.normal(size=n)),
+        DependenceColumn("day", "date", np.floor(rng.uniform(0, 1000, n))),
+        DependenceColumn("level", "category", rng.integers(-1, 8, n)),
+        DependenceColumn("said", "text", [" ".join(rng.choice(words, 5)) for _ in range(n)]),
+    ]
+    return columns, DependenceColumn("y", "category", y)
+
+
+def screen_job(executor: Executor | None) -> Any:
+    columns, target = columns_of(300)
+    return screen(columns, target, n_permutations=99, executor=executor)
+
+
+def pairs_job(executor: Executor | None) -> Any:
+    return screen_pairs(columns_of(200)[0], n_permutations=99, executor=executor)
+
+
+def normals(*shape: int) -> Any:
+    return np.random.default_rng(1).normal(size=shape)
+
+
+def shifts_job(executor: Executor | None) -> Any:
+    x, y = normals(2, 2100)  # from 2,000 rows on there are several blocks
+    return independence_test(x, y + x**2, aggregate=False, executor=executor)
+
+
+def permutations_job(executor: Executor | None) -> Any:
+    x, y = normals(2, 300)
+    options = {"null": "permutation", "n_permutations": 600, "executor": executor}
+    return [
+        independence_test(x, y, aggregate=False, **options),
+        independence_test(x, y, Gaussian(0.3), aggregate=False, **options),
+        independence_test(x, y, groups=np.arange(300) % 3, aggregate=False, **options),
+    ]
+
+
+def rows_job(executor: Executor | None) -> Any:
+    """Features that are read in blocks of rows."""
+    x, y = (torch.from_numpy(each)[:, None] for each in normals(2, 2 * stream._BLOCK_ROWS))
+    (maps_x, _), (maps_y, _) = (landmark_maps(rows, [Gaussian(1.0)], 4) for rows in (x, y))
+    group = Shifts(len(x), 60, coarse=True)
+    assert len(stream._row_blocks(group)) == 2
+    return stream.stream_shifts(x, maps_x, y, maps_y, group, executor=executor)
+
+
+def joint_job(executor: Executor | None) -> Any:
+    by_grams = joint_test(list(normals(3, 1000)), n_permutations=99, executor=executor)
+    levels = (normals(3, 1200) > 0).astype(int)
+    return [by_grams, joint_test(list(levels), n_permutations=99, executor=executor)]
+
+
+def conditional_job(executor: Executor | None) -> Any:
+    x, y, z = normals(3, 200)
+    return conditional_test(x + z, y + z, z, executor=executor)
+
+
+def sequence_job(executor: Executor | None) -> Any:
+    columns, target = columns_of(200)
+    return sequence_tests(columns[-1].values, target, n_permutations=99, executor=executor)
+
+
+def wrong(x: torch.Tensor, y: torch.Tensor, module: torch.nn.Module) -> torch.Tensor:
+    return ((module(x) - y).abs() > 0.5).float().mean()
+
+
+def training() -> tuple[ZerothOrderStep, Callable[[torch.nn.Module], torch.Tensor]]:
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.randn(32, 8, generator=generator), torch.ones(32, 1)
+    module = torch.nn.Sequential(torch.nn.Linear(8, 64), torch.nn.Tanh(), torch.nn.Linear(64, 1))
+    for parameter in module.parameters():
+        torch.nn.init.normal_(parameter, std=0.1, generator=generator)
+    return ZerothOrderStep(module, 0.1, 0.1, 6, seed=0), partial(wrong, x, y)
+
+
+def population_job(executor: Executor | None) -> Any:
+    zeroth, loss = training()
+    replicas = Replicas(zeroth, loss, executor)
+    values = [zeroth.step(evaluate=replicas) for _ in range(20)]
+    return values, zeroth.history, zeroth.module.state_dict()
+
+
+def study_job(executor: Executor | None) -> Any:
+    """All runs of a small study: the rates first, then the seeds."""
+    sizes = {"length": 8, "size": 4, "batch": 4, "steps": 2, "task_steps": 2, "rows": 2}
+    preset = Preset("quick", 8, 2, 1, **sizes, seeds=2)
+    seen: list[int] = []
+    with TemporaryDirectory() as folder:
+        where = {"workers": 1} if executor is None else {"executor": executor}
+        found = position_study(
+            preset, out=folder, progress=lambda done, *_: seen.append(done), **where
+        ).to_dict()
+    runs = [{k: v for k, v in run.items() if k != "cpu_seconds"} for run in found["all_runs"]]
+    assert seen == list(range(1, len(runs) + 1))
+    return runs
+
+
+JOBS: dict[str, Job] = {
+    "screen": screen_job,
+    "screen_pairs": pairs_job,
+    "independence_test, shifts": shifts_job,
+    "independence_test, permutations": permutations_job,
+    "independence_test, blocks of rows": rows_job,
+    "joint_test": joint_job,
+    "conditional_test": conditional_job,
+    "sequence_tests": sequence_job,
+    "Replicas": population_job,
+    "position_study": study_job,
+}
+
+
+@pytest.fixture(scope="module", params=("processes", "dask"))
+def executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
+    with open_executor(request.param, n_workers=2) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def alone() -> dict[str, Any]:
+    """Results without an executor, each made once."""
+    return {}
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_the_same_bits_as_in_this_process(
+    name: str, executor: Executor, alone: dict[str, Any]
+) -> None:
+    if name not in alone:
+        alone[name] = bits(JOBS[name](None))
+    assert bits(JOBS[name](executor)) == alone[name]
+
+
+def test_the_law_can_fail() -> None:
+    """Results are compared to the last bit of each figure."""
+    assert bits([torch.ones(2), 1.0]) != bits([torch.ones(2), float(np.nextafter(1.0, 2.0))])
+    assert bits(torch.tensor(0.0)) != bits(torch.tensor(-0.0))
+
+
+@pytest.mark.parametrize("name", [name for name in JOBS if "rows" not in name])
+def test_what_is_no_executor_is_refused(name: str) -> None:
+    with pytest.raises(ArgumentError, match="executor must be an Executor or None; got str"):
+        JOBS[name]("dask")
+
+
+def test_replicas_give_the_bits_of_steps_alone() -> None:
+    zeroth, loss = training()
+    values = [zeroth.step(lambda: loss(zeroth.module)) for _ in range(20)]
+    assert bits((values, zeroth.history, zeroth.module.state_dict())) == bits(population_job(None))
+
+
+class Weighed(Executor):
+    """Another executor, and the bytes that go out to it."""
+
+    def __init__(self, inner: Executor) -> None:
+        super().__init__()
+        self.inner = inner
+        self.blocks: list[int] = []
+        self.shared: list[int] = []
+
+    def each(self, function: Any, blocks: Any, *, shared: Any = None, **rest: Any) -> Any:
+        self.blocks.append(sum(len(to_bytes(block, "test", "block")) for block in blocks))
+        self.shared.append(0 if shared is None else len(to_bytes(shared, "test", "shared")))
+        return self.inner.each(function, blocks, shared=shared, **rest)
+
+    def _run(self, *_: Any) -> Any:
+        raise NotImplementedError
+
+
+def test_the_module_travels_once_then_seeds_and_numbers() -> None:
+    zeroth, loss = training()
+    weighed = Weighed(SerialExecutor())
+    replicas = Replicas(zeroth, loss, weighed)
+    for _ in range(10):
+        zeroth.step(evaluate=replicas)
+    assert [size > 4 * 641 for size in weighed.shared] == [False, True] + [False] * 9
+    each = [size / 6 for size in weighed.blocks[2:]]  # six directions a step
+    assert max(each) < 450
+    zeroth.apply(((1, 0.5),))
+    zeroth.apply(((2, 0.5),))
+    zeroth.apply(((3, 0.5),))  # one more than a worker can catch up with
+    zeroth.step(evaluate=replicas)
+    assert weighed.shared[-1] > 0
+
+
+def dies_once(marker: Path, loss: Callable[[Any], Any], module: torch.nn.Module) -> torch.Tensor:
+    """End the process without a word, the first time that the marker is there."""
+    if marker.exists():
+        marker.unlink()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return loss(module)
+
+
+def test_a_worker_that_dies_in_the_middle_changes_no_bit(
+    executor: Executor, alone: dict[str, Any], tmp_path: Path
+) -> None:
+    """The worker that takes its place has no replica, and is sent one."""
+    alone.setdefault("Replicas", bits(population_job(None)))
+    zeroth, loss = training()
+    marker = tmp_path / "die"
+    replicas = Replicas(zeroth, partial(dies_once, marker, loss), executor)
+    values = []
+    for step in range(20):
+        if step == 7:
+            marker.touch()
+        values.append(zeroth.step(evaluate=replicas))
+    assert not marker.exists()
+    assert bits((values, zeroth.history, zeroth.module.state_dict())) == alone["Replicas"]
+
+
+def test_replicas_refuse() -> None:
+    zeroth, loss = training()
+    with pytest.raises(ArgumentError, match="zeroth must be a ZerothOrderStep; got int"):
+        Replicas(3, loss)
+    with pytest.raises(ArgumentError, match="loss must be callable; got str"):
+        Replicas(zeroth, "accuracy")
+    with pytest.raises(ArgumentError, match="executor must be an Executor"):
+        Replicas(zeroth, loss, 2)
+
+
+def noisy(module: torch.nn.Module) -> torch.Tensor:
+    return module(torch.ones(1, 8)).sum() + torch.randn(())
+
+
+def test_what_a_loss_draws_depends_on_the_direction_alone(executor: Executor) -> None:
+    found = []
+    for runner in (None, executor):
+        zeroth = training()[0]
+        torch.manual_seed(len(found))
+        replicas = Replicas(zeroth, noisy, runner)
+        found.append(bits([zeroth.step(evaluate=replicas) for _ in range(3)]))
+    assert found[0] == found[1]
