@@ -50,7 +50,7 @@ class LocalWorkers:
                     threads_per_worker=1,
                     processes=True,
                     host="127.0.0.1",
-                    dashboard_address=None,
+                    dashboard_address=":0",
                     silence_logs=logging.CRITICAL + 1,
                     local_directory=folder.name,
                 )
