@@ -140,9 +140,7 @@ def test_signals_before_the_verb_begins():
         "from trivium.cli import main\n"
         "main()\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 130
     assert done.stderr == "error[E-INTERRUPTED]: interrupted\n"
 

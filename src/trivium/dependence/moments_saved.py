@@ -27,6 +27,7 @@ def write_moments(
 
     Raises:
         OutputError: It cannot be written.
+        ResourceError: The disk is full.
         ArgumentError: A map or a kernel is not one of `trivium.kernel`.
     """
     tensors = {name: getattr(held, name) for name in _SUMS}

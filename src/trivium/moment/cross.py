@@ -216,6 +216,7 @@ class CrossMoments:
 
         Raises:
             OutputError: It cannot be written; what was there before is intact.
+            ResourceError: The disk is full; what was there before is intact.
         """
         write_state(path, self._state, {"n_x": self.n_x})
 

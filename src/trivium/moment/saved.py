@@ -52,6 +52,7 @@ def write_state(
 
     Raises:
         OutputError: It cannot be written; what was there before is intact.
+        ResourceError: The disk is full; what was there before is intact.
     """
     about = {
         "name": state.name,

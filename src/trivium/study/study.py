@@ -2,14 +2,16 @@
 
 import json
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import suppress
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 from trivium._core.checks import check_choice, check_number
-from trivium._core.errors import DataError
+from trivium._core.errors import DataError, TriviumWarning
 from trivium.store import atomic_write
 from trivium.study.presets import FULL, QUICK, Preset, contestants
 from trivium.study.result import StudyResult, summary_of
@@ -106,7 +108,8 @@ class _Board:
         about = {"preset": self.preset.to_dict(), "text": self.text.digest, "seed": self.seed}
         about = json.loads(json.dumps(about))
         path = self.folder / "about.json"
-        if path.exists() and json.loads(path.read_text()) != about:
+        known = _read(path) if path.exists() else None
+        if known is not None and known != about:
             raise DataError(
                 "position_study: out must be empty or hold runs of the same study; got another's",
                 where=str(self.folder),
@@ -117,9 +120,10 @@ class _Board:
     def _known(self, job: Job) -> dict[str, Any] | None:
         if job.name not in self.found:
             path = self.folder / "runs" / f"{job.name}.json"
-            if not path.exists():
+            kept = _read(path) if path.exists() else None
+            if kept is None:
                 return None
-            self.found[job.name] = json.loads(path.read_text())
+            self.found[job.name] = kept
         return self.found[job.name]
 
     def _wanted(self) -> Iterator[Job]:
@@ -167,6 +171,20 @@ class _Board:
         self.found[job.name] = run
         if self.progress is not None:
             self.progress(len(self.found), self.total, job.name)
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """Return what a file of the study holds; one that was cut short counts as not there."""
+    with suppress(OSError, ValueError, RecursionError):
+        found = json.loads(path.read_bytes())
+        if isinstance(found, dict):
+            return found
+    warnings.warn(
+        f"position_study: {path.name} is damaged; what it held is done again",
+        TriviumWarning,
+        stacklevel=3,
+    )
+    return None
 
 
 def _one_thread() -> None:
