@@ -49,7 +49,9 @@ def named_errors(caller: str, path: Path) -> Iterator[None]:
         ) from error
 
 
-def atomic_write(path: str | os.PathLike[str], data: bytes | str) -> None:
+def atomic_write(
+    path: str | os.PathLike[str], data: bytes | str, caller: str = "atomic_write"
+) -> None:
     """Write a file whole: temporary file in the same folder, fsync, rename, fsync of the folder.
 
     A link at `path` is replaced by the file; what it pointed to is not touched.
@@ -57,6 +59,7 @@ def atomic_write(path: str | os.PathLike[str], data: bytes | str) -> None:
     Args:
         path: The file to make or replace; its folder must exist.
         data: Bytes, or text that is stored as UTF-8.
+        caller: Public name to put in front of messages.
 
     Raises:
         ResourceError: The disk is full (exit code 5); the old file is intact.
@@ -70,7 +73,7 @@ def atomic_write(path: str | os.PathLike[str], data: bytes | str) -> None:
         ...     path.read_text()
         '{}'
     """
-    with atomic_open(path) as file:
+    with atomic_open(path, caller) as file:
         file.write(data.encode() if isinstance(data, str) else data)
 
 
@@ -103,7 +106,9 @@ def atomic_open(path: str | os.PathLike[str], caller: str = "atomic_write") -> I
 
 
 @contextmanager
-def atomic_folder(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator[Path]:
+def atomic_folder(
+    path: str | os.PathLike[str], *, overwrite: bool = False, caller: str = "atomic_folder"
+) -> Iterator[Path]:
     """Build a folder aside and give it its name when the block ends without an error.
 
     With `overwrite`, the old folder is renamed to `.NAME.trivium-old`, the new one takes the name,
@@ -113,6 +118,7 @@ def atomic_folder(path: str | os.PathLike[str], *, overwrite: bool = False) -> I
     Args:
         path: The folder to make.
         overwrite: Whether an existing folder may be replaced.
+        caller: Public name to put in front of messages.
 
     Yields:
         The folder to write into.
@@ -124,10 +130,10 @@ def atomic_folder(path: str | os.PathLike[str], *, overwrite: bool = False) -> I
     target = Path(path)
     old = target.parent / f".{target.name}.trivium-old"
     aside = target.parent / f"{_PREFIX}{secrets.token_hex(8)}.tmp"
-    with named_errors("atomic_folder", target):
+    with named_errors(caller, target):
         if old.is_dir() and not os.path.lexists(target):
             os.replace(old, target)
-        _check_free(target, overwrite=overwrite)
+        _check_free(target, caller, overwrite=overwrite)
         try:
             aside.mkdir()
             yield aside
@@ -153,12 +159,12 @@ def remove_leftovers(folder: Path) -> None:
                 leftover.unlink()
 
 
-def _check_free(target: Path, *, overwrite: bool) -> None:
+def _check_free(target: Path, caller: str, *, overwrite: bool) -> None:
     if not os.path.lexists(target) or (overwrite and target.is_dir() and not target.is_symlink()):
         return
     kind = "a folder" if target.is_dir() else "a file"
     raise OutputError(
-        f"atomic_folder: path must be free; got {'a link' if target.is_symlink() else kind}",
+        f"{caller}: path must be free; got {'a link' if target.is_symlink() else kind}",
         where=str(target),
         remedy="Choose another path, or remove it.",
     )

@@ -17,6 +17,7 @@ from trivium._core.errors import ModelError
 
 __all__ = ["checksum", "read_tensors", "write_tensors"]
 
+_METADATA = ("format", "about", "sha256")
 _HEADER_BYTES = 8  # a safetensors file starts with the length of its JSON header
 
 
@@ -79,12 +80,14 @@ def read_tensors(
     source = Path(path)
     try:
         data = source.read_bytes()
-        size = int.from_bytes(data[:_HEADER_BYTES], "little")
-        metadata = json.loads(data[_HEADER_BYTES : _HEADER_BYTES + size])["__metadata__"]
-        found, text, digest = metadata["format"], metadata["about"], metadata["sha256"]
+        metadata = _metadata(data)
+        found, text, digest = (metadata[key] for key in _METADATA)
         tensors = load(data)
         about = json.loads(text)
-    except (OSError, ValueError, KeyError, TypeError, OverflowError, SafetensorError) as error:
+    except (
+        *(OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError),
+        SafetensorError,
+    ) as error:
         raise ModelError(
             f"{caller}: the file must be an intact {kind}; got {type(error).__name__}: {error}",
             where=str(source),
@@ -98,3 +101,18 @@ def read_tensors(
             remedy="Nothing in it was used. Save it again, or fetch an intact copy.",
         )
     return tensors, about
+
+
+def _metadata(data: bytes) -> dict[str, Any]:
+    """Return what the header says beside the tensors; any other text of the same is refused."""
+    size = int.from_bytes(data[:_HEADER_BYTES], "little")
+    header = data[_HEADER_BYTES : _HEADER_BYTES + size]
+    held = json.loads(header)
+    plain = json.dumps(held, separators=(",", ":"), ensure_ascii=False).encode()
+    padding = len(header) - len(plain)
+    if not 0 <= padding < _HEADER_BYTES or header != plain + b" " * padding:
+        raise ValueError("its header is not as it was written")
+    metadata = held["__metadata__"]
+    if sorted(metadata) != sorted(_METADATA):
+        raise ValueError(f"its header must hold {', '.join(_METADATA)}")
+    return dict(metadata)

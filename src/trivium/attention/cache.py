@@ -213,6 +213,7 @@ class KeyValueState:
 
         Raises:
             OutputError: It cannot be written; what was there before is intact.
+            ResourceError: The disk is full; what was there before is intact.
         """
         held = {name: getattr(self, name) for name in _HELD}
         tensors = {n: x.contiguous() for n, x in held.items() if x is not None}

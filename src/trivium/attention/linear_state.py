@@ -183,6 +183,7 @@ class LinearState:
 
         Raises:
             OutputError: It cannot be written; what was there before is intact.
+            ResourceError: The disk is full; what was there before is intact.
         """
         tensors = {"sums": self.sums, "count": self.count, "origin": self.origin}
         tensors |= {} if self.log_decay is None else {"log_decay": self.log_decay}

@@ -1,16 +1,13 @@
 """The door: the group of verbs, and one place where every failure becomes a line and a code."""
 
 import errno
-import io
 import json
 import os
 import resource
-import signal
 import sys
 import tempfile
 import traceback
 import warnings
-from types import FrameType
 from typing import Any, NoReturn
 
 import click
@@ -18,6 +15,8 @@ import click
 from trivium import __version__
 from trivium._core.errors import ResourceError, TriviumError, TriviumWarning
 from trivium.cli.console import printable
+from trivium.cli.interrupt import Interruption, Terminated
+from trivium.cli.streams import hold_streams
 
 __all__ = ["main", "trivium"]
 
@@ -38,10 +37,6 @@ _VERBS = {
 _NO_MEMORY = ("can't allocate memory", "failed to map segment", "Cannot allocate memory")
 _LEAST_MEMORY = 2_000_000_000
 RESUMABLE = "Run the same command again to resume."
-
-
-class _Terminated(BaseException):
-    """SIGTERM arrived."""
 
 
 class _Lazy(click.Group):
@@ -130,10 +125,6 @@ def _check_memory() -> None:
         )
 
 
-def _on_terminate(number: int, frame: FrameType | None) -> NoReturn:
-    raise _Terminated
-
-
 def _describe(error: BaseException) -> dict[str, Any]:
     """One object for whatever ended the command."""
     no_memory = isinstance(error, MemoryError) or any(sign in str(error) for sign in _NO_MEMORY)
@@ -146,7 +137,7 @@ def _describe(error: BaseException) -> dict[str, Any]:
         )
     elif isinstance(error, KeyboardInterrupt | click.Abort):
         found = _error("E-INTERRUPTED", "interrupted", 130, remedy=RESUMABLE)
-    elif isinstance(error, _Terminated):
+    elif isinstance(error, Terminated):
         found = _error("E-TERMINATED", "terminated", 143, remedy=RESUMABLE)
     elif no_memory:
         found = _out_of_memory(error)
@@ -155,32 +146,34 @@ def _describe(error: BaseException) -> dict[str, Any]:
     return found or _our_fault(error)
 
 
-def main(arguments: list[str] | None = None) -> NoReturn:
-    """Run the command line and exit with its code."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    as_json = "--json" in arguments
-    sys.stdout = sys.stdout or io.TextIOWrapper(io.BytesIO())
-    sys.stderr = sys.stderr or io.TextIOWrapper(io.BytesIO())
-    for stream in (sys.stdout, sys.stderr):
-        # LANG=C must not turn a label into a crash.
-        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    signal.signal(signal.SIGTERM, _on_terminate)
-    warnings.simplefilter("always", TriviumWarning)
-    warnings.showwarning = _show_warning
+def _invoke(arguments: list[str]) -> int:
+    """Run a verb to its end; return the exit code."""
+    if arguments[:1] != ["list"] and not {"-h", "--help", "--version"} & {*arguments}:
+        _check_memory()
+    code = 0
     try:
-        if arguments[:1] != ["list"] and not {"-h", "--help", "--version"} & {*arguments}:
-            _check_memory()
         # Not `trivium.main`: click would turn a closed pipe into exit code 1.
         with trivium.make_context("trivium", arguments or ["--help"]) as context:
             trivium.invoke(context)
-        sys.stdout.flush()
-        code = 0
     except click.exceptions.Exit as stop:
         code = stop.exit_code
-    except BrokenPipeError:
-        # The reader has what it wanted; keep the interpreter quiet at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
-    except (Exception, KeyboardInterrupt, _Terminated) as error:
-        _fail(_describe(error), as_json)
+    sys.stdout.flush()
+    return code
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run the command line and exit with its code."""
+    own = arguments is None
+    arguments = sys.argv[1:] if arguments is None else arguments
+    warnings.simplefilter("always", TriviumWarning)
+    warnings.showwarning = _show_warning
+    with Interruption(own=own) as interruption:
+        try:
+            hold_streams(own=own)
+            code = _invoke(arguments)
+            interruption.stop()
+        except (Exception, KeyboardInterrupt, Terminated) as error:
+            interruption.stop()
+            # A library may have turned the interruption into an error of its own.
+            _fail(_describe(interruption.asked or error), "--json" in arguments)
     sys.exit(code)

@@ -1,17 +1,16 @@
 """The machine file: JSON, written whole or not at all, checked when it is read."""
 
-import errno
+import hashlib
 import json
 import os
-import secrets
-from contextlib import suppress
 from dataclasses import asdict
 from math import isfinite
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trivium._core.errors import ArgumentError, DataError, OutputError, ResourceError
+from trivium._core.atomic import atomic_write
+from trivium._core.errors import ArgumentError, DataError
 from trivium.cost.law import Law
 
 if TYPE_CHECKING:
@@ -21,7 +20,6 @@ __all__ = ["default_path", "document", "load", "save"]
 
 _FORMAT, _VERSION = "trivium machine", 1
 _LARGEST = 2**20
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def default_path() -> Path:
@@ -58,31 +56,13 @@ def document(machine: "Machine") -> dict[str, Any]:
 
 
 def save(machine: "Machine", path: str | PathLike[str]) -> None:
-    """Write a machine file: a neighbour first, then a rename.
+    """Write a machine file with a SHA-256 of what it holds.
 
     Raises:
         ResourceError: The disk is full; what was there before is intact.
         OutputError: The place cannot be written to; what was there before is intact.
     """
-    target = Path(path)
-    text = json.dumps(document(machine), indent=1, allow_nan=False) + "\n"
-    aside = target.parent / f".trivium-{secrets.token_hex(8)}.tmp"
-    try:
-        with open(aside, "x", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, target)
-    except OSError as error:
-        kind = ResourceError if error.errno in _FULL else OutputError
-        raise kind(
-            f"machine: could not write; {error.strerror or error}",
-            where=str(target),
-            remedy="Choose a place that you may write to; what was there before is intact.",
-        ) from error
-    finally:
-        with suppress(OSError):
-            aside.unlink(missing_ok=True)
+    atomic_write(path, _text(machine), "machine")
 
 
 def load(path: str | PathLike[str] | None) -> "Machine":
@@ -114,7 +94,7 @@ def load(path: str | PathLike[str] | None) -> "Machine":
         about = found.get("about", {})
         if not isinstance(about, dict) or not isinstance(found["calibrated"], bool):
             raise ArgumentError("about must be an object and calibrated a truth value")
-        return Machine(
+        machine = Machine(
             laws,
             found["dtype"],
             found["threads"],
@@ -127,6 +107,9 @@ def load(path: str | PathLike[str] | None) -> "Machine":
         raise _broken(place, f"the field {error} is missing") from error
     except (ArgumentError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise _broken(place, str(error)) from error
+    if text != _text(machine).encode():
+        raise _broken(place, "it is not as it was written")
+    return machine
 
 
 def _check_head(found: Any, place: Path) -> None:
@@ -134,6 +117,13 @@ def _check_head(found: Any, place: Path) -> None:
         raise _broken(place, "it must be a machine file")
     if found.get("version") != _VERSION:
         raise _broken(place, f"its version must be {_VERSION}; got {found.get('version')!r}")
+
+
+def _text(machine: "Machine") -> str:
+    """Return the one text that a machine has: any changed byte shows."""
+    body = document(machine)
+    checksum = hashlib.sha256(json.dumps(body).encode()).hexdigest()
+    return json.dumps(body | {"sha256": checksum}, indent=1, allow_nan=False) + "\n"
 
 
 def _law(found: dict[str, Any]) -> Law:

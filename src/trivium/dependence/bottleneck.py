@@ -273,6 +273,7 @@ class HSICBottleneck:
         Raises:
             ModelError: It is not fitted.
             OutputError: It cannot be written; what was there before is intact.
+            ResourceError: The disk is full; what was there before is intact.
         """
         self._check_fitted("save")
         options = {name: getattr(self, name) for name in _OPTIONS} | {"random_state": self.seed}

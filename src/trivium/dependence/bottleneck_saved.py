@@ -46,6 +46,7 @@ def write_saved(path: str | os.PathLike[str], held: Saved) -> None:
 
     Raises:
         OutputError: It cannot be written; what was there before is intact.
+        ResourceError: The disk is full; what was there before is intact.
     """
     tensors = {"readout.weight": held.readout.weight, "readout.bias": held.readout.bias}
     for place, layer in enumerate(held.layers):

@@ -286,6 +286,7 @@ class HSICMoments:
 
         Raises:
             OutputError: It cannot be written; what was there before is intact.
+            ResourceError: The disk is full; what was there before is intact.
             ArgumentError: A feature map or a kernel is not one of `trivium.kernel`.
         """
         write_moments(path, self._held, self._maps)

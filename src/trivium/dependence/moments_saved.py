@@ -74,6 +74,7 @@ def write_moments(
 
     Raises:
         OutputError: It cannot be written.
+        ResourceError: The disk is full.
         ArgumentError: A map or a kernel is not one of `trivium.kernel`.
     """
     caller = "HSICMoments.save"

@@ -230,6 +230,7 @@ class CrossMoments:
 
         Raises:
             OutputError: It cannot be written; what was there before is intact.
+            ResourceError: The disk is full; what was there before is intact.
         """
         write_state(path, self._state, {"n_x": self.n_x})
 

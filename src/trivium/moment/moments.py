@@ -273,6 +273,7 @@ class Moments:
 
         Raises:
             OutputError: It cannot be written; what was there before is intact.
+            ResourceError: The disk is full; what was there before is intact.
         """
         write_state(path, self._state)
 

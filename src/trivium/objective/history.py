@@ -1,8 +1,6 @@
 """The whole of a zeroth-order training as numbers: which seeds, and how far along each."""
 
-import json
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import index
@@ -13,15 +11,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 
+from trivium._core.atomic import atomic_write
 from trivium._core.checks import check_number
 from trivium._core.errors import ArgumentError, DataError
+from trivium._core.exact_json import digest, from_json, to_json
 from trivium.objective.seeded import NOISE_BLOCK, seeded_noise, stretches
 
 __all__ = ["History", "Move", "checked_move", "make_moves", "moved_parameters", "replay"]
 
 Move = tuple[tuple[int, float], ...]
 _CHUNK = 2**16
-_FORMAT = "trivium zeroth-order history 1"
+_FORMAT = "trivium zeroth-order history 2"
 
 
 @dataclass
@@ -43,35 +43,38 @@ class History:
         return len(self.moves)
 
     def save(self, path: str | Path) -> None:
-        """Write it as JSON, whole or not at all; floats come back to the same bits."""
-        target = Path(path)
+        """Write it as JSON, whole or not at all; floats come back to the same bits.
+
+        Raises:
+            OutputError: It cannot be written; what was there before is intact.
+            ResourceError: The disk is full; what was there before is intact.
+        """
         document = {
             "format": _FORMAT,
             "block": NOISE_BLOCK,
             "shapes": [[name, list(shape)] for name, shape in self.shapes],
             "moves": [[list(pair) for pair in move] for move in self.moves],
         }
-        beside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-        try:
-            beside.write_text(json.dumps(document, allow_nan=False), "utf-8")
-            beside.replace(target)
-        finally:
-            beside.unlink(missing_ok=True)
+        atomic_write(path, to_json(document | {"sha256": digest(document)}), "History.save")
 
     @classmethod
     def load(cls, path: str | Path) -> "History":
         """Read what `save` wrote.
 
         Raises:
-            DataError: The file is no history, is damaged, or was made with another block size.
+            DataError: It cannot be read, is no history, is damaged, or has another block size.
         """
         try:
-            document = json.loads(Path(path).read_text("utf-8"))
+            text = Path(path).read_bytes()
+            document = from_json(text)
+            whole = to_json(document).encode() == text
+            if document.pop("sha256") != digest(document) or not whole:
+                raise ValueError("its SHA-256 is not that of its content")
             if document["format"] != _FORMAT or document["block"] != NOISE_BLOCK:
                 raise ValueError("another format")
             shapes = tuple((str(n), tuple(map(_size, s))) for n, s in document["shapes"])
             return cls(shapes, [checked_move(move) for move in document["moves"]])
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise DataError(
                 f"History.load: path must hold a history that this version wrote; got {path} "
                 f"({error})"

@@ -143,6 +143,7 @@ class Index:
         Raises:
             ArgumentError: An id is neither an integer nor a string.
             OutputError: It cannot be written.
+            ResourceError: The disk is full.
         """
         for one in self.ids:
             if isinstance(one, bool) or not isinstance(one, int | str):

@@ -237,7 +237,7 @@ class KernelMachine:
         Raises:
             ArgumentError: The base is a function that is no module.
             DataError: Neither fitted nor started.
-            OutputError: The file cannot be written.
+            OutputError: The file cannot be written (`ResourceError`: the disk is full).
         """
         self._check_ready("save")
         write_machine(self, path)

@@ -122,6 +122,7 @@ class LabelIssues:
         Raises:
             ArgumentError: An id is neither an integer nor a string.
             OutputError: It cannot be written.
+            ResourceError: The disk is full.
         """
         about = {"ids": saved_ids("save", self.ids), "score": self.score}
         write_tensors("save", path, _KIND, {name: getattr(self, name) for name in _TENSORS}, about)

@@ -136,6 +136,7 @@ class Recording(Questions):
             ArgumentError: The recording is still open, or a call of model or loss in it had
                 arguments that are neither tensors nor plain values.
             OutputError: The folder holds something, or cannot be written.
+            ResourceError: The disk is full.
         """
         self.run("save")
         write_whole(path, self, fixed_parts(self._replay.model))

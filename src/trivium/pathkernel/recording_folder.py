@@ -185,6 +185,12 @@ class RecordingFolder:
                 f"{self.caller}: the recording must have a checkpoint; it has none",
                 where=str(self.path),
             )
+        if held.steps[-1] != len(held.notes):
+            raise ModelError(
+                f"{self.caller}: a recording needs all its parts; that before step "
+                f"{held.steps[-1]} is missing",
+                where=str(self.path),
+            )
         held.leaves.extend(torch.cat(list(one)) for one in zip(*filter(None, columns), strict=True))
         for step in held.steps:
             if not self._state(step).exists():

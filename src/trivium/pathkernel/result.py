@@ -204,6 +204,7 @@ class Attribution:
         Raises:
             ArgumentError: An id is neither an integer nor a string.
             OutputError: It cannot be written.
+            ResourceError: The disk is full.
         """
         save_attribution(path, self)
 

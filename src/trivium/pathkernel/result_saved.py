@@ -23,6 +23,7 @@ def save_attribution(path: str | os.PathLike[str], result: Any) -> None:
     Raises:
         ArgumentError: An id is neither an integer nor a string.
         OutputError: It cannot be written.
+        ResourceError: The disk is full.
     """
     tensors = {name: getattr(result, name) for name in _TENSORS}
     tensors |= {_REMAINDER + name: value for name, value in result.remainders.items()}

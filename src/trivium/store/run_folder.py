@@ -164,9 +164,11 @@ class RunFolder:
     def _open(self, *, force: bool) -> None:
         mark = _read_mark(self.path)
         same = mark is not None and mark["fingerprint"] == self.fingerprint
-        self.resumed = mark is not None and same and not mark["complete"] and not force
+        # A run that was killed while it removed its journal had not told anyone that it was over.
+        complete = mark is not None and mark["complete"] and not (self.path / JOURNAL).exists()
+        self.resumed = mark is not None and same and not complete and not force
         if mark is not None and not self.resumed and not force:
-            what = "a complete run" if mark["complete"] else "an unfinished run of other settings"
+            what = "a complete run" if complete else "an unfinished run of other settings"
             raise _taken(self.path, what)
         remove_leftovers(self.path)
         if not self.resumed:

@@ -2,15 +2,16 @@
 
 import json
 import os
+import warnings
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from trivium._core.checks import check_choice, check_number
-from trivium._core.errors import ArgumentError, DataError
+from trivium._core.errors import ArgumentError, DataError, TriviumWarning
 from trivium.parallel import Executor, JoblibExecutor, SerialExecutor, given_executor
 from trivium.store import atomic_write
 from trivium.study.presets import FULL, QUICK, Preset, contestants
@@ -122,7 +123,8 @@ class _Board:
         about = {"preset": self.preset.to_dict(), "text": self.text.digest, "seed": self.seed}
         about = json.loads(json.dumps(about))
         path = self.folder / "about.json"
-        if path.exists() and json.loads(path.read_text()) != about:
+        known = _read(path) if path.exists() else None
+        if known is not None and known != about:
             raise DataError(
                 "position_study: out must be empty or hold runs of the same study; got another's",
                 where=str(self.folder),
@@ -133,9 +135,10 @@ class _Board:
     def _known(self, job: Job) -> dict[str, Any] | None:
         if job.name not in self.found:
             path = self.folder / "runs" / f"{job.name}.json"
-            if not path.exists():
+            kept = _read(path) if path.exists() else None
+            if kept is None:
                 return None
-            self.found[job.name] = json.loads(path.read_text())
+            self.found[job.name] = kept
         return self.found[job.name]
 
     def _rates(self) -> list[Job]:
@@ -180,3 +183,17 @@ class _Board:
 def _run(job: Job, shared: tuple[Preset, StudyText]) -> dict[str, Any]:
     with torch.random.fork_rng():
         return run_job(job, *shared)
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """Return what a file of the study holds; one that was cut short counts as not there."""
+    with suppress(OSError, ValueError, RecursionError):
+        found = json.loads(path.read_bytes())
+        if isinstance(found, dict):
+            return found
+    warnings.warn(
+        f"position_study: {path.name} is damaged; what it held is done again",
+        TriviumWarning,
+        stacklevel=3,
+    )
+    return None

@@ -168,6 +168,19 @@ def test_a_broken_file_is_refused(tmp_path, text, why):
     assert stop.value.where == str(path)
 
 
+def test_a_changed_number_or_layout_is_seen(tmp_path):
+    path = tmp_path / "machine.json"
+    machine().save(path)
+    text = path.read_text()
+    for changed in (text.replace("9", "8", 1), text + " ", text.replace("\n", "", 1)):
+        path.write_text(changed)
+        with pytest.raises(DataError, match="not as it was written"):
+            Machine.load(path)
+    path.write_text(text.replace('"threads"', '"format": "trivium machine", "threads"'))
+    with pytest.raises(DataError, match="not as it was written"):
+        Machine.load(path)
+
+
 def test_no_file_and_no_folder(tmp_path):
     with pytest.raises(DataError, match="cannot be read"):
         Machine.load(tmp_path / "none.json")

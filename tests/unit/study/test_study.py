@@ -7,7 +7,7 @@ import tarfile
 import pytest
 import torch
 
-from trivium._core.errors import ArgumentError, DataError
+from trivium._core.errors import ArgumentError, DataError, TriviumWarning
 from trivium.parallel import SerialExecutor
 from trivium.position import Buckets, Learned, NoPosition
 from trivium.study import (
@@ -106,7 +106,11 @@ def test_a_study_stops_and_resumes(tmp_path):
     assert (part.figures["runs"], part.figures["complete"]) == (3, False)
     assert seen == [(1, total), (2, total), (3, total)]
     kept = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "runs").iterdir()}
-    whole = position_study(TINY, out=tmp_path, workers=1)
+    cut = tmp_path / "runs" / sorted(kept)[0]
+    cut.write_bytes(cut.read_bytes()[:40])
+    del kept[cut.name]
+    with pytest.warns(TriviumWarning, match=f"{cut.name} is damaged; what it held is done again"):
+        whole = position_study(TINY, out=tmp_path, workers=1)
     assert whole.figures["complete"]
     assert len(whole.figures["all_runs"]) == total
     assert all((tmp_path / "runs" / n).stat().st_mtime_ns == at for n, at in kept.items())

@@ -1,0 +1,144 @@
+"""Signals, a full disk and a crash at any moment: old files whole, and the same bits at the end."""
+
+import json
+import os
+import shutil
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+SEED = 20261126
+SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}
+MOMENTS = np.random.default_rng(SEED).uniform(0.05, 1, 20).round(3).tolist()
+AGAIN = 0.05  # seconds after which a signal that a library lost is raised again
+
+
+@pytest.fixture(scope="module")
+def whole(station, tmp_path_factory, audit, contents):
+    """An audit that nothing disturbs: its processor time, its steps on the disk, its files."""
+    place = tmp_path_factory.mktemp("whole")
+    crash = station.run(*audit, "run", cwd=place, fault=["crash", 0])
+    full = station.run(*audit, "again", cwd=place, fault=["full", 0])
+    plain = station.run(*audit, "third", cwd=place)
+    assert (crash.code, full.code, plain.code) == (0, 0, 0), crash.err + full.err
+    assert contents(place / "run") == contents(place / "again") == contents(place / "third")
+    return {"cpu": plain.cpu, "crash": crash.steps, "full": full.steps, "place": place / "run"}
+
+
+def leftovers(place: Path) -> list[str]:
+    return [
+        str(p.relative_to(place))
+        for p in place.rglob("*")
+        if p.name.startswith(".trivium-") or p.name in (".journal", ".lock")
+    ]
+
+
+def finish(station: Any, audit: list[str], place: Path) -> str:
+    """Give the same command again; return what it said."""
+    again = station.run(*audit, "run", cwd=place)
+    if again.code == 3:  # it was over before it was stopped: then the same command is refused
+        assert json.loads((place / "run" / ".run.json").read_text())["complete"]
+        assert "a complete run" in again.err
+    else:
+        assert again.code == 0, again.err
+    assert leftovers(place) == []
+    return again.out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(len(MOMENTS)))
+def test_a_signal_at_a_random_moment(number, whole, station, audit, contents, tmp_path):
+    kind = list(SIGNALS)[number % len(SIGNALS)]
+    moment = MOMENTS[number] * whole["cpu"]
+    ended = station.run(*audit, "run", cwd=tmp_path, signal=[int(kind), moment])
+    # Processor time varies: the last moments may come after the end.
+    assert ended.code == SIGNALS[kind] or (ended.code == 0 and moment > ended.cpu - AGAIN), ended
+    assert "Traceback" not in ended.err
+    if ended.code > 0:
+        assert ended.err.splitlines()[-1].startswith(("error[E-INTERRUPTED]", "error[E-TERMINATED"))
+        assert "Run the same command again to resume" in ended.err
+    finish(station, audit, tmp_path)
+    assert contents(tmp_path / "run") == contents(whole["place"])
+
+
+def test_the_moments_reach_every_part_of_a_run(whole, station, audit, tmp_path):
+    """A late moment finds stages in the journal, and the run goes on from them."""
+    late = station.run(*audit, "run", cwd=tmp_path, signal=[9, 0.8 * whole["cpu"]])
+    assert late.code == -9
+    journal = {path.stem for path in (tmp_path / "run" / ".journal").glob("*.json")}
+    assert len(journal) >= 3
+    assert "(resumed)" in finish(station, audit, tmp_path)
+
+
+def sample(steps: list[str]) -> list[int]:
+    """Return the first and the last step and some between; all with TRIVIUM_EVERY_STEP set."""
+    if os.environ.get("TRIVIUM_EVERY_STEP"):
+        return list(range(1, len(steps) + 1))
+    middle = np.random.default_rng(SEED).choice(np.arange(2, len(steps)), 10, replace=False)
+    return sorted({1, len(steps), *middle.tolist()})
+
+
+@pytest.mark.slow
+def test_a_crash_at_the_nth_step(whole, station, audit, contents, tmp_path):
+    for n in sample(whole["crash"]):
+        place = tmp_path / str(n)
+        place.mkdir()
+        ended = station.run(*audit, "run", cwd=place, fault=["crash", n])
+        assert ended.code == -9, (n, ended)
+        assert len(ended.steps) == n
+        finish(station, audit, place)
+        assert contents(place / "run") == contents(whole["place"]), n
+        shutil.rmtree(place)
+
+
+@pytest.mark.slow
+def test_a_full_disk_at_the_nth_step(whole, station, audit, contents, tmp_path):
+    for n in sample(whole["full"]):
+        place = tmp_path / str(n)
+        place.mkdir()
+        ended = station.run(*audit, "run", cwd=place, fault=["full", n])
+        refused(ended, n, len(whole["full"]))
+        finish(station, audit, place)
+        assert contents(place / "run") == contents(whole["place"]), n
+        shutil.rmtree(place)
+
+
+def refused(ended: Any, n: int, steps: int) -> None:
+    """Code 5 in one line; but the last step forces a rename to disk that has happened."""
+    if ended.code == 0 and n == steps:
+        return
+    assert ended.code == 5, (n, ended)
+    assert "Traceback" not in ended.err
+    line = ended.err.splitlines()[-1]
+    assert line.startswith("error[E-RESOURCE]"), line
+    assert "No space left" in line or "disk is full" in line
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["full", "crash"])
+def test_a_run_written_over_keeps_old_files_or_has_new_ones(
+    kind, whole, station, audit, contents, tmp_path
+):
+    """With --force and another seed: each file is that of one run or of the other, whole."""
+    other = station.run(*audit, "other", "--seed", "1", cwd=tmp_path, fault=[kind, 0])
+    new, old = contents(tmp_path / "other"), contents(whole["place"])
+    files = {"report.json", "rows.csv", "model/tensors.safetensors"}
+    assert all(new[name] != old[name] for name in files - {"model/tensors.safetensors"})
+    steps = len(other.steps)
+    for n in sorted({1, 5, steps - 25, steps - 12, steps - 1}):
+        place = tmp_path / str(n)
+        shutil.copytree(whole["place"], place / "run")
+        again = ["run", "--seed", "1", "--force"]
+        ended = station.run(*audit, *again, cwd=place, fault=[kind, n])
+        assert ended.code == {"full": 5, "crash": -9}[kind], (n, ended)
+        found = contents(place / "run")
+        for name in files:
+            # Between two renames a folder stands beside its place; the next run puts it back.
+            kept = found.get(name, found.get(name.replace("model/", ".model.trivium-old/")))
+            assert kept in (old[name], new[name]), (n, name)
+        assert station.run(*audit, *again, cwd=place).code == 0
+        assert contents(place / "run") == new
+        assert leftovers(place) == []
