@@ -8,6 +8,7 @@ import numpy as np
 
 from trivium._core.errors import OutputError
 from trivium.audit.excerpt import cell
+from trivium.audit.model_card import model_card
 from trivium.audit.saved import save_classifier, save_evidence
 from trivium.audit.state import AuditState
 from trivium.audit.tuned import Tuned
@@ -99,7 +100,12 @@ def write_files(state: AuditState, folder: Path) -> None:
     write_csv(folder / "rows.csv", ROWS, _rows(state))
     write_csv(folder / "fixes.csv", [*FIXES, *shown], _fixes(state))
     save_classifier(
-        folder / "model", state.encoder, state.classifier, state.label, tuned=_tuned(state)
+        folder / "model",
+        state.encoder,
+        state.classifier,
+        state.label,
+        tuned=_tuned(state),
+        card=model_card(state, state.flags),
     )
     save_evidence(folder / "evidence", state.X, state.codes, state.label)
     atomic_write(folder / "report.json", to_json(state.report, indent=1))

@@ -15,6 +15,7 @@ from trivium.audit.encode_stage import encode_table
 from trivium.audit.explain_stage import explain_rows
 from trivium.audit.explain_tuned import Retraced, trained_layers
 from trivium.audit.explained import Explained
+from trivium.audit.model_card import model_card
 from trivium.audit.options import METRICS, AuditOptions
 from trivium.audit.read_stage import locate, read_stage
 from trivium.audit.run import STAGES, AuditResult, audit
@@ -28,7 +29,7 @@ from trivium.audit.saved import (
 from trivium.audit.state import AuditState, Listener, Section
 from trivium.audit.tune_metric import tune_metric
 from trivium.audit.tune_training import Sample
-from trivium.closedform import ClosedFormClassifier
+from trivium.closedform import ClosedFormClassifier, label_flags
 from trivium.store import atomic_write, to_json
 from trivium.table import Label, ReadOptions, demo_table, grade, read_table
 
@@ -51,8 +52,9 @@ def fit_only(
     state = _state(options, listener)
     read_stage(state)
     encode_table(state)
-    classifier = ClosedFormClassifier().fit(state.X, state.codes)
-    save_classifier(out, state.encoder, classifier, state.label, overwrite=force)
+    state.classifier = classifier = ClosedFormClassifier().fit(state.X, state.codes)
+    card = model_card(state, label_flags(state.X, state.codes, classifier=classifier))
+    save_classifier(out, state.encoder, classifier, state.label, card=card, overwrite=force)
     hit = classifier.loo_proba_.argmax(1) == state.codes
     return {
         "model": str(out),
