@@ -1,12 +1,12 @@
 """The stages alone: fit, predict, explain, the demo, and the catalog."""
 
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from trivium import kernel
 from trivium._core.errors import DataError, OutputError
 from trivium._core.families import members
 from trivium._core.threads import one_thread
@@ -30,6 +30,7 @@ from trivium.audit.state import AuditState, Listener, Section
 from trivium.audit.tune_metric import tune_metric
 from trivium.audit.tune_training import Sample
 from trivium.closedform import ClosedFormClassifier, label_flags
+from trivium.cost.families import FAMILIES
 from trivium.store import atomic_write, to_json
 from trivium.table import Label, ReadOptions, demo_table, grade, read_table
 
@@ -227,16 +228,26 @@ def _first_line(thing: Any) -> str:
     return (thing.__doc__ or "").strip().splitlines()[0] if thing.__doc__ else ""
 
 
+# What `trivium list` names each family, its room and its base there.
+_FAMILIES = {
+    "kernels": ("kernel", "Kernel"),
+    "feature maps": ("kernel", "FeatureMap"),
+    "gradient estimators": ("expectation", "GradientEstimator"),
+    "position encodings": ("position", "Position"),
+    "attention layers": ("attention", "AttentionLayer"),
+    "features of linear attention": ("attention", "AttentionFeatures"),
+    "optimizers whose steps are traced": ("pathkernel", "Recurrence"),
+}
+
+
 def catalog() -> dict[str, dict[str, str]]:
-    """Every member of every family, and the stages and metrics, with a line each."""
-    rooms = {
-        "kernels": members("trivium.kernel", kernel.Kernel),
-        "feature maps": members("trivium.kernel", kernel.FeatureMap),
-    }
-    found = {
-        room: {member.__name__: _first_line(member) for member in family}
-        for room, family in rooms.items()
-    }
+    """Every member of every family, types of Transformer, stages and metrics, a line each."""
+    found: dict[str, dict[str, str]] = {}
+    for title, (room, name) in _FAMILIES.items():
+        base = getattr(import_module(f"trivium.{room}"), name)
+        family = [member for member in members(f"trivium.{room}", base) if member is not base]
+        found[title] = {member.__name__: _first_line(member) for member in family}
+    found["types of Transformer"] = dict.fromkeys(sorted(FAMILIES), "counted by trivium cost")
     found["stages of audit"] = {name: why for name, (_, why) in STAGES.items()}
     found["metrics"] = dict.fromkeys(METRICS, "metric of audit, to tune")
     return found

@@ -253,7 +253,7 @@ def whatif(run: Path, fixes: Path, as_json: bool) -> None:
 @click.command(name="list")
 @JSON
 def list_(as_json: bool) -> None:
-    """List kernels, feature maps, stages and metrics."""
+    """List the members of every family, types of Transformer, stages and metrics."""
     from trivium.audit import catalog
 
     found = catalog()
