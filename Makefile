@@ -12,7 +12,7 @@ REST := src tests $(SHAPED:%=--ignore=%)
 # Without a GPU the pin makes pip take the CPU build of torch.
 PIN := $(shell command -v nvidia-smi >/dev/null 2>&1 || echo -c constraints/cpu.txt)
 
-.PHONY: run test check docs clean
+.PHONY: run test check docs release-check clean
 
 run: $(VENV)/.installed
 	$(BIN)/trivium audit --out $(OUT) --force
@@ -31,6 +31,10 @@ check: $(VENV)/.installed-test
 # The pages as a site in site/; they read well without it. Not part of the tests.
 docs: $(VENV)/.installed-docs
 	$(BIN)/mkdocs build --strict
+
+# Builds, installs and tries a release in two fresh environments; CONTRIBUTING.md says more.
+release-check:
+	WORKERS=$(WORKERS) .ci/release-check
 
 clean:
 	rm -rf $(VENV) build dist site .pytest_cache .mypy_cache .ruff_cache

@@ -8,7 +8,12 @@ import torch
 from trivium._core.families import members
 from trivium.attention import AttentionFeatures, AttentionLayer, LinearAttention, LinearState
 from trivium.attention.linear_state import empty_state
-from trivium.testing import attention_rows, check_attention, check_mergeable
+from trivium.testing import (
+    attention_rows,
+    check_attention,
+    check_attention_features,
+    check_mergeable,
+)
 
 LAYERS = [
     layer for member in members("trivium.attention", AttentionLayer) for layer in member.examples()
@@ -24,27 +29,55 @@ def test_laws(layer):
 
 
 @pytest.mark.parametrize("phi", MAPS, ids=lambda phi: phi.key()[:30])
-@pytest.mark.parametrize("causal", [True, False])
-def test_laws_with_every_map(phi, causal):
-    torch.manual_seed(0)
-    check_attention(LinearAttention(8, 2, feature_map=copy.deepcopy(phi), causal=causal))
+def test_laws_of_every_map(phi):
+    check_attention_features(copy.deepcopy(phi))
 
 
-@pytest.mark.parametrize("phi", MAPS, ids=lambda phi: phi.key()[:30])
-def test_map(phi):
-    phi = copy.deepcopy(phi).double()
-    x = torch.randn(3, 2, 5, 4, dtype=torch.float64)
-    features = phi(x)
-    assert features.shape == (3, 2, 5, phi.width(4))
-    assert (phi(x[1:2, :, 2:3]) - features[1:2, :, 2:3]).abs().max() <= 1e-12
-    ratio = phi.queries(x) / features
-    known = ratio[~ratio.isnan()]
-    assert bool((known > 0).all())
-    spread = ratio.nan_to_num(1).amax(-1) / ratio.nan_to_num(1).amin(-1)
-    assert (spread - 1).abs().max() <= 1e-9
-    if phi.positive:
-        weights = features @ phi(torch.randn(3, 2, 50, 4, dtype=torch.float64)).mT
-        assert bool((weights >= 0).all())
+class WrongMap(AttentionFeatures):
+    """elu(x) + 1 with one mistake."""
+
+    def __init__(self, mistake):
+        super().__init__()
+        self.mistake, self.pointwise = mistake, mistake == "derivative"
+
+    @classmethod
+    def examples(cls):
+        return (cls("none"),)
+
+    def width(self, head_dim):
+        return head_dim + (self.mistake == "width")
+
+    def forward(self, x):
+        found = torch.nn.functional.elu(x) + 1
+        if self.mistake == "looks along":
+            found = found / found.sum(-2, keepdim=True)
+        return found - 0.5 * (self.mistake == "negative")
+
+    def queries(self, x):
+        found = self(x)
+        if self.mistake == "unequal factors":
+            return found * torch.arange(1, 1 + found.shape[-1])
+        return -found if self.mistake == "negative factor" else 2 * found
+
+    def derivative(self, found):
+        return found
+
+
+@pytest.mark.parametrize(
+    ("mistake", "law"),
+    [
+        ("width", "width_is_declared"),
+        ("looks along", "rows_alone"),
+        ("unequal factors", "queries_are_scaled"),
+        ("negative factor", "queries_are_scaled"),
+        ("negative", "weights_are_positive"),
+        ("derivative", "derivative_is_known"),
+    ],
+)
+def test_a_wrong_map_is_caught(mistake, law):
+    check_attention_features(WrongMap("none"))
+    with pytest.raises(AssertionError, match=law):
+        check_attention_features(WrongMap(mistake))
 
 
 def test_states_are_moments():

@@ -63,7 +63,8 @@ def check_number(
     except (TypeError, ValueError, OverflowError) as error:
         raise ArgumentError(f"{caller}: {name} must be {wanted}; got {value!r}") from error
     whole = not integer or number == int(number) if math.isfinite(number) else False
-    if isinstance(value, bool | str | bytes) or not whole or not _RULES[rule](number):
+    # A tuple: the compiler of torch 2.6 knows no unions.
+    if isinstance(value, (bool, str, bytes)) or not whole or not _RULES[rule](number):
         raise ArgumentError(f"{caller}: {name} must be {wanted}; got {value!r}")
     return int(value) if integer else number
 
@@ -131,7 +132,7 @@ def check_finite(caller: str, name: str, value: Tensor) -> None:
         return
     place = tuple(int(i) for i in bad[0])
     labels = ("row", "column") if value.ndim <= 2 else tuple(f"axis {i}" for i in range(len(place)))
-    where = ", ".join(f"{label} {i}" for label, i in zip(labels, place, strict=False))
+    where = ", ".join(f"{labels[axis]} {i}" for axis, i in enumerate(place))
     found = value[place].item()
     raise DataError(
         f"{caller}: {name} must be finite; got {found} and {len(bad) - 1} more",

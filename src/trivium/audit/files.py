@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 
 from trivium._core.errors import OutputError
+from trivium.audit.card_figures import CardFigures
 from trivium.audit.excerpt import cell
 from trivium.audit.large_whatif import save_known
+from trivium.audit.model_card import model_card
 from trivium.audit.saved import save_classifier, save_evidence
 from trivium.audit.state import AuditState
 from trivium.audit.tuned import Tuned
@@ -119,9 +121,19 @@ def write_files(state: AuditState, folder: Path) -> None:
     shown = [name if name not in FIXES else f"{name} (data)" for name in state.used.names]
     write_csv(folder / "rows.csv", ROWS, rows)
     write_csv(folder / "fixes.csv", [*FIXES, *shown], _fixes(state))
-    save_classifier(folder / "model", state.encoder, classifier, state.label, tuned=_tuned(state))
-    if state.large is not None:
+    if state.large is None:
+        found = CardFigures.of(state, state.flags)
+    else:
+        found = CardFigures.of_large(state.large)
         save_known(folder, state.large, state.label, state.report["flags"]["listed"])
+    save_classifier(
+        folder / "model",
+        state.encoder,
+        classifier,
+        state.label,
+        tuned=_tuned(state),
+        card=model_card(state, found),
+    )
     save_evidence(folder / "evidence", state.X, state.codes, state.label)
     atomic_write(folder / "report.json", to_json(state.report, indent=1))
     atomic_write(folder / "report.html", render(state.report))

@@ -212,7 +212,7 @@ class Judged:
     """What the second pass found; it merges.
 
     Attributes:
-        sums: Log-loss and flag probability, summed.
+        sums: Log-loss, flag probability, and log-loss squared, summed.
         counts: Right ones, flag probabilities of 1 in 20 or more, of a half or more.
         confusion: Rows by given and predicted class.
         bins: For each bin its rows, the sum of the largest probability, and the right ones.
@@ -221,7 +221,7 @@ class Judged:
         cells: Their cells, column by column.
     """
 
-    sums: Float[np.ndarray, " 2"]
+    sums: Float[np.ndarray, " 3"]
     counts: Int64[np.ndarray, " 3"]
     confusion: Int64[np.ndarray, "c c"]
     bins: Float[np.ndarray, "3 e"]
@@ -278,8 +278,9 @@ def judge_block(block: FileBlock, judge: Judge) -> Judged:
     n_bins = len(judge.edges) + 1
     worth = np.flatnonzero(wrong >= WORTH)
     listed = worth[np.lexsort((worth, -wrong[worth]))][:LISTED]
+    loss = row_log_loss(proba, codes)
     return Judged(
-        sums=np.array([row_log_loss(proba, codes).sum(), wrong.sum()]),
+        sums=np.array([loss.sum(), wrong.sum(), (loss**2).sum()]),
         counts=np.array([right.sum(), len(worth), (wrong >= LIKELY).sum()], dtype=np.int64),
         confusion=np.bincount(codes * c + guess, minlength=c * c).reshape(c, c),
         bins=np.array([np.bincount(bins, w, minlength=n_bins) for w in (None, top, right)]),

@@ -1,5 +1,6 @@
 """Saved classifiers (encoder and closed form) and the encoded rows that what-if needs."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,7 @@ def save_classifier(
     label: Label,
     *,
     tuned: tuple[Tuned, dict[str, Any]] | None = None,
+    card: Callable[[str], str] | None = None,
     overwrite: bool = True,
 ) -> None:
     """Save a classifier as data: no code runs from it when it is loaded.
@@ -105,6 +107,7 @@ def save_classifier(
         classifier: Features to class codes.
         label: Its name and classes.
         tuned: What was tuned on top, and what describes it.
+        card: Returns the text of its card from the SHA-256 of the manifest.
         overwrite: Whether an older model may be replaced.
     """
     parts = {"encoder": encoder.state(), "classifier": classifier.state()}
@@ -121,7 +124,7 @@ def save_classifier(
         "label": label.name,
         "classes": list(label.classes),
     }
-    save_model(folder, tensors, manifest, overwrite=overwrite)
+    save_model(folder, tensors, manifest, card=card, overwrite=overwrite)
 
 
 def _require(folder: Path, fits: bool, rule: str) -> None:

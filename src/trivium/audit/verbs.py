@@ -1,21 +1,23 @@
 """The stages alone: fit, predict, explain, the demo, and the catalog."""
 
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from trivium import kernel
 from trivium._core.errors import DataError, OutputError
 from trivium._core.families import members
 from trivium._core.threads import one_thread
+from trivium.audit.card_figures import CardFigures
 from trivium.audit.costs import Costs
 from trivium.audit.encode_stage import encode_table
 from trivium.audit.explain_stage import explain_rows
 from trivium.audit.explain_tuned import Retraced, trained_layers
 from trivium.audit.explained import Explained
-from trivium.audit.large_fit import large_scores, pass_by
+from trivium.audit.large_fit import pass_by
+from trivium.audit.model_card import model_card
 from trivium.audit.options import METRICS, AuditOptions
 from trivium.audit.read_stage import locate, read_stage
 from trivium.audit.run import STAGES, AuditResult, audit
@@ -29,7 +31,8 @@ from trivium.audit.saved import (
 from trivium.audit.state import AuditState, Listener, Section
 from trivium.audit.tune_metric import tune_metric
 from trivium.audit.tune_training import Sample
-from trivium.closedform import ClosedFormClassifier
+from trivium.closedform import ClosedFormClassifier, label_flags
+from trivium.cost.families import FAMILIES
 from trivium.parallel import Executor
 from trivium.store import atomic_write, to_json
 from trivium.table import Label, ReadOptions, demo_table, grade, read_table, shown_name
@@ -64,21 +67,20 @@ def fit_only(
     read_stage(state)
     encode_table(state)
     if state.large is None:
-        classifier = ClosedFormClassifier().fit(state.X, state.codes)
-        hit = classifier.loo_proba_.argmax(1) == state.codes
-        accuracy, loss = float(hit.mean()), float(classifier.loo_log_loss_)
+        state.classifier = classifier = ClosedFormClassifier().fit(state.X, state.codes)
+        found = CardFigures.of(state, label_flags(state.X, state.codes, classifier=classifier))
     else:
         classifier = pass_by(state).classifier
-        loo = large_scores(state.large, state.classes)["loo"]
-        accuracy, loss = loo["accuracy"], loo["log_loss"]
-    save_classifier(out, state.encoder, classifier, state.label, overwrite=force)
+        found = CardFigures.of_large(state.large)
+    card = model_card(state, found)
+    save_classifier(out, state.encoder, classifier, state.label, card=card, overwrite=force)
     return {
         "model": str(out),
         "label": state.label.name,
         "rows": state.report["data"]["rows_used"],
         "features": state.X.shape[1],
-        "loo_accuracy": accuracy,
-        "loo_log_loss": loss,
+        "loo_accuracy": found.hit,
+        "loo_log_loss": found.loss,
         "warnings": state.report["warnings"],
     }
 
@@ -250,16 +252,26 @@ def _first_line(thing: Any) -> str:
     return (thing.__doc__ or "").strip().splitlines()[0] if thing.__doc__ else ""
 
 
+# What `trivium list` names each family, its room and its base there.
+_FAMILIES = {
+    "kernels": ("kernel", "Kernel"),
+    "feature maps": ("kernel", "FeatureMap"),
+    "gradient estimators": ("expectation", "GradientEstimator"),
+    "position encodings": ("position", "Position"),
+    "attention layers": ("attention", "AttentionLayer"),
+    "features of linear attention": ("attention", "AttentionFeatures"),
+    "optimizers whose steps are traced": ("pathkernel", "Recurrence"),
+}
+
+
 def catalog() -> dict[str, dict[str, str]]:
-    """Every member of every family, and the stages and metrics, with a line each."""
-    rooms = {
-        "kernels": members("trivium.kernel", kernel.Kernel),
-        "feature maps": members("trivium.kernel", kernel.FeatureMap),
-    }
-    found = {
-        room: {member.__name__: _first_line(member) for member in family}
-        for room, family in rooms.items()
-    }
+    """Every member of every family, types of Transformer, stages and metrics, a line each."""
+    found: dict[str, dict[str, str]] = {}
+    for title, (room, name) in _FAMILIES.items():
+        base = getattr(import_module(f"trivium.{room}"), name)
+        family = [member for member in members(f"trivium.{room}", base) if member is not base]
+        found[title] = {member.__name__: _first_line(member) for member in family}
+    found["types of Transformer"] = dict.fromkeys(sorted(FAMILIES), "counted by trivium cost")
     found["stages of audit"] = {name: why for name, (_, why) in STAGES.items()}
     found["metrics"] = dict.fromkeys(METRICS, "metric of audit, to tune")
     return found

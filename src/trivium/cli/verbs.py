@@ -222,7 +222,7 @@ def fit(data: tuple[Path, ...], out: Path, force: bool, as_json: bool, **given: 
 @click.command(name="list")
 @JSON
 def list_(as_json: bool) -> None:
-    """List kernels, feature maps, stages and metrics."""
+    """List the members of every family, types of Transformer, stages and metrics."""
     from trivium.audit import catalog
 
     found = catalog()

@@ -88,6 +88,8 @@ def check_weights(caller: str, sample_weight: Any, rows: np.ndarray) -> np.ndarr
         raise DataError(
             f"{caller}: sample_weight must be non-negative; got {weights[row]}", where=f"row {row}"
         )
+    if not weights.any():
+        raise DataError(f"{caller}: sample_weight must be positive in at least one row")
     return weights
 
 

@@ -142,8 +142,7 @@ def check_same(client: Any, address: str) -> None:
     for worker, theirs in found.items():
         if isinstance(theirs, BaseException):
             raise ArgumentError(
-                "DaskExecutor: workers must have trivium; "
-                f"got {type(theirs).__name__}: {theirs}",
+                f"DaskExecutor: workers must have trivium; got {type(theirs).__name__}: {theirs}",
                 where=f"worker {worker} of {address}",
                 remedy="Install there what is installed here.",
             ) from theirs

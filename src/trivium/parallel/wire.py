@@ -17,9 +17,9 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, BinaryIO
 
+import cloudpickle
 import numpy as np
 import torch
-import cloudpickle
 from torch import Tensor
 
 from trivium._core.atomic import named_errors

@@ -2,12 +2,13 @@
 
 `manifest.json` carries the schema version, size, SHA-256, names, shapes and dtypes of the tensor
 file, and a checksum of itself. All of it is verified before anything is used, and nothing in a
-model can run.
+model can run. A card for people, `README.md`, may lie beside them: it is written and never read.
 """
 
 import hashlib
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ FORMAT = "trivium-model"
 SCHEMA = 1
 MANIFEST_FILE = "manifest.json"
 TENSOR_FILE = "tensors.safetensors"
+CARD_FILE = "README.md"
 _KEYS = ("format", "schema", "tensors", "manifest", "checksum")
 _TENSOR_KEYS = ("file", "bytes", "sha256", "entries")
 _KINDS = "biuf"
@@ -36,6 +38,7 @@ def save_model(
     tensors: dict[str, np.ndarray],
     manifest: dict[str, Any],
     *,
+    card: Callable[[str], str] | None = None,
     overwrite: bool = False,
 ) -> None:
     """Write a model folder, whole or not at all.
@@ -44,7 +47,9 @@ def save_model(
         folder: The folder to make.
         tensors: Arrays of bools, integers or floats, by name.
         manifest: Everything else: dicts, lists, strings, numbers, bools, None.
-        overwrite: Whether an existing model folder may be replaced.
+        card: Returns the text of `README.md` from the SHA-256 of `manifest.json`. The manifest
+            does not list the file, so a card that is edited, damaged or gone changes nothing.
+        overwrite: Whether an existing model folder may be replaced, its card too.
 
     Raises:
         ArgumentError: A tensor or a manifest value of another type.
@@ -81,6 +86,8 @@ def save_model(
     with atomic_folder(folder, overwrite=overwrite) as aside:
         (aside / TENSOR_FILE).write_bytes(data)
         (aside / MANIFEST_FILE).write_bytes(text)
+        if card is not None:
+            (aside / CARD_FILE).write_bytes(card(hashlib.sha256(text).hexdigest()).encode())
 
 
 def load_model(folder: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -125,7 +132,10 @@ def _check_replaceable(folder: Path) -> None:
     """Refuse a folder with files of others: a model is replaced as a whole."""
     if not folder.is_dir() or folder.is_symlink():
         return
-    foreign = sorted(set(os.listdir(folder)) - {MANIFEST_FILE, TENSOR_FILE})
+    names = set(os.listdir(folder))
+    # A README.md is a card only beside a manifest; alone it is somebody's.
+    ours = {MANIFEST_FILE, TENSOR_FILE} | ({CARD_FILE} if MANIFEST_FILE in names else set())
+    foreign = sorted(names - ours)
     if foreign:
         raise OutputError(
             f"save_model: only a model may be replaced; the folder also has {foreign[0]!r}",

@@ -136,6 +136,16 @@ def test_list_names_every_family(capsys: pytest.CaptureFixture[str]) -> None:
     found = json.loads(capsys.readouterr().out)
     assert {"Gaussian", "Delta"} <= set(found["kernels"])
     assert "Nystroem" in found["feature maps"]
+    for family, member in {
+        "gradient estimators": "Score",
+        "position encodings": "Rotary",
+        "attention layers": "LinearAttention",
+        "features of linear attention": "Elu1",
+        "optimizers whose steps are traced": "AdamRecurrence",
+        "types of Transformer": "bert",
+        "stages of audit": "explain",
+    }.items():
+        assert found[family][member], family
     assert call("list") == 0
 
 

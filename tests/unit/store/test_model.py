@@ -1,5 +1,6 @@
 """A saved model comes back bit for bit, or is refused; nothing in it runs."""
 
+import hashlib
 import json
 import os
 
@@ -9,7 +10,7 @@ import pytest
 from trivium._core.errors import ArgumentError, ModelError, OutputError
 from trivium._core.exact_json import digest
 from trivium.store import from_json, load_model, save_model
-from trivium.store.model import MANIFEST_FILE, TENSOR_FILE, _render
+from trivium.store.model import CARD_FILE, MANIFEST_FILE, TENSOR_FILE, _render
 
 TENSORS = {
     "weight": np.random.default_rng(0).normal(size=(5, 3)),
@@ -105,8 +106,6 @@ def test_nothing_is_unpickled(model, tmp_path, monkeypatch):
             load_model(model)
         (model / name).write_bytes(intact)
     # Even when the manifest vouches for it.
-    import hashlib
-
     (model / TENSOR_FILE).write_bytes(BOMB)
     checksum = hashlib.sha256(BOMB).hexdigest()
     _rewrite(model, lambda m: m["tensors"].update(bytes=len(BOMB), sha256=checksum))
@@ -186,3 +185,33 @@ def test_save_refuses_other_types_and_existing(model):
         save_model(model, {}, {})
     save_model(model, {}, {"a": 1}, overwrite=True)
     assert load_model(model) == ({}, {"a": 1})
+
+
+def test_a_card_is_written_and_never_read(model, tmp_path):
+    place = tmp_path / "carded"
+    save_model(place, TENSORS, MANIFEST, card=lambda checksum: f"manifest {checksum} 企鹅\n")
+    checksum = hashlib.sha256((place / MANIFEST_FILE).read_bytes()).hexdigest()
+    assert (place / CARD_FILE).read_text("utf-8") == f"manifest {checksum} 企鹅\n"
+    # The model's own files know nothing of it.
+    for name in (MANIFEST_FILE, TENSOR_FILE):
+        assert (place / name).read_bytes() == (model / name).read_bytes()
+    (place / CARD_FILE).chmod(0)
+    assert load_model(place)[1] == MANIFEST
+
+
+def test_a_card_is_replaced_with_its_model_and_alone_is_kept(model, tmp_path):
+    save_model(model, {}, {"a": 1}, card=str, overwrite=True)
+    save_model(model, {}, {"a": 2}, overwrite=True)
+    assert sorted(os.listdir(model)) == [MANIFEST_FILE, TENSOR_FILE]
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / CARD_FILE).write_text("a project of mine")
+    with pytest.raises(OutputError, match="only a model may be replaced"):
+        save_model(mine, {}, {}, card=str, overwrite=True)
+    assert (mine / CARD_FILE).read_text() == "a project of mine"
+
+
+def test_a_card_that_cannot_be_written_leaves_no_model(tmp_path):
+    with pytest.raises(ZeroDivisionError):
+        save_model(tmp_path / "model", {}, {}, card=lambda checksum: str(1 / 0))
+    assert not list(tmp_path.iterdir())
