@@ -9,7 +9,7 @@ from torch.nn.functional import dropout, scaled_dot_product_attention
 
 from trivium.attention.offset_path import fits_offset_path, offset_attention
 from trivium.position.base import Offset, Position
-from trivium.position.offsets import is_run, run_of_offsets
+from trivium.position.offsets import curve_at, is_run, run_of_offsets
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def attend(
     by_table = pairs.mask is None and not position.weighted and is_run(pairs.i, pairs.j)
     by_table = by_table and fits_offset_path(q, k, v, drop)
     if by_table and isinstance(position, Offset) and type(position).score is Offset.score:
-        table = position.curve(run_of_offsets(pairs.i, pairs.j)).mT
+        table = curve_at(position.curve, run_of_offsets(pairs.i, pairs.j), h).mT
         return offset_attention(q, k, v, table, causal=pairs.causal, scale=scale)
     keep, empty = _seen(pairs)
     bias = position.score(q, k, pairs.i, pairs.j, keep)
