@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 from trivium._core.checks import check_number
 from trivium._core.errors import ArgumentError
@@ -11,7 +12,7 @@ from trivium.cost import Comparison, TransformerShape, compare
 __all__ = ["BATCH", "EPOCHS", "LONGEST", "SMALL_ENCODER", "TextPlan", "n_trainings", "text_plan"]
 
 # The network that the stage encode trains, and that the plan counts: one and the same.
-SMALL_ENCODER = {
+SMALL_ENCODER: dict[str, Any] = {
     "model_type": "bert",
     "hidden_size": 32,
     "num_hidden_layers": 2,
