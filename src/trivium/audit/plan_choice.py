@@ -11,8 +11,9 @@ from trivium.audit.plan import Plan
 from trivium.audit.plan_depend import aspect_work, column_work, gram_work
 from trivium.audit.plan_fit import RIDGES, closed_form_products
 from trivium.audit.plan_size import ColumnSize, TableSize, alike
-from trivium.audit.plan_text import TextPlan, text_plan
+from trivium.audit.plan_text import EPOCHS, TextPlan, n_trainings, text_plan
 from trivium.audit.plan_work import scaled, total_count
+from trivium.audit.sequence_model import ENCODINGS
 from trivium.dependence.column_road import column_road
 from trivium.dependence.screen import sampled_rows
 from trivium.table import Table
@@ -110,10 +111,16 @@ def _aspects(plan: Plan) -> Iterable[Section]:
 
 def _texts(size: TableSize, options: AuditOptions) -> Iterable[Section]:
     """How each text is encoded, and what a small Transformer over it would take."""
+    trainings = n_trainings(len(ENCODINGS), options.folds)
     for column in size.columns:
         if column.texts is None or not column.texts.tokens:
             continue
-        found = text_plan(column.texts.tokens, options.budget, rows=size.rows)
+        found = text_plan(
+            column.texts.tokens,
+            options.budget,
+            rows=size.rows,
+            passes=EPOCHS * trainings,
+        )
         hashed = options.text_encoder == "hashed"
         choice = "hashed words and word pieces" if hashed else options.text_encoder
         yield choice_of(
@@ -123,7 +130,8 @@ def _texts(size: TableSize, options: AuditOptions) -> Iterable[Section]:
             f"asked for; reading in order is decided later, and not predicted. {_would(found)}",
             None,
             (
-                f"a Transformer of {found.layers} layers, {found.softmax} attention",
+                f"{trainings} trainings of a Transformer of "
+                f"{found.layers} layers, {found.softmax} attention",
                 found.softmax_count,
             ),
         )

@@ -3,27 +3,28 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 from trivium._core.checks import check_number
 from trivium._core.errors import ArgumentError
 from trivium.cost import Comparison, TransformerShape, compare
 
-__all__ = ["SMALL_ENCODER", "TextPlan", "text_plan"]
+__all__ = ["BATCH", "EPOCHS", "LONGEST", "SMALL_ENCODER", "TextPlan", "n_trainings", "text_plan"]
 
-SMALL_ENCODER = {
+# The network that the stage encode trains, and that the plan counts: one and the same.
+SMALL_ENCODER: dict[str, Any] = {
     "model_type": "bert",
-    "hidden_size": 64,
+    "hidden_size": 32,
     "num_hidden_layers": 2,
     "num_attention_heads": 4,
-    "intermediate_size": 256,
+    "intermediate_size": 64,
     "vocab_size": 4096,
     "max_position_embeddings": 256,
     "type_vocab_size": 1,
 }
+LONGEST = 128  # words of a text that are read
+EPOCHS, BATCH = 20, 64
 ATTENTIONS = ("eager", "sdpa", "linear")
-LONGEST = 256
-_PASSES = 8
-_BATCH = 32
 _SAMPLE = 64
 # Multiply-adds that a core does in the time of a byte: a ratio, not a clock, so that the choice is
 # the same on any machine.
@@ -56,14 +57,26 @@ class TextPlan:
     comparison: Comparison
 
 
+def n_trainings(n_encodings: int, n_folds: int) -> int:
+    """Return how many networks are trained to choose an encoding, and to score without a label.
+
+    Each encoding once a fold; the one kept once more for each two folds, and once on all rows.
+
+    Example:
+        >>> n_trainings(2, 5), n_trainings(3, 5)
+        (21, 26)
+    """
+    return n_encodings * n_folds + n_folds * (n_folds - 1) // 2 + 1
+
+
 def text_plan(
     token_lengths: Sequence[int],
     budget: int,
     *,
     rows: int | None = None,
     shape: TransformerShape | None = None,
-    passes: int = _PASSES,
-    batch: int = _BATCH,
+    passes: int = EPOCHS,
+    batch: int = BATCH,
     longest: int = LONGEST,
 ) -> TextPlan:
     """Say whether a small encoder over texts fits a budget, and which attention costs least.
@@ -77,7 +90,7 @@ def text_plan(
         token_lengths: Tokens of each text, or of some of them.
         budget: Multiply-adds that the training may take.
         rows: How many texts there are; as many as lengths by default.
-        shape: The encoder; by default two layers of width 64 with four heads.
+        shape: The encoder; by default two layers of width 32 with four heads.
         passes: How often the training sees each text, over all fits.
         batch: Texts of a batch.
         longest: Tokens of a text that the encoder reads.

@@ -13,25 +13,19 @@ from trivium._core.random import derive
 from trivium.attention import Attention
 from trivium.audit.folds import make_folds
 from trivium.audit.own_stream import own_stream
-from trivium.audit.plan_text import SMALL_ENCODER
+from trivium.audit.plan_text import BATCH, EPOCHS, SMALL_ENCODER
 from trivium.audit.sequence_text import Rows
 from trivium.position import Buckets, Position, Rotary, Sinusoidal
 
-__all__ = ["ENCODINGS", "EPOCHS", "SHAPE", "SequenceModel", "fit_sequence_model"]
+__all__ = ["ENCODINGS", "SequenceModel", "fit_sequence_model"]
 
-EPOCHS, BATCH = 20, 64
 _RATE, _DECAY, _DROP = 4e-3, 0.02, 0.1
 _HELD = 6  # one row in six tells when to stop
 _PATIENCE = 4
-_WIDTH, _HEADS, _LAYERS, _INNER = 32, 4, 2, 64
-# The same for the plan, which counts it.
-SHAPE = SMALL_ENCODER | {
-    "hidden_size": _WIDTH,
-    "num_hidden_layers": _LAYERS,
-    "num_attention_heads": _HEADS,
-    "intermediate_size": _INNER,
-}
-
+_WIDTH, _HEADS, _LAYERS, _INNER = (
+    int(SMALL_ENCODER[name])
+    for name in ("hidden_size", "num_attention_heads", "num_hidden_layers", "intermediate_size")
+)
 
 # The short list; all have the same parameters, but 128 of buckets.
 _POSITIONS: dict[str, Callable[[], Position]] = {

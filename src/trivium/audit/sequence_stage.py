@@ -9,20 +9,13 @@ from jaxtyping import Float
 from trivium.audit.baselines import fold_probabilities
 from trivium.audit.intervals import row_log_loss
 from trivium.audit.learnt_encoder import decoded, encoded, scale_of
-from trivium.audit.plan_text import text_plan
+from trivium.audit.plan_text import EPOCHS, n_trainings, text_plan
 from trivium.audit.sequence_learnt import ReadInOrder
-from trivium.audit.sequence_model import (
-    BATCH,
-    ENCODINGS,
-    EPOCHS,
-    SHAPE,
-    Fitted,
-)
-from trivium.audit.sequence_text import LONGEST, Vocabulary
+from trivium.audit.sequence_model import ENCODINGS, Fitted
+from trivium.audit.sequence_text import Vocabulary
 from trivium.audit.sequence_trial import Texts, Trial
 from trivium.audit.state import AuditState, Section
 from trivium.closedform import ClosedFormClassifier
-from trivium.cost import TransformerShape
 
 __all__ = ["asks_for_order", "kept_network", "read_in_order"]
 
@@ -65,14 +58,11 @@ def read_in_order(
     vocabulary = Vocabulary.of(texts)
     rows, names = vocabulary.rows(texts), _SHORT[evidence]
     n_folds = int(folds.max()) + 1
-    fits = len(names) * n_folds + len(list(combinations(range(n_folds), 2))) + 1
+    fits = n_trainings(len(names), n_folds)
     plan = text_plan(
         np.maximum(rows.lengths, 1).tolist(),
         state.options.budget,
         passes=fits * EPOCHS,
-        batch=BATCH,
-        longest=LONGEST,
-        shape=TransformerShape.from_config(SHAPE),
     )
     section: Section = {
         "column": column,

@@ -11,11 +11,11 @@ from jaxtyping import Int64
 from sklearn.utils import murmurhash3_32
 from torch import Tensor
 
+from trivium.audit.plan_text import LONGEST
 from trivium.dependence.sequence_tokens import ordered_words
 
-__all__ = ["LONGEST", "Vocabulary"]
+__all__ = ["Vocabulary"]
 
-LONGEST = 128  # words of a text that are read
 _MOST, _BUCKETS = 2048, 128
 _LEAST_TEXTS = 3  # that have a word, for a place of its own
 

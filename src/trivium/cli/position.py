@@ -140,6 +140,14 @@ def _list(as_json: bool) -> None:
             )
 
 
+def _loss(loss: dict[str, float] | None) -> str:
+    """Say how an encoding went on in the full study."""
+    if loss is None:
+        return "not in the study"
+    at = ", ".join(f"{value:.3f} at {times}x" for times, value in loss.items())
+    return f"{at} the length of the training (nats a character, full study)"
+
+
 def _compare(names: tuple[str, str], as_json: bool) -> None:
     from trivium.study.catalog import find
 
@@ -151,6 +159,8 @@ def _compare(names: tuple[str, str], as_json: bool) -> None:
         echo(field)
         for entry in both:
             shown = entry[field]
+            if field == "loss":
+                shown = _loss(shown)
             shown = ", ".join(shown) or "none" if isinstance(shown, list) else str(shown)
             echo(
                 textwrap.fill(

@@ -186,7 +186,7 @@ class Offset(Position, ABC):
 
     def score(self, q: Tensor, k: Tensor, i: Tensor, j: Tensor, keep: Tensor) -> Tensor | None:
         """Return the curve at i − j, `(h, n, t)` or `(b, h, n, t)`."""
-        return by_offset(self.curve, i, j).to(q.dtype)
+        return by_offset(self.curve, i, j, q.shape[1]).to(q.dtype)
 
 
 def per_head(table: Tensor, i: Tensor) -> Any:

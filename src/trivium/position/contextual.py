@@ -47,7 +47,6 @@ class Contextual(Position):
         eqs. 3-6, and the listing in its appendix.
     """
 
-    scored = True
     stationary = True
     causal_only = True
 

@@ -61,7 +61,6 @@ class Disentangled(Position):
         published code of both.
     """
 
-    scored = True
     stationary = True
 
     def __init__(  # noqa: PLR0913 - one table, its sizes

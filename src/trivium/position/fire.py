@@ -50,8 +50,6 @@ class Fire(Position):
         Transformers, ICLR (2024), eqs. 7-8 and appendix A.
     """
 
-    scored = True
-
     def __init__(
         self, n_heads: int, hidden: int = 32, *, c: float = 0.1, threshold: float = 512.0
     ) -> None:

@@ -55,7 +55,6 @@ class Shaw(Position):
         EMNLP Findings (2020), eq. 14, for `keys`; Wei et al., NEZHA (2019), eq. 3.
     """
 
-    scored = True
     stationary = True
 
     def __init__(

@@ -47,7 +47,6 @@ class TransformerXL(Position):
         Dai et al., Transformer-XL, ACL (2019), section 3.3; Yang et al., XLNet, NeurIPS (2019).
     """
 
-    scored = True
     stationary = True
 
     def __init__(

@@ -50,8 +50,6 @@ class Untied(Position):
         7-10.
     """
 
-    scored = True
-
     def __init__(
         self,
         d_model: int,
@@ -127,7 +125,7 @@ class Untied(Position):
         )
         bias = p @ r.mT
         if self.relative is not None:
-            bias = bias + by_offset(self.relative.curve, i, j).to(bias.dtype)
+            bias = bias + by_offset(self.relative.curve, i, j, q.shape[1]).to(bias.dtype)
         if self.cls:
             bias = torch.where((j == 0)[..., None, None, :], self.to_cls[:, None, None], bias)
             bias = torch.where((i == 0)[..., None, :, None], self.from_cls[:, None, None], bias)

@@ -45,13 +45,13 @@ class Preset:
 
     def sizes(self, kind: str) -> dict[str, int]:
         """Return the sizes of the decoder for text or tasks."""
-        longest = 4 * max(self.length, 2 * self.size + 2)
+        longest = _LONGEST * max(self.length, 2 * self.size + 2)
         return {
             "d_model": self.d_model,
             "n_heads": self.n_heads,
             "d_head": self.d_model // self.n_heads,
             "n_layers": self.n_layers,
-            "max_length": longest if kind == "text" else 4 * (2 * self.size + 2),
+            "max_length": longest if kind == "text" else _LONGEST * (2 * self.size + 2),
         }
 
     def to_dict(self) -> dict[str, Any]:
@@ -61,6 +61,7 @@ class Preset:
 
 QUICK = Preset("quick", 32, 2, 2, length=64, size=6, batch=16, steps=260, task_steps=360)
 FULL = Preset("full", 64, 4, 2, length=128, size=10, batch=16, steps=300, task_steps=1000, rows=32)
+_LONGEST = 4  # times the length in training that is judged at the most
 _QUICK = ("NoPosition", "Sinusoidal", "Rotary", "Linear", "Buckets")
 _OPTIONS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
@@ -87,7 +88,9 @@ def contestants(preset: str) -> dict[str, tuple[type[Position], Mapping[str, Any
         return {name: found[name] for name in _QUICK}
     from trivium.position import Learned, Multiplicative, Shaw
 
-    found["Learned, hierarchical"] = (Learned, {"hierarchy": 0.4})
+    # A table of the length in training, so that hierarchy has to go on beyond it.
+    trained = {"max_length": lambda sizes: sizes["max_length"] // _LONGEST}
+    found["Learned, hierarchical"] = (Learned, {"hierarchy": 0.4} | trained)
     found["Shaw, sinusoidal (NEZHA)"] = (Shaw, {"table": "sinusoidal"})
     found["Multiplicative Sinusoidal"] = (Multiplicative, {"of": Sinusoidal})
     return found
@@ -109,12 +112,12 @@ def _by_sizes(member: type[Position]) -> bool:
 
 
 def ready(options: Mapping[str, Any], sizes: Mapping[str, int]) -> dict[str, Any]:
-    """Return the options with an encoding made where one is a class of encodings."""
+    """Return the options, with an encoding made of a class, and numbers found by the sizes."""
     from trivium.study.decoder import build_encoding
 
-    return {
-        name: build_encoding(value, sizes)
-        if isinstance(value, type) and issubclass(value, Added)
-        else value
-        for name, value in options.items()
-    }
+    def made(value: Any) -> Any:
+        if isinstance(value, type) and issubclass(value, Added):
+            return build_encoding(value, sizes)
+        return value(sizes) if callable(value) else value
+
+    return {name: made(value) for name, value in options.items()}

@@ -9,7 +9,7 @@ from trivium._core.checks import require
 from trivium.study.presets import Preset
 from trivium.study.tasks import TASKS
 
-__all__ = ["StudyResult"]
+__all__ = ["StudyResult", "ranked"]
 
 _LENGTHS = ("1", "2", "4")
 
@@ -82,7 +82,7 @@ class StudyResult:
         width = max((len(name) for name in found), default=8)
         head = "  ".join(f"{f'loss at {at}x':>20}" for at in _LENGTHS)
         lines = [f"{'':{width}}  {head}  {'rate':>6}  parameters"]
-        for name, entry in _ranked(found):
+        for name, entry in ranked(found):
             part = entry["text"]
             cells = "  ".join(_cell(part["loss"][at], 3) for at in _LENGTHS)
             lines.append(
@@ -102,40 +102,18 @@ class StudyResult:
         return "\n".join([*lines, "", f"Medians (least to most) over seeds; {runs}."])
 
     def plot(self) -> Any:
-        """Return a matplotlib figure: loss by position, and accuracy of the tasks.
+        """Return a matplotlib figure: loss at three lengths, loss by position, accuracy of tasks.
 
         Raises:
             MissingExtraError: matplotlib is not installed.
         """
         require("matplotlib", "plot", "StudyResult.plot")
-        from matplotlib.figure import Figure
+        from trivium.study.picture import draw
 
-        figure = Figure(figsize=(11, 4.5), layout="constrained")
-        left, right = figure.subplots(1, 2, width_ratios=(3, 2))
-        length = self.figures["preset"]["length"]
-        for name, entry in _ranked(self.figures["encodings"]):
-            curve = entry["text"]["curve"]
-            step = 4 * length / len(curve)
-            left.plot([step * (at + 0.5) for at in range(len(curve))], curve, label=name, lw=1)
-        left.axvline(length, color="0.5", lw=0.8, ls=":")
-        left.set(xlabel="position (dotted: length in training)", ylabel="loss, nats a character")
-        if len(left.lines) > 1:
-            left.legend(fontsize=7, ncols=2)
-        shown = {n: e for n, e in self.figures["encodings"].items() if "tasks" in e}
-        rows = [
-            [e["tasks"]["accuracy"][t][at]["median"] for at in ("1", "2") for t in TASKS]
-            for e in shown.values()
-        ]
-        if rows:
-            picture = right.imshow(rows, vmin=0, vmax=1, aspect="auto", cmap="viridis")
-            labels = [f"{task} {at}×" for at in ("1", "2") for task in TASKS]
-            right.set_xticks(range(len(labels)), labels, rotation=60, ha="right", fontsize=7)
-            right.set_yticks(range(len(shown)), list(shown), fontsize=7)
-            figure.colorbar(picture, ax=right, label="accuracy, median")
-        return figure
+        return draw(self.figures)
 
 
-def _ranked(found: Mapping[str, Any]) -> list[tuple[str, Any]]:
+def ranked(found: Mapping[str, Any]) -> list[tuple[str, Any]]:
     """Return the encodings with text figures, the best at twice the length first."""
     known = [(name, entry) for name, entry in found.items() if "text" in entry]
     return sorted(known, key=lambda pair: pair[1]["text"]["loss"]["2"]["median"])

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from trivium import ArgumentError
+from trivium._core.errors import ShapeError
 from trivium.attention import Attention
 from trivium.position import (
     Buckets,
@@ -149,3 +150,14 @@ def test_training_under_autocast(position):
     wanted.sum().backward()
     assert (out - wanted).abs().max() <= 0.03
     assert (slope - layer.projection.weight.grad).abs().max() <= 0.3
+
+
+@pytest.mark.parametrize("values", [lambda r: r, lambda r: r[..., None].expand(*r.shape, 3)])
+@pytest.mark.parametrize("mask", [None, torch.ones(1, 4, 4, dtype=torch.bool).tril()])
+def test_a_curve_of_another_shape_is_refused(values, mask):
+    class Wrong(Offset):
+        def curve(self, r):
+            return values(-r.abs().float())
+
+    with pytest.raises(ShapeError, match=r"curve: the result must have the shape \(7, 2\)|\(4, 4"):
+        Attention(8, 2, position=Wrong())(torch.randn(1, 4, 8), keep=mask)

@@ -11,10 +11,11 @@ from trivium._core.errors import ModelError
 from trivium.audit import AuditOptions, audit, sequence_model, sequence_stage
 from trivium.audit.baselines import fold_probabilities
 from trivium.audit.learnt_encoder import LearntEncoder, decoded, encoded
+from trivium.audit.plan_text import LONGEST
 from trivium.audit.saved import load_classifier
 from trivium.audit.sequence_model import Fitted, fit_sequence_model
 from trivium.audit.sequence_stage import _gains, asks_for_order, read_in_order
-from trivium.audit.sequence_text import LONGEST, Vocabulary
+from trivium.audit.sequence_text import Vocabulary
 from trivium.audit.sequence_trial import Texts, Trial
 from trivium.audit.state import AuditState, Silent
 from trivium.closedform import ClosedFormClassifier

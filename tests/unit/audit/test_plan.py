@@ -301,7 +301,7 @@ def test_more_features_than_rows_are_told_as_coordinates(tmp_path: Path) -> None
 
 
 def test_a_small_encoder_is_counted_by_the_cost_model() -> None:
-    found = text_plan([64] * 32, 10**15, passes=3)
+    found = text_plan([64] * 32, 10**15, passes=3, batch=32)
     shape = TransformerShape.from_config(SMALL_ENCODER)
     table = shape.table(64, 32, "train", attention=found.softmax)
     assert found.softmax_count == 3 * table.flops // 2
@@ -322,7 +322,7 @@ def test_attention_follows_the_lengths() -> None:
 
 
 def test_lengths_are_cut_and_rows_counted() -> None:
-    long, cut = text_plan([5000] * 10, 10**12), text_plan([256] * 10, 10**12)
+    long, cut = text_plan([5000] * 10, 10**12), text_plan([128] * 10, 10**12)
     assert long == cut
     assert text_plan([9] * 10, 10**12, rows=100).count == 10 * text_plan([9] * 10, 10**12).count
     order = [3, 90, 17, 250, 40] * 40

@@ -36,7 +36,10 @@ def test_two_side_by_side():
     assert [entry["name"] for entry in both] == ["Rotary", "Learned"]
     assert [entry["table"] for entry in both] == [False, True]
     assert [entry["acts"] for entry in both] == [["query", "key"], ["embed"]]
-    assert "query, key" in run("--compare", "Rotary", "Learned").output
+    said = run("--compare", "Rotary", "ZeroPadding").output
+    assert "query, key" in said
+    assert f"{both[0]['loss']['4']:.3f} at 4x" in said
+    assert "not in the study" in said
 
 
 def test_two_questions_are_refused():

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import tarfile
+from pathlib import Path
 
 import pytest
 import torch
@@ -21,11 +22,12 @@ from trivium.study import (
     read_study_text,
     run_job,
 )
-from trivium.study.catalog import catalog, find
+from trivium.study.catalog import catalog, find, studied_losses
 from trivium.study.decoder import count, equal_decoder
-from trivium.study.presets import Preset
+from trivium.study.presets import Preset, ready
 from trivium.study.tasks import IGNORED, task_rows
 
+RESULTS = Path(__file__).parents[3] / "benchmarks" / "results"
 SIZES = {"length": 8, "size": 4, "batch": 4, "steps": 2, "task_steps": 2, "seeds": 2, "rows": 2}
 TINY = Preset("quick", 8, 2, 1, **SIZES, rates=(1e-3, 1e-2))
 
@@ -63,9 +65,7 @@ def test_decoders_have_equally_many_parameters():
     plain = count(equal_decoder(70, NoPosition(), sizes))
     unit = FULL.n_layers * (2 * FULL.d_model + 1)
     for member, options in contestants("full").values():
-        if options.get("of") is not None:
-            continue
-        encoding = build_encoding(member, sizes, options)
+        encoding = build_encoding(member, sizes, ready(options, sizes))
         assert abs(count(equal_decoder(70, encoding, sizes)) - plain) <= unit
     large = build_encoding(Learned, sizes)
     assert count(large) > 10 * unit
@@ -125,10 +125,36 @@ def test_a_study_stops_and_resumes(tmp_path):
         assert (found["least"], found["most"]) == (losses[0], losses[-1])
         assert found["median"] == pytest.approx(sum(losses) / 2)
     assert str(whole).count("Rotary") == 3
-    lines = whole.plot().axes[0].lines
-    assert len(lines) == 5 + 1  # and the length of training
+    losses, curves, tasks, _ = whole.plot().axes
+    assert len(losses.lines) == 3
+    assert len(curves.lines) == 5 + 1  # and the length of training
+    assert len(tasks.texts) == 5 * 10
     with pytest.raises(DataError, match="out must be empty or hold runs of the same study"):
         position_study(dataclasses.replace(TINY, steps=3), out=tmp_path, workers=1)
+
+
+def test_the_catalog_quotes_the_study_that_is_kept():
+    kept = json.loads((RESULTS / "position_study_full.json").read_text())
+    assert kept["complete"]
+    assert kept["preset"] == json.loads(json.dumps(FULL.to_dict()))
+    assert list(kept["encodings"]) == list(contestants("full"))
+    for name, entry in kept["encodings"].items():
+        assert entry["text"]["seeds"] == entry["tasks"]["seeds"] == 5
+        for at, loss in studied_losses()[name].items():
+            assert loss == pytest.approx(entry["text"]["loss"][at]["median"], abs=5e-5)
+    assert {e.name for e in catalog() if e.loss is None} == {
+        "Combined",
+        "ZeroPadding",
+        "Multiplicative",
+    }
+
+
+def test_a_hierarchical_table_has_to_go_on_beyond_the_training():
+    member, options = contestants("full")["Learned, hierarchical"]
+    for kind, length in (("text", FULL.length), ("tasks", 2 * FULL.size + 2)):
+        sizes = FULL.sizes(kind)
+        assert build_encoding(member, sizes, ready(options, sizes)).max_length == length
+        assert sizes["max_length"] == 4 * length
 
 
 def test_texts(tmp_path):
