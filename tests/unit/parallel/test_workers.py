@@ -169,7 +169,7 @@ def test_out_of_memory_in_this_process_is_said_at_once(tmp_path: Path) -> None:
 def test_a_thread_cannot_be_ended() -> None:
     with JoblibExecutor(2, "threading", timeout=0.2) as threads:
         begun = time.monotonic()
-        with pytest.raises(ResourceError, match="a thread cannot be ended.*processes"):
+        with pytest.raises(ResourceError, match=r"a thread cannot be ended.*processes"):
             threads.map(naps, range(2), shared=1.5)
     assert time.monotonic() - begun < 1.4
 
@@ -177,7 +177,7 @@ def test_a_thread_cannot_be_ended() -> None:
 # ---- what cannot be sent ----------------------------------------------------------------------
 
 
-class Loses(Exception):
+class LosesError(Exception):
     def __init__(self, one: str, two: str) -> None:
         super().__init__(one)
         self.two = two
@@ -185,7 +185,7 @@ class Loses(Exception):
 
 def raises_oddly(number: int, place: str) -> None:
     Path(place, f"{number}-{time.time_ns()}").touch()
-    raise Loses("what it said", "more")
+    raise LosesError("what it said", "more")
 
 
 def gives_a_lock(number: int, place: str) -> Any:
@@ -209,7 +209,10 @@ def gives_a_bomb(number: int, place: str) -> Any:
 @pytest.mark.parametrize(
     ("function", "says"),
     [
-        (raises_oddly, "an error raised in block 0 must pickle.*Loses: what it said.*__reduce__"),
+        (
+            raises_oddly,
+            "an error raised in block 0 must pickle.*LosesError: what it said.*__reduce__",
+        ),
         (gives_a_lock, "the result of block 0 must pickle.*lock.*serial"),
         (gives_a_bomb, "the result of block 0 must come out of its pickle.*not here"),
     ],
@@ -224,13 +227,13 @@ def test_what_cannot_come_back(
 
 def test_what_cannot_go(processes: Executor) -> None:
     lock = threading.Lock()
-    with pytest.raises(ArgumentError, match="function must pickle.*top of a module"):
+    with pytest.raises(ArgumentError, match=r"function must pickle.*top of a module"):
         processes.map(lambda number: lock, range(2))
-    with pytest.raises(ArgumentError, match="shared must pickle.*lock"):
+    with pytest.raises(ArgumentError, match=r"shared must pickle.*lock"):
         processes.map(naps, range(2), shared=lock)
-    with pytest.raises(ArgumentError, match="block 1 must pickle.*lock"):
+    with pytest.raises(ArgumentError, match=r"block 1 must pickle.*lock"):
         processes.map(drawn, [0, lock])
-    with pytest.raises(ArgumentError, match="must come out of their pickle in a worker.*not here"):
+    with pytest.raises(ArgumentError, match=r"must come out of their pickle in a worker.*not here"):
         processes.map(naps, range(2), shared=Bomb())
     assert same(processes.map(drawn, range(3)), 3)
 
@@ -294,6 +297,11 @@ def test_threads_that_overlap_keep_one_thread_and_their_own_warnings() -> None:
     assert (warnings.showwarning, list(warnings.filters)) == (shown, filters)
 
 
+def interrupts(done: int, total: int) -> None:
+    if done == 2:
+        raise KeyboardInterrupt
+
+
 # ---- what is left behind ----------------------------------------------------------------------
 
 
@@ -308,8 +316,7 @@ def test_nothing_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         dropped.close()
         assert len(children() - before) <= 1  # nobody asks for what the other one does
         with pytest.raises(KeyboardInterrupt):
-            for _ in executor.each(naps, range(9), shared=0.01):
-                raise KeyboardInterrupt
+            executor.map(naps, range(9), shared=0.01, progress=interrupts)
     assert children() <= before
     assert os.listdir(tmp_path) == []
     assert len(os.listdir("/proc/self/fd")) <= handles + 2  # to the two that watch semaphores
