@@ -112,6 +112,18 @@ def learnt_report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return report
 
 
+@pytest.fixture(scope="module")
+def large_report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """A run of a table of which only a sample is held."""
+    folder = tmp_path_factory.mktemp("large")
+    X = np.random.default_rng(0).normal(size=(600, 2))
+    labels = np.where(X[:, 0] + X[:, 1] > 0, "same", "other")
+    lines = [f"{a:.4f},{b:.4f},{y}" for (a, b), y in zip(X, labels, strict=True)]
+    (folder / "t.csv").write_text("\n".join(["a,b,y", *lines]) + "\n")
+    options = AuditOptions(data=folder / "t.csv", label="y", folds=2, permutations=19, hold=900)
+    return audit(options, folder / "run").report
+
+
 def documented_fields() -> set[str]:
     fields = re.sub(r"### Warnings.*", "", section(AUDIT, "## report.json"), flags=re.S)
     found = {cell.strip("`") for cell in first_cells(fields) if cell.startswith("`")}
@@ -121,16 +133,23 @@ def documented_fields() -> set[str]:
 
 
 def test_every_field_of_a_report_is_described(
-    report: dict[str, Any], tuned_report: dict[str, Any], learnt_report: dict[str, Any]
+    report: dict[str, Any],
+    tuned_report: dict[str, Any],
+    learnt_report: dict[str, Any],
+    large_report: dict[str, Any],
 ) -> None:
-    for one in (report, tuned_report, learnt_report):
+    for one in (report, tuned_report, learnt_report, large_report):
         assert set(key_paths(one)) - documented_fields() == set()
 
 
 def test_no_field_is_described_that_is_not_written(
-    report: dict[str, Any], tuned_report: dict[str, Any], learnt_report: dict[str, Any]
+    report: dict[str, Any],
+    tuned_report: dict[str, Any],
+    learnt_report: dict[str, Any],
+    large_report: dict[str, Any],
 ) -> None:
-    written = set().union(*map(key_paths, (report, tuned_report, learnt_report)))
+    reports = (report, tuned_report, learnt_report, large_report)
+    written = set().union(*map(key_paths, reports))
     parents = {path.split(".")[0] for path in written}
     assert documented_fields() - written - parents == set()
 

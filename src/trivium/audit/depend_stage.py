@@ -57,6 +57,7 @@ def screen_columns(
         max_rows=how.rows,
         random_state=how.seed,
         progress=progress,
+        executor=executor,
     )
     texts = [column for column in ready if column.kind == "text"]
     aspects = text_aspects(texts, target, how, executor or SerialExecutor(), journal)

@@ -84,7 +84,7 @@ def depend_only(
     pairs = None
     if options.pairs:
         wanted = used if target is None else whole.select([*used.names, target.name])
-        pairs = _pairs(wanted, options, listener)
+        pairs = _pairs(wanted, options, listener, executor)
         report["pairs"] = pairs.to_dicts()
     return Dependence(report, table, pairs)
 
@@ -182,7 +182,9 @@ def _data(whole: Table, others: Table, target: Target | None, why: dict[str, str
     return data
 
 
-def _pairs(table: Table, options: DependOptions, listener: Listener) -> PairTable:
+def _pairs(
+    table: Table, options: DependOptions, listener: Listener, executor: Executor | None
+) -> PairTable:
     how = options.how
     return screen_pairs(
         [as_dependence_column(column) for column in table.columns],
@@ -191,4 +193,5 @@ def _pairs(table: Table, options: DependOptions, listener: Listener) -> PairTabl
         correction=how.correction,
         random_state=how.seed,
         progress=listener.step,
+        executor=executor,
     )

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Int64
 
-from trivium.audit.large_rows import Judged, Oddity, Reading
+from trivium.audit.large_odd import Oddity
+from trivium.audit.large_rows import Judged, Reading
 from trivium.closedform import ClosedFormClassifier, LabelNoise
 from trivium.moment import Moments
 from trivium.table import Parts

@@ -1,6 +1,5 @@
 """The first look at all rows of a large table: labels, constant columns, and a sample to hold."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,6 +11,7 @@ from jaxtyping import Int64
 
 from trivium._core.errors import DataError
 from trivium.audit.large import Large, sample_rows
+from trivium.audit.large_numbers import renumbered
 from trivium.moment import RowSample
 from trivium.parallel import Executor, Progress
 from trivium.table import FileBlock, Label, Notice, Parts, ReadOptions, Table, read_block
@@ -28,7 +28,6 @@ __all__ = ["Sampled", "look_through"]
 _CHUNK = 1 << 20
 _MOST_CLASSES = 100_000
 _EACH = 2  # rows of every class that the sample has, where there are so many
-_QUOTED_OR_ROWS = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|\brows? \d+(?:, \d+)*")
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,24 +133,13 @@ class Sampled:
         for note in notices:
             where = places.told(note.where)
             found.append(
-                replace(note, where=self._renumbered(where), message=self._renumbered(note.message))
+                replace(
+                    note,
+                    where=renumbered(where, self.rows),
+                    message=renumbered(note.message, self.rows),
+                )
             )
         return found
-
-    def _renumbered(self, text: str) -> str:
-        def renumber(match: re.Match[str]) -> str:
-            said = match[0]
-            if said[0] in "'\"":
-                return said
-            word, _, numbers = said.partition(" ")
-            places = [int(number) - 1 for number in numbers.split(", ")]
-            if max(places) >= len(self.rows):
-                return said
-            return f"{word} {', '.join(str(int(self.rows[place]) + 1) for place in places)}"
-
-        head, _, told = text.partition(" (")
-        tail = f" ({told}" if told and ("line " in told or "row " in told) else ""
-        return _QUOTED_OR_ROWS.sub(renumber, head if tail else text) + tail
 
 
 def _picked(n_rows: int, size: int, seed: int) -> Int64[np.ndarray, " m"]:

@@ -1,8 +1,7 @@
 """What the passes over all rows do with one block: encode it, add it up, judge each row."""
 
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,56 +9,25 @@ from jaxtyping import Float, Int64
 
 from trivium.audit.flags_listed import LIKELY, WORTH
 from trivium.audit.intervals import row_log_loss
+from trivium.audit.large_odd import (
+    Oddity,
+    merged_oddities,
+    oddities,
+    plain_oddities,
+    whole_oddities,
+)
 from trivium.closedform import ClosedFormClassifier, LabelNoise, left_out_logits
 from trivium.moment import Moments
-from trivium.table import Column, FileBlock, Kind, Notice, Table, TableEncoder, read_block
+from trivium.table import FileBlock, Kind, Table, TableEncoder, read_block
 from trivium.table.infer import column_as
 from trivium.table.levels import Levels
 from trivium.table.options import ReadOptions
 from trivium.table.read_files import block_places
 
-__all__ = ["LISTED", "Added", "Judge", "Judged", "Oddity", "Reading", "add_block", "judge_block"]
+__all__ = ["LISTED", "Added", "Judge", "Judged", "Reading", "add_block", "judge_block"]
 
 LISTED = 2_000
 """Rows that may be listed as suspect, at the most."""
-
-_COUNT = re.compile(r"[\d,]+(?= )")
-_AT_ROW = re.compile(r", row (\d+)$")
-
-
-@dataclass(frozen=True)
-class Oddity:
-    """Cells of all rows that do not fit what the sample taught, of one sort in one column.
-
-    Args:
-        code: As a notice has it.
-        column: The column.
-        count: Cells.
-        what: What is odd, in words.
-        first: Where the first one is: the file, and its own line or row.
-    """
-
-    code: str
-    column: str
-    count: int
-    what: str
-    first: str
-
-    @property
-    def notice(self) -> Notice:
-        """The same as a notice."""
-        where = f"column {self.column} ({self.first})" if self.first else f"column {self.column}"
-        return Notice(self.code, where, f"{self.count:,} {self.what}")
-
-
-def merged_oddities(left: tuple[Oddity, ...], right: tuple[Oddity, ...]) -> tuple[Oddity, ...]:
-    """Add up: the first place of each sort stays."""
-    found = {(each.code, each.column): each for each in left}
-    for each in right:
-        key = (each.code, each.column)
-        before = found.get(key)
-        found[key] = each if before is None else replace(before, count=before.count + each.count)
-    return tuple(found.values())
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,9 +66,8 @@ class Reading:
         table = Table(columns, raw.n_rows, places.files[0], (), None, places)
         used = table.take(kept)
         X, unknown = self.encoder.encode(used, self.read)
-        odd = [_oddity(each, column, table) for column in columns for each in _warned(column)]
-        odd += [_oddity(each, None, table) for each in unknown]
-        return Rows(used, X, codes[kept], kept + block.first_row, tuple(odd))
+        odd = oddities(table, unknown)
+        return Rows(used, X, codes[kept], kept + block.first_row, odd)
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,22 +87,6 @@ class Rows:
     codes: Int64[np.ndarray, " n"]
     numbers: Int64[np.ndarray, " n"]
     odd: tuple[Oddity, ...]
-
-
-def _warned(column: Column) -> tuple[Notice, ...]:
-    return tuple(note for note in column.notes if note.severity == "warning")
-
-
-def _oddity(notice: Notice, column: Column | None, table: Table) -> Oddity:
-    """Take a notice about one block apart, so that blocks add up."""
-    count = _COUNT.match(notice.message)
-    said = notice.message[count.end() + 1 :] if count else notice.message
-    row = _AT_ROW.search(notice.where)
-    if row:  # examples name rows of the block
-        said = said.split(": ", maxsplit=1)[0]
-    name = notice.where.removeprefix("column ") if column is None else column.name
-    first = table.place(int(row[1]) - 1) if row else ""
-    return Oddity(notice.code, name, int(count[0].replace(",", "")) if count else 1, said, first)
 
 
 @dataclass(eq=False)
@@ -163,21 +114,13 @@ class Added:
     def plain(self) -> dict[str, Any]:
         """Return it as a journal can keep it."""
         tensors, about = self.moments.state()
-        return {"tensors": tensors, "about": about, "odd": _plain(self.odd)}
+        return {"tensors": tensors, "about": about, "odd": plain_oddities(self.odd)}
 
     @classmethod
     def whole(cls, held: Mapping[str, Any]) -> "Added":
         """Put together what `plain` took apart."""
         moments = Moments.from_state(held["tensors"], held["about"])
-        return cls(moments, _whole(held["odd"]))
-
-
-def _plain(odd: tuple[Oddity, ...]) -> list[list[Any]]:
-    return [[each.code, each.column, each.count, each.what, each.first] for each in odd]
-
-
-def _whole(held: list[list[Any]]) -> tuple[Oddity, ...]:
-    return tuple(Oddity(*each) for each in held)
+        return cls(moments, whole_oddities(held["odd"]))
 
 
 def add_block(block: FileBlock, reading: Reading) -> Added:

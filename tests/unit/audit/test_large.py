@@ -2,6 +2,9 @@
 
 import csv
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -169,11 +172,10 @@ def test_the_suspect_rows_are_those_of_all_rows(
     assert [int(row["row"]) for row in listed] == [item["row"] for item in flags["items"]]
 
 
-@pytest.mark.parametrize("name", ["processes", "threads"])
-def test_every_executor_gives_the_same_bits(
-    name: str, data: Path, large: AuditResult, tmp_path: Path, without_clock: Report
+def test_two_processes_give_the_same_bits(
+    data: Path, large: AuditResult, tmp_path: Path, without_clock: Report
 ) -> None:
-    with open_executor(name, n_workers=2) as executor:
+    with open_executor("processes", n_workers=2) as executor:
         found = audit(options_of(data), tmp_path / "run", executor=executor)
     assert without_clock(found.report) == without_clock(large.report)
     for file in ("rows.csv", "fixes.csv", "model/tensors.safetensors"):
@@ -294,3 +296,43 @@ def test_columns_are_tested_on_a_sample(data: Path) -> None:
     assert found["data"]["rows"] == N
     assert found["data"]["rows_held"] == 1000
     assert {row["column"] for row in found["depend"]} == {"a", "b", "c", "color"}
+
+
+_LIMITED = """
+import re, resource, sys
+from pathlib import Path
+from trivium.audit import AuditOptions, audit
+held = int(re.search(r"VmData:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024
+resource.setrlimit(resource.RLIMIT_DATA, (held + 250_000_000,) * 2)
+data, out, hold = sys.argv[1:]
+how = dict(label="y", folds=2, permutations=19, hold=int(hold))
+report = audit(AuditOptions(data=Path(data), **how), Path(out)).report
+print(report["data"]["rows"], report["scores"]["loo"]["accuracy"])
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_DATA bounds all memory on Linux only")
+def test_a_table_larger_than_memory(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "big"
+    folder.mkdir()
+    for part in range(10):
+        X = rng.normal(size=(20_000, 9))
+        y = np.where(X[:, 0] + rng.normal(size=len(X)) > 0, "up", "down")
+        columns = {f"x{i}": X[:, i] for i in range(9)} | {"y": y}
+        pq.write_table(pa.table(columns), folder / f"{part}.parquet")
+
+    def run(hold: int) -> subprocess.CompletedProcess[str]:
+        call = [sys.executable, "-c", _LIMITED, str(folder), str(tmp_path / str(hold)), str(hold)]
+        # Arrow's own pools take a gigabyte of addresses at once.
+        env = os.environ | {"ARROW_DEFAULT_MEMORY_POOL": "system"}
+        return subprocess.run(call, env=env, capture_output=True, text=True, check=False)
+
+    found = run(30_000)
+    assert found.returncode == 0, found.stderr[-2000:]
+    rows, accuracy = found.stdout.split()
+    assert int(rows) == 200_000
+    assert float(accuracy) == pytest.approx(0.75, abs=0.005)
+    whole = run(10_000_000)
+    assert whole.returncode != 0
+    assert "memory" in whole.stderr.lower()

@@ -21,7 +21,7 @@ FILES = ("rows.csv", "fixes.csv", "model/tensors.safetensors", "model/manifest.j
 
 
 def options_of(data: Path) -> AuditOptions:
-    return AuditOptions(data=data, label="y", metric="macro_f1", folds=3, permutations=19)
+    return AuditOptions(data=data, label="y", metric="macro_f1", folds=2, permutations=19)
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +156,7 @@ def test_a_killed_audit_goes_on_where_it_was_block_by_block(
     monkeypatch.setattr(fit_stage, "_fit_fold", counted)
     found = audit(options, tmp_path / "run")
     assert found.resumed
-    assert len(again) == 4 * 3 - 4
+    assert len(again) == 4 * 2 - 4
     assert_same(found, serial, without_clock)
     assert not (found.folder / ".journal").exists()
 
