@@ -17,7 +17,7 @@ from trivium.table import grade
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-PAGES = sorted(DOCS.rglob("*.md")) + [p for p in sorted(ROOT.glob("README*.md")) if p.exists()]
+PAGES = [*sorted(DOCS.rglob("*.md")), *sorted(ROOT.glob("*.md"))]
 AUDIT = (DOCS / "audit.md").read_text("utf-8")
 VERBS = (DOCS / "command-line.md").read_text("utf-8")
 MODELS = {"closed_form", "logistic", "boosting", "majority"}
