@@ -70,8 +70,8 @@ class HSICBottleneck:
         ArgumentError: An argument breaks its rule.
 
     Cost:
-        Time `epochs` passes forward and backward through each layer alone, and O(b² w) for each
-        mini-batch of b rows and layer of width w. Memory: the rows' outputs of one layer.
+        `epochs` passes forward and backward through each layer alone, O(b² w) a mini-batch of b
+        rows and layer of width w; memory of the rows' outputs of one layer.
 
     Example:
         >>> import numpy as np

@@ -42,8 +42,7 @@ class HSICMoments:
 
     Args:
         features_x: Fitted feature map of `trivium.kernel`: landmarks (`Nystroem`), frequencies
-            (`RandomFourier`, `OrthogonalFourier`), levels (`OneHot`) or `Coordinates`. `like` makes
-            both from a sample.
+            (`RandomFourier`, `OrthogonalFourier`), levels (`OneHot`), `Coordinates`; or see `like`.
         features_y: The same for y.
 
     Raises:
