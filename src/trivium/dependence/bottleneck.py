@@ -70,8 +70,7 @@ class HSICBottleneck:
         ArgumentError: An argument breaks its rule.
 
     Cost:
-        `epochs` passes forward and backward through each layer alone, O(b² w) a mini-batch of b
-        rows and layer of width w; memory of the rows' outputs of one layer.
+        Time `epochs` passes a layer, O(b² w) a batch of b rows, width w; memory: a layer's outputs.
 
     Example:
         >>> import numpy as np
@@ -273,7 +272,7 @@ class HSICBottleneck:
         Raises:
             ModelError: It is not fitted.
             OutputError: It cannot be written; what was there before is intact.
-            ResourceError: The disk is full; what was there before is intact.
+            ResourceError: The disk is full; likewise.
         """
         self._check_fitted("save")
         options = {name: getattr(self, name) for name in _OPTIONS} | {"random_state": self.seed}
