@@ -4,13 +4,16 @@ import logging
 import platform
 import tempfile
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 from trivium._core.errors import ArgumentError, ResourceError, TriviumWarning
 
 __all__ = ["LocalWorkers", "check_same", "connect", "versions"]
 
+_RESTART = 30.0  # seconds for a worker to start
 _ANSWER = 10.0  # seconds for a scheduler to answer, and for a first worker to be there
 
 
@@ -22,11 +25,13 @@ class LocalWorkers:
         cluster: Scheduler and workers.
         client: The connection to them.
         folder: Where workers put what does not fit in memory.
+        n_workers: How many there are to be.
     """
 
     cluster: Any
     client: Any
     folder: tempfile.TemporaryDirectory[str]
+    n_workers: int
 
     @classmethod
     def start(cls, n_workers: int | None) -> "LocalWorkers":
@@ -39,6 +44,7 @@ class LocalWorkers:
         import joblib
         from distributed import Client, LocalCluster
 
+        n_workers = n_workers or joblib.cpu_count()
         folder = tempfile.TemporaryDirectory(prefix="trivium-dask-", ignore_cleanup_errors=True)
         cluster = None
         # A death is told at once, so that `retries` counts here and not in the scheduler too.
@@ -46,11 +52,12 @@ class LocalWorkers:
         try:
             with dask.config.set(settings):
                 cluster = LocalCluster(
-                    n_workers=n_workers or joblib.cpu_count(),
+                    n_workers=n_workers,
                     threads_per_worker=1,
                     processes=True,
                     host="127.0.0.1",
-                    dashboard_address=None,
+                    dashboard_address="127.0.0.1:0",  # its port is asked for in any case
+                    scheduler_kwargs={"dashboard": False},
                     silence_logs=logging.CRITICAL + 1,
                     local_directory=folder.name,
                 )
@@ -66,7 +73,18 @@ class LocalWorkers:
                 remedy="Use fewer workers, or the executor 'processes' or 'serial'. A script needs "
                 "`if __name__ == '__main__':` around its work.",
             ) from error
-        return cls(cluster, client, folder)
+        return cls(cluster, client, folder, n_workers)
+
+    def tend(self) -> None:
+        """Start workers again where Dask does not: a nanny gives up when one dies at its start."""
+        if len(self.cluster.workers) < self.n_workers:
+            self.cluster.scale(self.n_workers)
+        for nanny in list(self.cluster.workers.values()):
+            process = getattr(nanny, "process", None)
+            ended = process is not None and process.status.name in ("stopped", "failed")
+            if ended and nanny.status.name in ("running", "starting"):
+                with suppress(TimeoutError):
+                    self.cluster.sync(nanny.restart, timeout=_RESTART)
 
     def close(self) -> None:
         """End client, workers and scheduler, and remove their folder."""
@@ -119,12 +137,10 @@ def versions() -> dict[str, str]:
     import numpy as np
     import torch
 
-    import trivium
-
     python = ".".join(platform.python_version_tuple()[:2])
     return {
         "Python": python,
-        "trivium": trivium.__version__,
+        "trivium": import_module("trivium").__version__,
         "torch": torch.__version__,
         "numpy": np.__version__,
         "processor": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
@@ -142,8 +158,7 @@ def check_same(client: Any, address: str) -> None:
     for worker, theirs in found.items():
         if isinstance(theirs, BaseException):
             raise ArgumentError(
-                "DaskExecutor: workers must have trivium; "
-                f"got {type(theirs).__name__}: {theirs}",
+                f"DaskExecutor: workers must have trivium; got {type(theirs).__name__}: {theirs}",
                 where=f"worker {worker} of {address}",
                 remedy="Install there what is installed here.",
             ) from theirs

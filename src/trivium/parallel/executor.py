@@ -6,7 +6,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from types import TracebackType
-from typing import Any, ClassVar
+from typing import Any
 
 from trivium._core.checks import check_number
 from trivium._core.errors import ResourceError
@@ -42,7 +42,7 @@ class Executor(ABC):
     """
 
     n_workers: int = 1
-    own_memory: ClassVar[bool] = False
+    own_memory: bool = False
     """Whether a worker's memory is its own, so that a block that found none left may run again."""
 
     def __init__(self, *, retries: int = 3, timeout: float | None = None) -> None:

@@ -104,7 +104,7 @@ def _begin() -> None:
             _aside.__enter__()
             _shown = warnings.showwarning
             warnings.simplefilter("always")
-            warnings.showwarning = _hear  # type: ignore[assignment]
+            warnings.showwarning = _hear
         _listeners += 1
 
 

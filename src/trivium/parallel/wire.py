@@ -17,9 +17,9 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, BinaryIO
 
+import cloudpickle
 import numpy as np
 import torch
-import cloudpickle
 from torch import Tensor
 
 from trivium._core.atomic import named_errors
@@ -44,7 +44,7 @@ class _Pickler(cloudpickle.Pickler):
             and value.device.type == "cpu"
             and not (value.requires_grad or value.is_conj() or value.is_neg())
         ):
-            order = sorted(range(value.dim()), key=lambda axis: -value.stride(axis))
+            order = sorted(range(value.dim()), key=value.stride, reverse=True)
             whole = value.permute(order)
             if whole.is_contiguous():  # else its strides would be lost, and sums go by strides
                 raw = whole.reshape(-1).view(torch.uint8).numpy()

@@ -102,7 +102,8 @@ def _failed(caller: str, error: Exception) -> bytes:
 
 def _exactly(line: socket.socket, size: int) -> tuple[bytearray, list[int]]:
     """Read that many bytes, and the open files that come with them; nothing at the end."""
-    data, handles, have = bytearray(size), [], 0
+    data, have = bytearray(size), 0
+    handles: list[int] = []
     while have < size:
         part, more, _, _ = socket.recv_fds(line, min(size - have, 1 << 20), 1)
         if not part:
