@@ -4,7 +4,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.nn.functional import cross_entropy
 
 from trivium._core.errors import ArgumentError
 from trivium.dependence import (
     DependenceColumn,
+    HSICBottleneck,
     conditional_test,
     independence_test,
     joint_test,
@@ -30,6 +32,7 @@ from trivium.kernel import Gaussian
 from trivium.objective import Replicas, ZerothOrderStep
 from trivium.parallel import Executor, SerialExecutor, open_executor
 from trivium.parallel.wire import to_bytes
+from trivium.pathkernel import PathKernel, Recording, label_issues, record
 from trivium.study import Preset, position_study
 
 Job = Callable[[Executor | None], Any]
@@ -153,6 +156,55 @@ def study_job(executor: Executor | None) -> Any:
     return runs
 
 
+@cache
+def trained() -> tuple[Recording, torch.Tensor, torch.Tensor]:
+    """A short training, recorded in memory."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(24, 4, generator=generator)
+    y = (x[:, 0] > 0).long()
+    net = torch.nn.Sequential(torch.nn.Linear(4, 6), torch.nn.Tanh(), torch.nn.Linear(6, 2))
+    for parameter in net.parameters():
+        torch.nn.init.normal_(parameter, std=0.5, generator=generator)
+    optimizer = torch.optim.Adam(net.parameters(), lr=0.05)
+    with record(net, optimizer, cross_entropy, stride=5) as recording:
+        for step in range(12):
+            ids = torch.arange(8) + 8 * (step % 3)
+            recording.batch(ids)
+            optimizer.zero_grad()
+            cross_entropy(net(x[ids]), y[ids]).backward()
+            optimizer.step()
+    return recording, x, y
+
+
+def asked_job(executor: Executor | None, recording: Recording | None = None) -> Any:
+    """Both questions, in three blocks of queries, and labels by what the others made of them."""
+    held, x, y = trained()
+    recording = recording or held
+    told: list[int] = []
+    few = 2 * 5 * 4 * sum(p.numel() for p in recording.model.parameters())  # bytes of two queries
+    how = {"budget": few, "progress": lambda done, _: told.append(done), "executor": executor}
+    found = [
+        recording.made(x[:6], "margin", y[:6], **how),
+        recording.without(x[:6], y=y[:6], **how),
+        label_issues(recording, "support", executor=executor),
+    ]
+    assert told.count(3 * 12) == 2
+    return found
+
+
+def kernel_job(executor: Executor | None) -> Any:
+    recording, x, _ = trained()
+    kernel = PathKernel.along(recording, 4, normalize=True)
+    return kernel.gram(x, executor=executor), kernel.gram(x, x[:3], executor=executor)
+
+
+def bottleneck_job(executor: Executor | None) -> Any:
+    x = torch.from_numpy(normals(120, 3))
+    y = (x[:, 0] * x[:, 1] > 0).long().numpy()
+    model = HSICBottleneck([8, 8], epochs=2, batch_size=32).fit(x[:80], y[:80])
+    return model.report(x[:80], y[:80], x[80:], y[80:], executor=executor)
+
+
 JOBS: dict[str, Job] = {
     "screen": screen_job,
     "screen_pairs": pairs_job,
@@ -164,6 +216,9 @@ JOBS: dict[str, Job] = {
     "sequence_tests": sequence_job,
     "Replicas": population_job,
     "position_study": study_job,
+    "Recording.made, without": asked_job,
+    "PathKernel.gram": kernel_job,
+    "HSICBottleneck.report": bottleneck_job,
 }
 
 
@@ -287,3 +342,18 @@ def test_what_a_loss_draws_depends_on_the_direction_alone(executor: Executor) ->
         replicas = Replicas(zeroth, noisy, runner)
         found.append(bits([zeroth.step(evaluate=replicas) for _ in range(3)]))
     assert found[0] == found[1]
+
+
+def test_a_recording_in_a_folder_travels_as_its_path(
+    executor: Executor, alone: dict[str, Any], tmp_path: Path
+) -> None:
+    recording = trained()[0]
+    alone.setdefault("Recording.made, without", bits(asked_job(None)))
+    recording.save(tmp_path / "run")
+    model, optimizer = recording.model, recording.optimizer
+    again = Recording.load(tmp_path / "run", model, optimizer, cross_entropy)
+    weighed = Weighed(executor)
+    assert bits(asked_job(weighed, again)) == alone["Recording.made, without"]
+    # The model's form and the queries, no rows, no states of the optimizer along the way.
+    held = len(to_bytes(recording.sent("test"), "test", "recording"))
+    assert max(weighed.shared[:2]) < held / 2

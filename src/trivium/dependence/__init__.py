@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from trivium.dependence.bottleneck import HSICBottleneck
 from trivium.dependence.bottleneck_report import BottleneckReport
 from trivium.dependence.columns import DependenceColumn
-from trivium.dependence.conditional import ConditionalResult, conditional_test
+from trivium.dependence.conditional import conditional_test
+from trivium.dependence.conditional_result import ConditionalResult
 from trivium.dependence.false_discovery import benjamini_hochberg, benjamini_yekutieli
 from trivium.dependence.independence import independence_test
 from trivium.dependence.joint import JointResult, joint_test

@@ -3,13 +3,12 @@
 import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Shaped
-from numpy.typing import NDArray
 from torch import Tensor
 
 from trivium._core.checks import check_choice, check_number
@@ -17,6 +16,7 @@ from trivium._core.errors import DataError, ShapeError, TriviumWarning
 from trivium._core.random import RandomState, check_seed
 from trivium.dependence.canonical import canonical_variables
 from trivium.dependence.conditional_null import ProductMean
+from trivium.dependence.conditional_result import ConditionalResult
 from trivium.dependence.conditioning import (
     Basis,
     Residual,
@@ -33,7 +33,7 @@ from trivium.dependence.permutation import exceedances, permutation_p_value
 from trivium.kernel import Gaussian, Kernel
 from trivium.parallel import Executor, given_executor
 
-__all__ = ["ConditionalResult", "conditional_test"]
+__all__ = ["conditional_test"]
 
 _FEWEST = 10
 _RANK = 60
@@ -42,37 +42,6 @@ _DETERMINED = 1e-6  # share of a variable's variance that z leaves, below which 
 _NOT_EXACT = (
     "approximate: no exact level exists for conditional independence (Shah and Peters 2020)"
 )
-
-
-@dataclass(frozen=True)
-class ConditionalResult:
-    """One test of conditional independence. Its level is approximate, whatever the number of rows.
-
-    Args:
-        statistic: Squared norm of the mean product of residuals. Its size is not a strength.
-        p_value: In (0, 1].
-        method: Regressions, null, and that the level is approximate.
-        n_rows: Rows compared.
-        n_draws: Draws of signs; 0 for the tail.
-        kernels: The kernels of x, y and z in words.
-        regressions: The kernel of z that predicted the features of x, and of y, best.
-        left: Share of the variance of the features of x, and of y, that z leaves.
-        null: The statistic of each draw of signs; empty for the tail.
-        residual: Largest share of a factor's sum of squares that was left out; 0 is exact.
-        seconds: CPU time.
-    """
-
-    statistic: float
-    p_value: float
-    method: str
-    n_rows: int
-    n_draws: int
-    kernels: tuple[str, str, str]
-    regressions: tuple[str, str]
-    left: tuple[float, float]
-    null: NDArray[np.float64] = field(repr=False)
-    residual: float = 0.0
-    seconds: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)

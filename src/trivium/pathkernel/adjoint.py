@@ -60,7 +60,7 @@ def pull_back(slopes: Slopes, above: Tensor, state: dict[str, Tensor]) -> Pulled
         outs = {"weight": bucket.gather(above)}
         outs |= {name: bucket.gather(value) for name, value in state.items()}
         single = outs["weight"].shape == above.shape
-        for name in {given for _, given in slope}:
+        for name in dict.fromkeys(given for _, given in slope):  # in one order in every process
             part = _weighed(slope, outs, name)
             if part is None:
                 continue

@@ -16,6 +16,9 @@ class _Row:
     def __repr__(self) -> str:
         return "<rows>"
 
+    def __reduce__(self) -> str:
+        return "ROW"  # in another process too there is one mark
+
 
 ROW = _Row()
 
@@ -34,6 +37,11 @@ class Packed:
 
     spec: Any
     leaves: tuple[Any, ...]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel as nested plain values: torch's own tree does not without a warning."""
+        tree = pytree.tree_unflatten(range(len(self.leaves)), self.spec)
+        return _packed, (tree, self.leaves)
 
     def unpack(self, rows: Sequence[Tensor]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return the positional and the named arguments with these rows in them."""
@@ -57,6 +65,10 @@ class Packed:
     def n_rows_leaves(self) -> int:
         """How many tensors have a row each."""
         return sum(leaf is ROW for leaf in self.leaves)
+
+
+def _packed(tree: Any, leaves: tuple[Any, ...]) -> Packed:
+    return Packed(pytree.tree_structure(tree), leaves)
 
 
 _ONE = pytree.tree_structure(((0,), {}))
