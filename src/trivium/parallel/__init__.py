@@ -2,6 +2,7 @@
 
 from trivium.parallel.dask_executor import DaskExecutor
 from trivium.parallel.executor import Executor, Progress, SerialExecutor
+from trivium.parallel.given import given_executor
 from trivium.parallel.joblib_executor import JoblibExecutor
 from trivium.parallel.journal import BlockJournal
 from trivium.parallel.open import EXECUTORS, open_executor
@@ -14,5 +15,6 @@ __all__ = [
     "JoblibExecutor",
     "Progress",
     "SerialExecutor",
+    "given_executor",
     "open_executor",
 ]
