@@ -323,6 +323,7 @@ RUNNABLE: dict[str, Callable[[], dict[str, Any]]] = {
     "how-to/check-labels.md": two_classes,
     "how-to/gate-a-pipeline.md": a_table,
     "how-to/use-a-saved-model.md": a_table,
+    "how-to/larger-than-memory.md": dict,
     "files-and-models.md": dict,
     "systems/closed-form.md": pets,
     "systems/dependence.md": two_numbers,
