@@ -69,7 +69,8 @@ def left_out_logits(classifier: ClosedFormClassifier, X: Any, y: Any) -> np.ndar
     unknown = np.flatnonzero(known[codes] != labels)
     if len(unknown):
         raise DataError(
-            f"left_out_logits: y must have the classes of the fit; got {labels[unknown[0]]!r}",
+            "left_out_logits: y must have the classes of the fit; "
+            f"got {labels[unknown[0]].item()!r}",
             where=f"row {unknown[0]}",
         )
     return left_out_of(learned, rows, torch.from_numpy(codes)).numpy()
