@@ -51,6 +51,9 @@ def take_away(caller: str, whole: Fourth, part: Fourth) -> Fourth:
     """
     left = whole.minus(part)
     slack = _SLACK[left.single] * whole.second.diagonal()
+    # The scatter of equal rows is nothing but rounding, and may have either sign.
+    rounded = 64 * torch.finfo(whole.second.dtype).eps * whole.count
+    slack = slack + rounded * (whole.origin + whole.offset).square().max()
     least = float((left.second.diagonal() + slack).min())
     if left.count < 0 or least < 0:
         what, value = ("count", left.count) if left.count < 0 else ("scatter", least)

@@ -1,0 +1,140 @@
+"""Any bytes give a table or a named refusal, soon; a table written back reads as it was.
+
+`TRIVIUM_FUZZ=N` runs N times as many mutations.
+"""
+
+import csv
+import gzip
+import json
+import os
+import time
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from trivium._core.errors import TriviumError
+from trivium.table import ReadOptions, read_table
+
+MORE = int(os.environ.get("TRIVIUM_FUZZ", "1"))
+SECONDS = 20
+TOKENS = [
+    *(b'"', b'""', b",", b";", b"\t", b"|", b"\r", b"\n", b"\r\n", b"\0", b"\\", b"\xef\xbb\xbf"),
+    *(b"\xff\xfe", b"\xfe\xff", b"\x1f\x8b", b"PAR1", b"PK\x03\x04", b"\x80\x04\x95"),
+    *(b"\xed\xa0\x80", b"NaN", b"inf", b"1e400", b"-0", b"007", b"NA", b"2024-02-30", b"24:61"),
+    *(b"9" * 40, b"1" * 400, b"{", b"}", b"[", b"]", b":", b"null", b'{"x":', b'"\\ud800"'),
+    *(b"\\u0000", b"true", b"[" * 3000, b"\x0c", b"\x1c", b"\x85"),
+    *(text.encode() for text in ("\u2028", "\u202e", "\uff11\uff12", "\u00a0")),
+]
+ROWS = [(f"{i * 7 % 11}.5", f"2024-01-{i % 28 + 1:02d}", "ab"[i % 2], f"w{i} é") for i in range(30)]
+
+
+def parquet():
+    sink = pa.BufferOutputStream()
+    names = ["x", "d", "y", "t"]
+    pq.write_table(
+        pa.table(dict(zip(names, map(list, zip(*ROWS, strict=True)), strict=True))), sink
+    )
+    return sink.getvalue().to_pybytes()
+
+
+def lines(delimiter):
+    return "\n".join(delimiter.join(row) for row in [("x", "d", "y", "t"), *ROWS]).encode() + b"\n"
+
+
+SEEDS = {
+    "a.csv": lines(","),
+    "b.tsv": lines("\t"),
+    "c.csv": b'x,y\n"1\n2",a\n"3 ""4""",b\n5,a\n',
+    "d.jsonl": "".join(json.dumps({"x": a, "d": b}) + "\n" for a, b, *_ in ROWS).encode(),
+    "e.parquet": parquet(),
+    "f.csv.gz": gzip.compress(lines(","), mtime=0),
+    "g.csv": lines(",").decode().encode("utf-16"),
+    "h": lines(";"),
+}  # fmt: skip
+
+
+def mutated(data, rng):
+    """Some bytes changed, cut, doubled or put in, also tokens that readers stumble over."""
+    for _ in range(int(rng.integers(1, 6))):
+        at, more = int(rng.integers(len(data) + 1)), int(rng.integers(1, 40))
+        way = int(rng.integers(6))
+        if way == 0 and at < len(data):
+            data = data[:at] + bytes([data[at] ^ (1 << int(rng.integers(8)))]) + data[at + 1 :]
+        elif way == 1:
+            data = data[:at] + data[at + more :]
+        elif way == 2:
+            data = data[:at] + data[max(0, at - more) : at] * int(rng.integers(1, 4)) + data[at:]
+        elif way == 3:
+            data = data[:at] + rng.bytes(more) + data[at:]
+        elif way == 4:
+            data = data[:at]
+        else:
+            data = data[:at] + TOKENS[int(rng.integers(len(TOKENS)))] + data[at:]
+    return data
+
+
+def reads(path):
+    """The table, or None where it was refused by name; anything else is a fault."""
+    start = time.monotonic()
+    try:
+        found = read_table(path, ReadOptions(max_bytes=10_000_000))
+    except TriviumError as error:
+        if error.exit_code not in (3, 5) or "\n" in error.what:
+            raise AssertionError(f"refused in another way: {error}") from error
+        found = None
+    assert time.monotonic() - start < SECONDS
+    return found
+
+
+def same_again(table, path):
+    """Write the cells to CSV as they are and read them: the same cells."""
+    cells = [column.source.to_pylist() for column in table.columns]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, quoting=csv.QUOTE_ALL)
+        writer.writerow(table.names)
+        for row in zip(*cells, strict=True):
+            writer.writerow(["" if cell is None else cell for cell in row])
+    again = read_table(path, ReadOptions(max_bytes=100_000_000, delimiter=","))
+    assert again.names == table.names
+    for column, wanted in zip(again.columns, cells, strict=True):
+        found = column.source.to_pylist()
+        assert [cell or "" for cell in found] == [cell or "" for cell in wanted]
+
+
+@pytest.mark.parametrize("name", sorted(SEEDS))
+def test_mutations(name, tmp_path):
+    rng = np.random.default_rng([ord(name[0]), MORE])
+    path, read = tmp_path / name, 0
+    for number in range(60 * MORE):
+        data = mutated(SEEDS[name], rng)
+        path.write_bytes(data)
+        try:
+            table = reads(path)
+            if table is not None:
+                read += 1
+                if number % 4 == 0:
+                    same_again(table, tmp_path / "again.csv")
+        except Exception as error:
+            (tmp_path / f"found{path.suffix}").write_bytes(data)
+            raise AssertionError(f"{type(error).__name__}: {error} for {data!r}") from error
+    assert read > 0 or name in {"e.parquet", "f.csv.gz", "g.csv"}
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet", "csv.gz", ""])
+def test_noise(ending, tmp_path):
+    rng = np.random.default_rng([MORE, len(ending)])
+    path = tmp_path / f"noise.{ending}"
+    for _ in range(40 * MORE):
+        tokens = [TOKENS[i] for i in rng.integers(len(TOKENS), size=int(rng.integers(40)))]
+        path.write_bytes(b"".join(tokens) + rng.bytes(int(rng.integers(30))))
+        reads(path)
+
+
+def test_a_reader_that_stumbles_is_seen(tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_bytes(b"\xff")
+    with pytest.raises(UnicodeDecodeError):
+        path.read_text("utf-8")
+    assert reads(path) is None
