@@ -56,7 +56,8 @@ class LocalWorkers:
                     threads_per_worker=1,
                     processes=True,
                     host="127.0.0.1",
-                    dashboard_address=":0",
+                    dashboard_address="127.0.0.1:0",  # its port is asked for in any case
+                    scheduler_kwargs={"dashboard": False},
                     silence_logs=logging.CRITICAL + 1,
                     local_directory=folder.name,
                 )

@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import Any
 
 from trivium._core.checks import check_number
@@ -16,6 +17,8 @@ from trivium.parallel.wire import Bundle, from_bytes, open_outcome, seal, to_byt
 __all__ = ["JoblibExecutor"]
 
 Event = tuple[int, Outcome | WorkerLost]
+
+_ROUND = 8  # blocks for each worker in a round, where results come in rounds
 
 
 class JoblibExecutor(Executor):
@@ -97,19 +100,10 @@ class JoblibExecutor(Executor):
         self, run: Callable[..., Any], blocks: Sequence[Any], queue: deque[int]
     ) -> Generator[Event]:
         """Run what is in the queue through joblib, as far as it comes."""
-        import joblib
-
         flying: set[int] = set()
         refused: list[Exception] = []
-        pool = joblib.Parallel(
-            self.n_workers,
-            self.backend,
-            return_as="generator_unordered",
-            timeout=self.timeout,
-            pre_dispatch=self.n_workers,  # so that all that is given out runs
-            batch_size=1,
-        )
-        results = pool(self._calls(run, blocks, queue, flying, refused))
+        calls = self._calls(run, blocks, queue, flying, refused)
+        results = self._results(calls)
         lost: Exception | None = None
         try:
             while True:
@@ -131,6 +125,20 @@ class JoblibExecutor(Executor):
             raise refused[0]
         if lost is not None:
             yield from self._lose(flying, lost)
+
+    def _results(self, calls: Iterator[Any]) -> Generator[tuple[int, Any]]:
+        """Yield what joblib gives: each as it ends, or in rounds where it can only give lists."""
+        import joblib
+
+        # So that all that is given out runs, and the clock of joblib is that of a block.
+        settings = {"timeout": self.timeout, "pre_dispatch": self.n_workers, "batch_size": 1}
+        way = {"return_as": "generator_unordered"}
+        try:
+            pool = joblib.Parallel(self.n_workers, self.backend, **way, **settings)
+        except ValueError:  # Ray's
+            pool = joblib.Parallel(self.n_workers, self.backend, **settings)
+            calls = islice(calls, _ROUND * self.n_workers)
+        yield from pool(calls)
 
     def _calls(
         self,
