@@ -313,6 +313,7 @@ RUNNABLE: dict[str, Callable[[], dict[str, Any]]] = {
     "systems/cost.md": dict,
     "systems/position.md": dict,
     "systems/sinusoid.md": dict,
+    "systems/parallel.md": dict,
     "how-to/add-an-optimizer.md": dict,
     "how-to/add-an-encoding.md": dict,
     "primitives/moment.md": streams,
