@@ -333,6 +333,7 @@ RUNNABLE: dict[str, Callable[[], dict[str, Any]]] = {
     "systems/cost.md": dict,
     "systems/position.md": dict,
     "systems/sinusoid.md": dict,
+    "systems/parallel.md": dict,
     "how-to/add-an-optimizer.md": dict,
     "how-to/add-an-encoding.md": dict,
     "how-to/add-a-gradient-estimator.md": dict,

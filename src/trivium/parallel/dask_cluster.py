@@ -3,6 +3,7 @@
 import logging
 import platform
 import tempfile
+import time
 import warnings
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from trivium._core.errors import ArgumentError, ResourceError, TriviumWarning
 __all__ = ["LocalWorkers", "check_same", "connect", "versions"]
 
 _RESTART = 30.0  # seconds for a worker to start
+_PAUSE = 0.2  # seconds
 _ANSWER = 10.0  # seconds for a scheduler to answer, and for a first worker to be there
 
 
@@ -147,15 +149,37 @@ def versions() -> dict[str, str]:
     }
 
 
+def _asked(client: Any, address: str) -> dict[str, Any]:
+    """Return what each worker says of itself; one that is on its way out or in is asked again."""
+    until = time.monotonic() + _ANSWER
+    while True:
+        try:
+            found = client.run(versions, on_error="return")
+            odd = [one for one in found.values() if not isinstance(one, dict | ImportError)]
+            problem = odd[0] if odd else None
+        except Exception as error:  # whatever a worker that dies just now makes of it
+            found, problem = {}, error
+        if problem is None:
+            return found
+        if time.monotonic() > until:
+            raise ResourceError(
+                f"DaskExecutor: workers must say their versions within {_ANSWER:g} s; "
+                f"got {type(problem).__name__}: {problem}",
+                where=str(address),
+                remedy="Look at the workers' logs.",
+            ) from problem
+        time.sleep(_PAUSE)
+
+
 def check_same(client: Any, address: str) -> None:
     """Check that every worker has the versions of this process.
 
     Raises:
         ArgumentError: One has others, or has no trivium.
+        ResourceError: One does not answer.
     """
     ours = versions()
-    found = client.run(versions, on_error="return")
-    for worker, theirs in found.items():
+    for worker, theirs in _asked(client, address).items():
         if isinstance(theirs, BaseException):
             raise ArgumentError(
                 f"DaskExecutor: workers must have trivium; got {type(theirs).__name__}: {theirs}",

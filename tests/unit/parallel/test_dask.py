@@ -78,6 +78,12 @@ def test_a_worker_that_hangs_is_killed(dask: DaskExecutor, tmp_path: Path) -> No
     assert gone(int((tmp_path / "pid").read_text()))
 
 
+def test_a_worker_of_a_cluster_at_an_address_that_hangs(dask: DaskExecutor, tmp_path: Path) -> None:
+    with DaskExecutor(address_of(dask), timeout=3.0) as guest:
+        assert same(guest.map(stops_once, range(4), shared=str(tmp_path)), 4)
+    assert gone(int((tmp_path / "pid").read_text()))
+
+
 def test_many_blocks_do_not_pile_up(dask: DaskExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
     most = 0
     ask = dask._client.map
@@ -118,6 +124,16 @@ def test_a_worker_without_trivium() -> None:
 
     with pytest.raises(ArgumentError, match="workers must have trivium; got ModuleNotFoundError"):
         dask_cluster.check_same(Stranger(), "tcp://here")
+
+
+def test_a_worker_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Mute:
+        def run(self, function: Any, on_error: str) -> dict[str, Any]:
+            raise OSError("no route")
+
+    monkeypatch.setattr(dask_cluster, "_ANSWER", 0.1)
+    with pytest.raises(ResourceError, match=r"say their versions within 0\.1 s; got OSError"):
+        dask_cluster.check_same(Mute(), "tcp://here")
 
 
 def test_nobody_at_the_address(monkeypatch: pytest.MonkeyPatch) -> None:

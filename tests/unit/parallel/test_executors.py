@@ -1,14 +1,15 @@
 """Every executor gives the same bits, keeps what has ended, and says what went wrong."""
 
+import sys
 import warnings
 from pathlib import Path
 
 import pytest
 import torch
 
-from trivium._core.errors import ArgumentError, TriviumWarning
+from trivium._core.errors import ArgumentError, MissingExtraError, TriviumWarning
 from trivium.moment import Moments, merge_tree
-from trivium.parallel import BlockJournal, Executor, open_executor
+from trivium.parallel import BlockJournal, Executor, JoblibExecutor, open_executor
 from trivium.parallel.task import Outcome
 
 NAMES = ("serial", "threads", "processes", "dask")
@@ -78,8 +79,23 @@ def test_no_blocks_at_all(executor: Executor) -> None:
     assert executor.map(complains, []) == []
 
 
+def test_ray_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(MissingExtraError, match=r"Install trivium\[ray\]"):
+        open_executor("ray")
+
+
+def test_another_backend_of_joblib() -> None:
+    with JoblibExecutor(2, "sequential") as executor:
+        assert torch.equal(executor.map(rows_of, range(3))[2], rows_of(2))
+
+
 def test_options_that_do_not_go_together() -> None:
     with pytest.raises(ArgumentError, match="scheduler must come with 'dask'"):
         open_executor("processes", scheduler="tcp://127.0.0.1:1")
+    with pytest.raises(ArgumentError, match="backend must be registered with joblib; got 'lokki'"):
+        JoblibExecutor(2, "lokki")
+    with pytest.raises(ArgumentError, match="n_workers must be an integer, positive"):
+        JoblibExecutor(0)
     with pytest.raises(ArgumentError, match="retries"):
         open_executor("serial", retries=-1)
