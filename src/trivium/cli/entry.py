@@ -157,6 +157,9 @@ def _invoke(arguments: list[str]) -> int:
             trivium.invoke(context)
     except click.exceptions.Exit as stop:
         code = stop.exit_code
+    except BrokenPipeError:
+        # Our own streams go on without a reader; here somebody else's ended.
+        return 0
     sys.stdout.flush()
     return code
 

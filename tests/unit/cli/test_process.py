@@ -53,12 +53,9 @@ def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> object:
 @pytest.mark.parametrize(
     ("number", "code", "after", "delay"),
     [
+        # Twenty moments more: tests/faults/test_interrupted.py.
         (signal.SIGINT, 130, "read", 0.05),
-        (signal.SIGTERM, 143, "depend", 0.0),
-        (signal.SIGTERM, 143, "encode", 0.2),
-        (signal.SIGKILL, -9, "depend", 0.3),
         (signal.SIGKILL, -9, "fit", 0.05),
-        (signal.SIGKILL, -9, "flag", 0.0),
     ],
 )
 def test_a_signal_then_the_same_command_gives_the_same_bits(
