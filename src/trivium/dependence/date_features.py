@@ -5,7 +5,6 @@ import math
 import numpy as np
 import torch
 from jaxtyping import Float
-from numpy.typing import NDArray
 from scipy.special import ive
 from torch import Tensor
 
@@ -18,7 +17,7 @@ _EPOCH_WEEKDAY = 3  # 1970-01-01 was a Thursday; Monday is 0
 
 
 def date_features(
-    days: Float[NDArray[np.float64], " n"],
+    days: Float[np.ndarray, " n"],
 ) -> tuple[Float[Tensor, "r n"], str, float]:
     """Average of the kernels of a date's parts, leaving out parts that do not vary.
 
@@ -53,7 +52,7 @@ def date_features(
 
 
 def periodic_features(
-    cycles: Float[NDArray[np.float64], " n"], lengthscale: float = 0.5, tol: float = 1e-12
+    cycles: Float[np.ndarray, " n"], lengthscale: float = 0.5, tol: float = 1e-12
 ) -> Float[Tensor, "r n"]:
     r"""Features of the periodic kernel, exact to `tol`.
 
