@@ -185,6 +185,24 @@ ROWS = {
     ("worker killed, hangs or raises", "same bits / retry / the error"): [
         "tests/unit/parallel/test_executors.py::test_the_original_error_and_where_it_was_raised",
         "tests/unit/parallel/test_executors.py::test_the_same_bits_as_one_after_the_other",
+        *(
+            f"tests/unit/parallel/{where}::{name}"
+            for where, names in {
+                "test_workers.py": (
+                    "test_a_worker_killed_by_its_pid",
+                    "test_a_worker_that_hangs_is_killed_with_all_it_started",
+                    "test_a_block_that_kills_every_worker_is_named",
+                    "test_a_parent_killed_goes_on_where_it_was",
+                ),
+                "test_dask.py": (
+                    "test_a_worker_killed_by_its_pid",
+                    "test_a_worker_that_hangs_is_killed",
+                ),
+            }.items()
+            for name in names
+        ),
+        "tests/unit/audit/test_workers.py::test_a_killed_worker_changes_no_bit",
+        "tests/unit/audit/test_workers.py::test_a_killed_audit_goes_on_where_it_was_block_by_block",
     ],
     ("memory limit reached", "5 with an estimate"): [
         f"{PLACES}::test_a_limit_of_memory_is_code_5_with_a_figure",
