@@ -180,7 +180,7 @@ def table(board: Board) -> str:
 
 
 def _one(known: dict[str, dict]) -> str:
-    limit = known.get("product float32", {}).get("wall")
+    limit = known.get("product float32", {}).get("cpu")
     rows = []
     for label, said in LABELS.items():
         cell = known.get(label)
@@ -195,15 +195,15 @@ def _one(known: dict[str, dict]) -> str:
                 said,
                 f"{cell['wall']:.1f}",
                 f"{cell['cpu']:.1f}",
-                f"{n / cell['wall']:,.0f}" if n else "–",
+                f"{n / cell['cpu']:,.0f}" if n else "–",
                 f"{cell['bytes'] / cell['wall'] / 1e6:,.0f}" if "bytes" in cell else "–",
-                f"{limit / cell['wall']:.2f}" if limit and n else "–",
+                f"{limit / cell['cpu']:.2f}" if limit and n else "–",
                 f"{cell['memory'] / 1e6:,.0f}",
                 f"{cell['worker'] / 1e6:,.0f}" if cell["worker"] else "–",
                 f"{cell['accuracy']:.3f}" if "accuracy" in cell else "–",
             ]
         )
-    head = ["", "wall s", "CPU s", "rows/s", "MB/s", "product's wall over it"]
+    head = ["", "wall s", "CPU s", "rows a CPU s", "MB/s", "product's CPU over it"]
     return markdown([*head, "peak MB", "largest worker MB", "accuracy"], rows)
 
 
