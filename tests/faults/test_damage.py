@@ -155,11 +155,13 @@ READERS = {
     "moment/saved.py": "moments",
     "cost/machine_file.py": "machine file",
 }
-# The user's own files, text that was just written, and the runs of a study (readable JSON without
-# a checksum: tests/unit/study/test_study.py cuts one): read by other rules.
+# The user's own files, text that was just written, data of the package, and the runs of a study
+# (readable JSON without a checksum: tests/unit/study/test_study.py cuts one): read by other rules.
 OTHERS = {
     "cost/config.py",
+    "study/catalog.py",
     "study/study.py",
+    "table/numeric_text.py",
     "_core/tensor_file.py",
     "_core/exact_json.py",
     "moment/labels.py",

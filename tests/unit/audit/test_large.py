@@ -95,14 +95,14 @@ def refitted(
 ) -> ClosedFormClassifier:
     """All rows in memory, by the same encoder and the same path."""
     found: list[Any] = []
-    original = large_fit.large_scores
+    original = large_fit.pass_by
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            "trivium.audit.verbs.large_scores", lambda *a: found.append(a) or original(*a)
+            "trivium.audit.verbs.pass_by", lambda state: found.append(original(state)) or found[0]
         )
         fit_only(options_of(data), large.folder.parent / "model", Silent())
-    path = found[0][0].classifier
-    X = found[0][0].reading.encoder.transform(read_files([data])).take(whole[1], axis=0)
+    path = found[0].classifier
+    X = found[0].reading.encoder.transform(read_files([data])).take(whole[1], axis=0)
     return path.refit(X, whole[0])
 
 

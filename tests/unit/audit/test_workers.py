@@ -137,8 +137,13 @@ def test_a_killed_audit_goes_on_where_it_was_block_by_block(
     without_clock: Report,
 ) -> None:
     if how == signal.SIGINT:
-        with pytest.raises(KeyboardInterrupt):
-            audit(options, tmp_path / "run", listener=Dies("fit", how))
+        # A test that runs behind a shell's `&` begins with SIGINT ignored.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                audit(options, tmp_path / "run", listener=Dies("fit", how))
+        finally:
+            signal.signal(signal.SIGINT, before)
     else:
         call = (
             f"from test_workers import die; die({str(options.data)!r}, {str(tmp_path / 'run')!r})"
