@@ -19,7 +19,7 @@ KNOWN = Path(__file__).parents[1] / "src" / "trivium" / "study" / "full.json"
 def losses(study: dict) -> dict:
     """Return the median losses of each encoding that the text was learnt with."""
     return {
-        name: {at: round(spread["median"], 4) for at, spread in entry["text"]["loss"].items()}
+        name: {at: round(spread["median"], 6) for at, spread in entry["text"]["loss"].items()}
         for name, entry in sorted(study["encodings"].items())
     }
 
