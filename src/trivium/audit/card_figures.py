@@ -5,10 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from trivium.audit.flag_stage import n_listed
-from trivium.audit.flags_listed import n_worth
 from trivium.audit.intervals import row_log_loss
 from trivium.audit.large import Large
-from trivium.audit.large_rows import LISTED
 from trivium.audit.state import AuditState
 from trivium.closedform import ClosedFormClassifier, Flags
 from trivium.report.charts.reliability import wilson
@@ -63,7 +61,6 @@ class CardFigures:
         """Return the figures of all rows of a table that passed in blocks."""
         n, judged = large.n_labelled, large.judged
         loss, expected, squares = (float(total) for total in judged.sums)
-        _, worth, likely = (int(count) for count in judged.counts)
         return cls(
             large.classifier,
             n,
@@ -72,7 +69,7 @@ class CardFigures:
             (max(squares - loss**2 / n, 0.0) / (n - 1)) ** 0.5,
             int(large.counts.max()) / n,
             expected,
-            min(n_worth(worth, likely, expected, n), LISTED),
+            large.n_listed,
         )
 
     def scores(self) -> list[tuple[str, str, float, float, float]]:

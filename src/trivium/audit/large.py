@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Int64
 
+from trivium.audit.flags_listed import n_worth
 from trivium.audit.large_odd import Oddity
-from trivium.audit.large_rows import Judged, Reading
+from trivium.audit.large_rows import LISTED, Judged, Reading
 from trivium.closedform import ClosedFormClassifier, LabelNoise
 from trivium.moment import Moments
 from trivium.table import Parts
@@ -64,6 +65,13 @@ class Large:
     def n_labelled(self) -> int:
         """Rows that have a label."""
         return int(self.counts.sum())
+
+    @property
+    def n_listed(self) -> int:
+        """Rows worth a look, of all rows; known once they are judged."""
+        _, worth, likely = (int(count) for count in self.judged.counts)
+        expected = float(self.judged.sums[1])
+        return min(n_worth(worth, likely, expected, self.n_labelled), LISTED)
 
     @property
     def cells(self) -> int:

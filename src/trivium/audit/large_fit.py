@@ -5,9 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from trivium.audit.flags_listed import n_worth
 from trivium.audit.large import Large
-from trivium.audit.large_rows import LISTED, Added, Judge, Judged, Reading, add_block, judge_block
+from trivium.audit.large_rows import Added, Judge, Judged, Reading, add_block, judge_block
 from trivium.audit.state import AuditState, Section
 from trivium.closedform import ClosedFormClassifier, label_noise, left_out_logits
 from trivium.table import TableEncoder
@@ -106,9 +105,7 @@ def large_flags(state: AuditState) -> Section:
     large = state.large
     assert large is not None
     judged = large.judged
-    expected = float(judged.sums[1])
-    worth, likely = int(judged.counts[1]), int(judged.counts[2])
-    listed = min(n_worth(worth, likely, expected, large.n_labelled), LISTED)
+    expected, listed = float(judged.sums[1]), large.n_listed
     top, names = judged.top, state.classes
     columns = list(state.used.names)
     shown = [columns.index(found["column"]) for found in state.report["depend"]]

@@ -10,11 +10,11 @@ import click
 
 from trivium.cli.console import StageLines, echo, printable
 from trivium.cli.options import JSON, PATH, SEED
+from trivium.cli.running import EXECUTOR_NAMES
 
 __all__ = ["position"]
 
 _WIDTH = 88
-_EXECUTORS = ("serial", "processes", "threads", "ray", "dask")
 
 
 @click.command()
@@ -26,7 +26,7 @@ _EXECUTORS = ("serial", "processes", "threads", "ray", "dask")
 @click.option("--text", type=PATH, metavar="FILE", help="Of the study; plays by default.")
 @click.option("--out", type=PATH, default=Path("position-study"), show_default=True)
 @click.option("--workers", type=int, help="Processes of the study.  [default: 2 at most]")
-@click.option("--executor", type=click.Choice(_EXECUTORS), help="Where the study's runs are made.")
+@click.option("--executor", type=click.Choice(EXECUTOR_NAMES), help="Where its runs are made.")
 @click.option("--scheduler", metavar="ADDRESS", help="Of Dask, tcp://host:8786, for the study.")
 @click.option("--runs", type=int, help="Runs of the study after which to stop.")
 @SEED

@@ -7,15 +7,16 @@ from typing import Any
 
 import click
 
-__all__ = ["open_given", "running"]
+__all__ = ["EXECUTOR_NAMES", "open_given", "running"]
 
 _SERIAL = "serial"
-_EXECUTORS = (_SERIAL, "processes", "threads", "ray", "dask")
+# Those of `trivium.parallel.EXECUTORS`, which would bring torch with it; a test holds them equal.
+EXECUTOR_NAMES = (_SERIAL, "processes", "threads", "ray", "dask")
 
 _RUNNING = [
     click.option(
         "--executor",
-        type=click.Choice(_EXECUTORS),
+        type=click.Choice(EXECUTOR_NAMES),
         default=_SERIAL,
         show_default=True,
         help="Where blocks of work run; the same bits on all.",

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from trivium.cli.running import _EXECUTORS, open_given
+from trivium.cli.running import EXECUTOR_NAMES, open_given
 from trivium.cli.verbs import COMMANDS
 from trivium.parallel import EXECUTORS, SerialExecutor
 
@@ -18,7 +18,7 @@ def given(**how: Any) -> dict[str, Any]:
 
 
 def test_names_are_those_of_the_executors() -> None:
-    assert set(_EXECUTORS) == set(EXECUTORS)
+    assert set(EXECUTOR_NAMES) == set(EXECUTORS)
 
 
 @pytest.mark.parametrize(
