@@ -165,7 +165,7 @@ ROWS = {
     ],
     ("SIGINT, SIGTERM, SIGKILL at any moment", "resumes to the same bits"): [
         f"{STOPPED}::test_a_signal_at_a_random_moment",
-        f"{STOPPED}::test_the_moments_reach_every_part_of_a_run",
+        f"{STOPPED}::test_a_run_ended_late_goes_on_from_its_journal",
         f"{STREAMS}::test_a_lost_signal_is_raised_again",
         f"{STREAMS}::test_an_interruption_that_became_another_error",
         f"{STREAMS}::test_signals_before_the_verb_begins",
