@@ -9,6 +9,7 @@ from trivium.audit.gate import DEPEND_QUANTITIES, QUANTITIES, Gate, parse_gate
 from trivium.audit.gradient_problems import PROBLEMS
 from trivium.audit.gradients_verb import Gradients, GradientsOptions, gradients_only
 from trivium.audit.options import METRICS, AuditOptions, DependOptions, Screening
+from trivium.audit.predict_verb import predict_files
 from trivium.audit.run import STAGES, AuditResult, audit
 from trivium.audit.saved import SavedClassifier, load_classifier
 from trivium.audit.verbs import (
@@ -16,7 +17,6 @@ from trivium.audit.verbs import (
     catalog,
     explain_run,
     fit_only,
-    predict_file,
 )
 from trivium.audit.whatif import whatif
 
@@ -47,7 +47,7 @@ __all__ = [
     "gradients_only",
     "load_classifier",
     "parse_gate",
-    "predict_file",
+    "predict_files",
     "read_costs",
     "spare_input",
     "whatif",

@@ -25,7 +25,7 @@ def pass_by(state: AuditState) -> Large:
     assert isinstance(state.encoder, TableEncoder)
     large.reading = Reading(
         state.encoder,
-        {column.name: column.kind for column in state.used.columns},
+        {column.name: column.type for column in state.used.columns},
         state.label.name,
         state.classes,
         state.options.read,

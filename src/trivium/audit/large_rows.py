@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from jaxtyping import Float, Int64
 
 from trivium.audit.flags_listed import LIKELY, WORTH
@@ -18,13 +19,13 @@ from trivium.audit.large_odd import (
 )
 from trivium.closedform import ClosedFormClassifier, LabelNoise, left_out_logits
 from trivium.moment import Moments
-from trivium.table import FileBlock, Kind, Table, TableEncoder, read_block
+from trivium.table import ColumnType, FileBlock, Table, TableEncoder, read_block
 from trivium.table.infer import column_as
 from trivium.table.levels import Levels
 from trivium.table.options import ReadOptions
 from trivium.table.read_files import block_places
 
-__all__ = ["LISTED", "Added", "Judge", "Judged", "Reading", "add_block", "judge_block"]
+__all__ = ["LISTED", "Added", "Judge", "Judged", "Reading", "add_block", "block_as", "judge_block"]
 
 LISTED = 2_000
 """Rows that may be listed as suspect, at the most."""
@@ -36,7 +37,7 @@ class Reading:
 
     Args:
         encoder: Learnt from the sample.
-        kinds: The columns that it takes, and what they were taken for.
+        types: The columns that it takes, and what they were taken for.
         label: The label column.
         classes: Its classes.
         read: How the files are read.
@@ -44,7 +45,7 @@ class Reading:
     """
 
     encoder: TableEncoder
-    kinds: Mapping[str, Kind]
+    types: Mapping[str, ColumnType]
     label: str
     classes: tuple[str, ...]
     read: ReadOptions
@@ -52,22 +53,37 @@ class Reading:
 
     def rows(self, block: FileBlock) -> "Rows":
         """Read and encode the labelled rows of a block."""
-        raw = read_block(block)
-        cells = dict(zip(raw.names, raw.cells, strict=True))
+        table, cells = block_as(block, self.types, self.read, self.starts)
         levels = Levels.of(cells[self.label])
         code_of = {name: code for code, name in enumerate(self.classes)}
         known = [code_of.get(text, -1) for text in levels.texts.to_pylist()]
         codes = np.append(np.array(known, dtype=np.int64), -1)[levels.codes]
         kept = np.flatnonzero(codes >= 0)
-        columns = tuple(
-            column_as(name, cells[name], kind, self.read) for name, kind in self.kinds.items()
-        )
-        places = block_places(block, raw, self.starts)
-        table = Table(columns, raw.n_rows, places.files[0], (), None, places)
         used = table.take(kept)
         X, unknown = self.encoder.encode(used, self.read)
         odd = oddities(table, unknown)
         return Rows(used, X, codes[kept], kept + block.first_row, odd)
+
+
+def block_as(
+    block: FileBlock,
+    types: Mapping[str, ColumnType],
+    read: ReadOptions,
+    starts: Mapping[str, int],
+) -> tuple[Table, dict[str, pa.Array]]:
+    """Read a block as columns of known types; all its cells as text beside them.
+
+    Args:
+        block: The block.
+        types: The columns wanted.
+        read: How the files are read.
+        starts: Rows of the whole table before each file.
+    """
+    raw = read_block(block)
+    cells = dict(zip(raw.names, raw.cells, strict=True))
+    columns = tuple(column_as(name, cells[name], kind, read) for name, kind in types.items())
+    places = block_places(block, raw, starts)
+    return Table(columns, raw.n_rows, places.files[0], (), None, places), cells
 
 
 @dataclass(frozen=True, eq=False)

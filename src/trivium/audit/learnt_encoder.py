@@ -8,7 +8,7 @@ fold; the frequencies of waves, three numbers a column at most, are those of all
 
 import base64
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -17,7 +17,15 @@ from jaxtyping import Float
 
 from trivium._core.errors import ModelError
 from trivium.audit.fold_features import FoldFeatures
-from trivium.table import Column, Kind, ReadOptions, Table, TableEncoder
+from trivium.table import (
+    Column,
+    ColumnType,
+    Kind,
+    Notice,
+    ReadOptions,
+    Table,
+    TableEncoder,
+)
 from trivium.table.infer import column_as
 
 __all__ = ["Learnt", "LearntEncoder", "decoded", "encoded", "scale_of"]
@@ -101,11 +109,40 @@ class LearntEncoder:
         Raises:
             DataError: A column is missing.
         """
-        found = [self.base.transform(table, options)]
+        return self._beside(self.base.transform(table, options), table, options)
+
+    def encode(
+        self, table: Table, options: ReadOptions | None = None
+    ) -> tuple[Float[np.ndarray, "n d"], tuple[Notice, ...]]:
+        """Return the same, and notices about cells that do not fit their column.
+
+        Raises:
+            DataError: A column is missing.
+        """
+        base, notices = self.base.encode(table, options)
+        return self._beside(base, table, options), notices
+
+    @property
+    def types(self) -> dict[str, ColumnType]:
+        """The columns learnt from, and what each was taken for."""
+        return {each.column: ColumnType(each.kind) for each in self.learnt} | self.base.types
+
+    def check_columns(self, names: Sequence[str], source: str) -> None:
+        """Refuse a table that lacks a column, as `TableEncoder` does."""
+        self.base.check_columns(names, source)
+
+    def _beside(
+        self, base: Float[np.ndarray, "n b"], table: Table, options: ReadOptions | None
+    ) -> Float[np.ndarray, "n d"]:
+        found, types = [base], self.base.types
         for each in self.learnt:
             column = table.column(each.column)
             if column.kind is not each.kind:  # a few rows may look like another kind
-                column = column_as(column.name, column.source, each.kind, options)
+                known = types.get(each.column)
+                kind: ColumnType | Kind = each.kind
+                if known is not None and known.kind is each.kind:
+                    kind = known
+                column = column_as(column.name, column.source, kind, options)
             found.append(each.scaled(each.features(column)))
         return np.column_stack(found)
 

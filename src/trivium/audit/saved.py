@@ -73,7 +73,10 @@ class SavedClassifier:
         Raises:
             DataError: A column of the fit is missing; the message names it.
         """
-        X = self.encoder.transform(table, options)
+        return self.judge(self.encoder.transform(table, options))
+
+    def judge(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return what `decide` does, of encoded rows."""
         proba = self.classifier.predict_proba(X)
         return (proba.argmax(1) if self.tuned is None else self.tuned.decide(proba, X)), proba
 

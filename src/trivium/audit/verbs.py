@@ -1,6 +1,5 @@
 """The stages alone: fit, predict, explain, the demo, and the catalog."""
 
-from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -35,9 +34,9 @@ from trivium.closedform import ClosedFormClassifier, label_flags
 from trivium.cost.families import FAMILIES
 from trivium.parallel import Executor
 from trivium.store import atomic_write, to_json
-from trivium.table import Label, ReadOptions, demo_table, grade, read_table, shown_name
+from trivium.table import Label, demo_table, grade, shown_name
 
-__all__ = ["audit_demo", "catalog", "explain_run", "fit_only", "predict_file"]
+__all__ = ["audit_demo", "catalog", "explain_run", "fit_only"]
 
 
 def _state(options: AuditOptions, listener: Listener, executor: Executor | None) -> AuditState:
@@ -83,30 +82,6 @@ def fit_only(
         "loo_log_loss": found.loss,
         "warnings": state.report["warnings"],
     }
-
-
-@one_thread()
-def predict_file(
-    model: Path, data: Path, options: ReadOptions
-) -> tuple[list[str], list[list[Any]]]:
-    """Predict every row of a file: header and rows `row, LABEL, p(CLASS)...`.
-
-    Where the model was tuned the class is by the tuned decision, and may have less than the
-    largest probability; the probabilities are those of the closed form.
-
-    Raises:
-        ModelError: The model is damaged.
-        DataError: A column of the fit is missing.
-    """
-    saved = load_classifier(model)
-    # A single row to predict is no fault.
-    options = replace(options, min_rows=1)
-    best, proba = saved.decide(read_table(data, options), options)
-    header = ["row", saved.label, *(f"p({name})" for name in saved.classes)]
-    rows = [
-        [i + 1, saved.classes[best[i]], *(float(p) for p in proba[i])] for i in range(len(proba))
-    ]
-    return header, rows
 
 
 @one_thread()

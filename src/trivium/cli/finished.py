@@ -2,51 +2,78 @@
 
 import csv
 import sys
+from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import click
 
-from trivium.cli.console import echo, printable
+from trivium.cli.console import StageLines, echo, printable
 from trivium.cli.options import (
     FORCE,
+    HOLD_BLOCKS,
     JSON,
     PATH,
     file_argument,
+    files_argument,
     print_json,
     read_options,
     reading,
 )
+from trivium.cli.running import open_given, running
 
 __all__ = ["explain", "predict", "whatif"]
 
 
 @click.command()
 @file_argument("model")
-@file_argument("data")
+@files_argument()
 @click.option("--out", type=PATH, metavar="FILE", help="CSV to write; printed without it.")
+@HOLD_BLOCKS
 @FORCE
+@running
 @reading
-def predict(model: Path, data: Path, out: Path | None, force: bool, **given: Any) -> None:
-    """Predict DATA with a saved MODEL (or a run's folder): class and probabilities."""
-    from trivium.audit import predict_file, spare_input
+def predict(
+    model: Path, data: tuple[Path, ...], out: Path | None, hold: int, force: bool, **given: Any
+) -> None:
+    """Predict DATA with a saved MODEL (or a run's folder): class and probabilities.
+
+    DATA is a file, or several and folders of them with the same columns; rows are counted
+    through. What has more cells than --hold is read and written block by block.
+    """
+    from trivium._core.errors import OutputError
+    from trivium.audit import predict_files, spare_input
+    from trivium.store import write_csv
+    from trivium.table import find_files
 
     if out is not None:
-        spare_input("predict", out, data)
-    header, rows = predict_file(model, data, read_options(given))
-    from trivium._core.errors import OutputError
-    from trivium.store import quote_cell, write_csv
+        for path in find_files(data):
+            spare_input("predict", out, Path(path))
+        if out.exists() and not force:
+            raise OutputError(f"predict: {out} must not exist", remedy="Add --force, or rename it.")
+    opened = open_given(given)
+    # Rows on a terminal are a progress bar of their own.
+    with opened as executor, StageLines(quiet=out is None) as lines:
+        lines.begin("predict")
+        header, rows = predict_files(
+            model, data, read_options(given), hold=hold, executor=executor, progress=lines.step
+        )
+        if out is None:
+            _print(header, rows)
+            return
+        written = write_csv(out, header, rows)
+    echo(f"{written:,} predictions in {out}")
 
-    if out is None:
-        shown = printable if sys.stdout.isatty() else str
-        writer = csv.writer(sys.stdout, lineterminator="\n")
-        for row in [header, *rows]:
-            writer.writerow([shown(quote_cell(c)) if isinstance(c, str) else c for c in row])
-        return
-    if out.exists() and not force:
-        raise OutputError(f"predict: {out} must not exist", remedy="Add --force, or rename it.")
-    write_csv(out, header, rows)
-    echo(f"{len(rows):,} predictions in {out}")
+
+def _print(header: list[str], rows: Iterable[list[Any]]) -> None:
+    """Print rows as CSV as they come."""
+    from trivium.store import quote_cell
+
+    shown = printable if sys.stdout.isatty() else str
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    for row in chain([header], rows):
+        writer.writerow([shown(quote_cell(c)) if isinstance(c, str) else c for c in row])
 
 
 @click.command()

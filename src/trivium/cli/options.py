@@ -13,6 +13,7 @@ __all__ = [
     "COUNT",
     "FORCE",
     "HOLD",
+    "HOLD_BLOCKS",
     "JSON",
     "PATH",
     "SEED",
@@ -67,13 +68,14 @@ class _Count(click.ParamType):
 
 COUNT = _Count()
 
-HOLD = click.option(
-    "--hold",
-    type=COUNT,
-    default=2 * 10**7,
-    metavar="COUNT",
-    help="Cells held at once (2e7); of a larger table, a sample of rows.",
-)
+
+def _hold(beyond: str) -> Callable[..., Any]:
+    said = f"Cells held at once (2e7); of a larger table, {beyond}."
+    return click.option("--hold", type=COUNT, default=2 * 10**7, metavar="COUNT", help=said)
+
+
+HOLD = _hold("a sample of rows")
+HOLD_BLOCKS = _hold("a few blocks")
 
 _READING = [
     click.option("--text", multiple=True, metavar="COL", help="Read COL as text."),

@@ -45,13 +45,16 @@ def unquote_cell(text: str) -> str:
 
 def write_csv(
     path: str | os.PathLike[str], header: Sequence[str], rows: Iterable[Sequence[Any]]
-) -> None:
+) -> int:
     """Write a CSV file (UTF-8, commas, LF), whole or not at all, with formulas quoted.
 
     Args:
         path: The file to make or replace.
         header: Column names.
         rows: Cells: text, numbers (floats in full precision), or None for an empty cell.
+
+    Returns:
+        How many rows were written, without the header.
 
     Raises:
         ArgumentError: A row has not as many cells as the header.
@@ -61,12 +64,13 @@ def write_csv(
     with atomic_open(path) as binary:
         file = io.TextIOWrapper(binary, "utf-8", errors="backslashreplace", newline="")
         try:
-            _write_rows(csv.writer(file, lineterminator="\n"), header, rows)
+            return _write_rows(csv.writer(file, lineterminator="\n"), header, rows)
         finally:
             file.detach()
 
 
-def _write_rows(writer: Any, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+def _write_rows(writer: Any, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> int:
+    number = 0
     writer.writerow([quote_cell(name) for name in header])
     for number, row in enumerate(rows, start=1):
         if len(row) != len(header):
@@ -75,6 +79,7 @@ def _write_rows(writer: Any, header: Sequence[str], rows: Iterable[Sequence[Any]
                 where=f"row {number}",
             )
         writer.writerow([_cell(value) for value in row])
+    return number
 
 
 def _cell(value: Any) -> str:

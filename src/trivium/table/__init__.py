@@ -17,11 +17,12 @@ from trivium.table.part_block import FileBlock, read_block
 from trivium.table.parts import Parts, block_table, find_files, open_parts
 from trivium.table.read import read_table
 from trivium.table.read_files import gather, open_files, read_files, shown_name
-from trivium.table.table import Column, Kind, Notice, Table
+from trivium.table.table import Column, ColumnType, Kind, Notice, Table
 
 __all__ = [
     "MISSING_TOKENS",
     "Column",
+    "ColumnType",
     "Dates",
     "Demo",
     "EncodedWidth",

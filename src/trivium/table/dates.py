@@ -13,7 +13,7 @@ day first, a second one month first. When no cell tells, the column stays text a
 digits of a year are never guessed. A date without a zone counts as UTC.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -54,13 +54,23 @@ class Dates:
         seconds: Seconds since 1970-01-01 UTC; NaN where the text is no possible date.
         shaped: Whether the text has the shape of a date, possible or not.
         zones: Minutes east of UTC; `NO_ZONE` where the text names no zone.
+        slashed: Whether the text has slashes, and so an order to find out.
+        order: That order, `"dmy"` or `"mdy"`; `None` where no cell tells.
         ambiguous: Whether some texts could be day first or month first and no cell tells.
     """
 
     seconds: NDArray[np.float64]
     shaped: Mask
     zones: Ints
-    ambiguous: bool
+    slashed: Mask
+    order: str | None = None
+    ambiguous: bool = False
+
+    def certain(self) -> "Dates":
+        """Return the dates without those of which no cell tells the order."""
+        if not self.ambiguous:
+            return self
+        return replace(self, seconds=np.where(self.slashed, np.nan, self.seconds))
 
 
 NO_ZONE = 10_000
@@ -83,12 +93,12 @@ def read_dates(texts: pa.Array, order: str | None = None) -> Dates:
     """
     n = len(texts)
     seconds = np.full(n, np.nan)
-    shaped = np.zeros(n, dtype=np.bool_)
+    shaped, slashed = np.zeros((2, n), dtype=np.bool_)
     zones = np.full(n, NO_ZONE, dtype=np.int64)
     maybe = matching(texts, _MAYBE)
     if not maybe.any():
-        return Dates(seconds, shaped, zones, ambiguous=False)
-    ambiguous = False
+        return Dates(seconds, shaped, zones, slashed)
+    found, ambiguous = None, False
     for shape in (*_SHAPES, _SLASHES):
         left = np.flatnonzero(maybe & ~shaped)
         if not len(left):
@@ -101,11 +111,14 @@ def read_dates(texts: pa.Array, order: str | None = None) -> Dates:
         at = left[hit]
         shaped[at] = True
         if shape is _SLASHES:
-            day, month, ambiguous = _order(fields, order)
+            slashed[at] = True
+            found, ambiguous = _order(fields, order)
+            names = ("b", "a") if found == "mdy" else ("a", "b")
+            day, month = (fields.numbers(name) for name in names)
         else:
             day, month = fields.numbers("d"), fields.month()
         seconds[at], zones[at] = fields.seconds(day, month)
-    return Dates(seconds, shaped, zones, ambiguous)
+    return Dates(seconds, shaped, zones, slashed, found, ambiguous)
 
 
 class _Fields:
@@ -167,14 +180,12 @@ def _minutes(zone: str) -> int:
     return -minutes if zone[0] == "-" else minutes
 
 
-def _order(fields: _Fields, order: str | None) -> tuple[Ints, Ints, bool]:
-    """Return day, month and whether nothing tells which is which."""
+def _order(fields: _Fields, order: str | None) -> tuple[str | None, bool]:
+    """Return the order of slashes, and whether nothing tells it though it matters."""
+    if order is not None:
+        return order, False
     first, second = fields.numbers("a"), fields.numbers("b")
-    if order is None:
-        day_first, month_first = bool((first > 12).any()), bool((second > 12).any())
-        same = bool((first == second).all())
-        ambiguous = not day_first and not month_first and not same
-        order = "mdy" if month_first and not day_first else "dmy"
-    else:
-        ambiguous = False
-    return (first, second, ambiguous) if order == "dmy" else (second, first, ambiguous)
+    day_first, month_first = bool((first > 12).any()), bool((second > 12).any())
+    if day_first or month_first:
+        return ("dmy" if day_first else "mdy"), False
+    return None, not bool((first == second).all())

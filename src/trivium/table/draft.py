@@ -31,6 +31,7 @@ class Draft:
         values: A value for each of `texts`, where the kind has values.
         kind: The kind, once known.
         notes: What was noticed so far.
+        date_order: The order of dates with slashes, once known.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Draft:
     values: NDArray[np.float64] | None = None
     kind: Kind = Kind.text
     notes: tuple[Notice, ...] = ()
+    date_order: str | None = None
 
     @classmethod
     def of(cls, name: str, cells: pa.Array, options: ReadOptions) -> "Draft":
@@ -93,6 +95,7 @@ class Draft:
             missing=rows,
             notes=draft.notes,
             written=self.cells if hides else None,
+            date_order=self.date_order if kind is Kind.datetime else None,
         )
 
     def _with_tokens(self, gone: Mask) -> "Draft":

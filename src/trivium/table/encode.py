@@ -1,7 +1,7 @@
 """A mixed table as one matrix: each column a block of features with the same total variance."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from trivium.table.infer import column_as
 from trivium.table.naming import cut, listed, nearest
 from trivium.table.notice import Notice
 from trivium.table.options import ReadOptions
-from trivium.table.table import Column, Kind, Table
+from trivium.table.table import Column, ColumnType, Kind, Table
 
 __all__ = ["TableEncoder"]
 
@@ -153,12 +153,12 @@ class TableEncoder:
         Raises:
             DataError: A column is missing, or nothing was learnt yet.
         """
-        self._check(table)
+        self.check_columns(table.names, table.source)
         found = np.empty((table.n_rows, len(self.feature_names)))
         notices: list[Notice] = []
         start = 0
         for block in self._blocks:
-            column, odd = _as_learnt(table.column(block.name), Kind(block.kind), options)
+            column, odd = _as_learnt(table.column(block.name), block.type, options)
             values, unknown = block.encoder.block(column)
             stop = start + values.shape[1]
             np.multiply(values - block.center, block.scale, out=found[:, start:stop])
@@ -166,18 +166,33 @@ class TableEncoder:
             start = stop
         return found, tuple(notices)
 
-    def _check(self, table: Table) -> None:
+    def check_columns(self, names: Sequence[str], source: str) -> None:
+        """Refuse a table that lacks a column.
+
+        Args:
+            names: Its columns.
+            source: Where it is from.
+
+        Raises:
+            DataError: A column is missing, or nothing was learnt yet.
+        """
         if not self._blocks:
             raise DataError("TableEncoder: fit must come before transform")
-        missing = [block.name for block in self._blocks if block.name not in table]
+        there = set(names)
+        missing = [block.name for block in self._blocks if block.name not in there]
         if missing:
-            names = listed([cut(name) for name in missing])
+            lacking = listed([cut(name) for name in missing])
             raise DataError(
-                f"TableEncoder: the table must have the columns learnt from; missing {names}",
-                where=table.source,
-                remedy=nearest(missing[0], table.names),
+                f"TableEncoder: the table must have the columns learnt from; missing {lacking}",
+                where=source,
+                remedy=nearest(missing[0], names),
                 code="E-COLUMN",
             )
+
+    @property
+    def types(self) -> dict[str, ColumnType]:
+        """The columns learnt from, and what each was taken for."""
+        return {block.name: block.type for block in self._blocks}
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -251,13 +266,13 @@ def curves_of(table: Table) -> int:
 
 
 def _as_learnt(
-    column: Column, kind: Kind, options: ReadOptions | None
+    column: Column, learnt: ColumnType, options: ReadOptions | None
 ) -> tuple[Column, tuple[Notice, ...]]:
     """Read a column again where it was taken for another kind than when learning."""
     numbers = {Kind.number, Kind.integer}
-    if column.kind is kind or (column.kind in numbers and kind in numbers):
+    if column.kind is learnt.kind or {column.kind, learnt.kind} <= numbers:
         return column, ()
-    again = column_as(column.name, column.source, kind, options)
+    again = column_as(column.name, column.source, learnt, options)
     return again, tuple(note for note in again.notes if note.severity == "warning")
 
 

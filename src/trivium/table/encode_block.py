@@ -12,6 +12,7 @@ from trivium.table.encode_column import ColumnEncoder
 from trivium.table.encode_number import DateEncoder, NumberEncoder
 from trivium.table.encode_sentence import SentenceEncoder
 from trivium.table.encode_text import TextEncoder
+from trivium.table.table import ColumnType, Kind
 
 __all__ = ["Block", "Packer", "unpack"]
 
@@ -30,6 +31,11 @@ class Block:
     encoder: ColumnEncoder
     center: Float[np.ndarray, " d"]
     scale: float
+
+    @property
+    def type(self) -> ColumnType:
+        """What must be known to read the column of another table the same way."""
+        return ColumnType(Kind(self.kind), self.encoder.date_order)
 
 
 class Packer:

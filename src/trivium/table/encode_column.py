@@ -20,6 +20,7 @@ class ColumnEncoder(ABC):
     """One column's way to become numbers. Members are final; they are made by their `fit`."""
 
     way: ClassVar[str]
+    date_order: str | None = None
 
     @property
     @abstractmethod

@@ -80,14 +80,22 @@ class DateEncoder(ColumnEncoder):
         trend: The basis of the time itself.
         periods: Names of the periods used.
         missing: Whether missing values are marked by a feature.
+        date_order: The order of dates with slashes, if the column had some and told it.
     """
 
     way = "date"
 
-    def __init__(self, trend: Curve, periods: tuple[str, ...], missing: bool) -> None:
+    def __init__(
+        self,
+        trend: Curve,
+        periods: tuple[str, ...],
+        missing: bool,
+        date_order: str | None = None,
+    ) -> None:
         self.trend = trend
         self.periods = periods
         self.missing = missing
+        self.date_order = date_order
 
     @classmethod
     def fit(cls, column: Column, n_curves: int) -> "DateEncoder":
@@ -100,7 +108,8 @@ class DateEncoder(ColumnEncoder):
             for name, (_, days) in CALENDAR.items()
             if span >= days and len(np.unique(np.floor(phase(known, name) * _BINS))) >= 3
         )
-        return cls(Curve.fit(seconds, n_curves), periods, missing_flag(np.isnan(seconds)))
+        missing = missing_flag(np.isnan(seconds))
+        return cls(Curve.fit(seconds, n_curves), periods, missing, column.date_order)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -133,8 +142,13 @@ class DateEncoder(ColumnEncoder):
         return block, ()
 
     def state(self) -> tuple[Arrays, Facts]:
-        """Return the trend's arrays, the periods, and whether missing is marked."""
-        return vars(self.trend).copy(), {"periods": list(self.periods), "missing": self.missing}
+        """Return the trend's arrays, the periods, whether missing is marked, and the order."""
+        facts = {
+            "periods": list(self.periods),
+            "missing": self.missing,
+            "date_order": self.date_order,
+        }
+        return vars(self.trend).copy(), facts
 
     @classmethod
     def from_state(cls, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> Any:
@@ -142,7 +156,10 @@ class DateEncoder(ColumnEncoder):
         periods = tuple(facts["periods"])
         if not CALENDAR.keys() >= set(periods):
             raise ValueError(f"unknown periods {periods}")
-        return cls(Curve(**arrays), periods, bool(facts["missing"]))
+        order = facts["date_order"]
+        if order not in {None, "dmy", "mdy"}:
+            raise ValueError(f"unknown order of dates {order!r}")
+        return cls(Curve(**arrays), periods, bool(facts["missing"]), order)
 
 
 def phase(seconds: Float[np.ndarray, " n"], period: str) -> Float[np.ndarray, " n"]:

@@ -40,7 +40,7 @@ from trivium.table.infer_date import date_column, with_dates
 from trivium.table.naming import cut
 from trivium.table.numbers import Numbers, read_numbers
 from trivium.table.options import ReadOptions
-from trivium.table.table import Column, Kind
+from trivium.table.table import Column, ColumnType, Kind
 from trivium.table.words import is_sequence, kind_of_words
 
 __all__ = ["column_as", "infer_column"]
@@ -83,16 +83,18 @@ def infer_column(name: str, cells: pa.Array, options: ReadOptions | None = None)
 
 
 def column_as(
-    name: str, cells: pa.Array, kind: Kind | str, options: ReadOptions | None = None
+    name: str, cells: pa.Array, kind: ColumnType | Kind | str, options: ReadOptions | None = None
 ) -> Column:
     """Read a column as a kind that is known already, as a saved model does with a new file.
 
-    Cells that do not fit a number or datetime are missing, with a warning that lists them.
+    Cells that do not fit a number or datetime are missing, with a warning that lists them; so
+    are dates such as `03/04/2024` where neither the options, nor the type, nor another cell
+    tells their order.
 
     Args:
         name: The column's name.
         cells: Arrow strings, the exact text; null where the source has none.
-        kind: What it is to be.
+        kind: What it is to be, or `Column.type` of a column to be read the same way.
         options: Missing tokens, decimal mark, order of dates.
 
     Example:
@@ -101,12 +103,13 @@ def column_as(
         [1.0, nan]
     """
     draft = Draft.of(name, cells, options or ReadOptions())
-    kind = Kind(kind)
+    known = kind if isinstance(kind, ColumnType) else ColumnType(Kind(kind))
+    kind = known.kind
     if kind in {Kind.number, Kind.integer}:
         numbers = read_numbers(draft.texts, draft.options.decimal)
         return _with_numbers(draft, kind, numbers).build_lossy(numbers.is_number)
     if kind is Kind.datetime:
-        dates = read_dates(draft.texts, draft.options.date_order)
+        dates = read_dates(draft.texts, draft.options.date_order or known.date_order).certain()
         finite = np.isfinite(dates.seconds)
         return with_dates(draft, dates).build_lossy(finite)
     return _category(draft) if kind is Kind.category else draft.build(kind)

@@ -38,7 +38,7 @@ def date_column(draft: Draft, *, said: bool = False) -> Column | None:
 
 def with_dates(draft: Draft, dates: Dates) -> Draft:
     """Take the moments, and note mixed zones."""
-    draft = replace(draft, kind=Kind.datetime, values=dates.seconds)
+    draft = replace(draft, kind=Kind.datetime, values=dates.seconds, date_order=dates.order)
     zones = np.unique(dates.zones[np.isfinite(dates.seconds)])
     if len(zones) > 1:
         names = ", ".join(_zone_name(int(zone)) for zone in zones[:5])

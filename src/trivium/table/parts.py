@@ -18,7 +18,7 @@ from trivium.table.options import ReadOptions
 from trivium.table.part_block import FileBlock, read_block
 from trivium.table.part_scan import Scan, keys_of, scan_file
 from trivium.table.source import Format
-from trivium.table.table import Kind, Table
+from trivium.table.table import ColumnType, Kind, Table
 
 __all__ = ["BLOCK_BYTES", "Parts", "block_table", "find_files", "open_parts"]
 
@@ -159,13 +159,15 @@ def open_parts(
 
 
 def block_table(
-    block: FileBlock, kinds: Mapping[str, Kind | str], options: ReadOptions | None = None
+    block: FileBlock,
+    kinds: Mapping[str, ColumnType | Kind | str],
+    options: ReadOptions | None = None,
 ) -> Table:
     """Read a block as a table whose columns have kinds that are known already.
 
     Args:
         block: One of `Parts.blocks`.
-        kinds: The columns wanted, each with its kind.
+        kinds: The columns wanted, each with its kind or its `Column.type`.
         options: Missing tokens, decimal mark, order of dates; as the parts were opened by default.
 
     Raises:

@@ -16,7 +16,7 @@ from trivium.table.naming import nearest
 from trivium.table.notice import Notice
 from trivium.table.places import Places
 
-__all__ = ["Column", "Kind", "Notice", "Table"]
+__all__ = ["Column", "ColumnType", "Kind", "Notice", "Table"]
 
 
 class Kind(StrEnum):
@@ -29,6 +29,19 @@ class Kind(StrEnum):
     datetime = "datetime"
     identifier = "identifier"
     constant = "constant"
+
+
+@dataclass(frozen=True)
+class ColumnType:
+    """What must be known of a column to read other cells of it the same way.
+
+    Args:
+        kind: What it was taken for.
+        date_order: `"dmy"` or `"mdy"`, where its dates have slashes and their order is known.
+    """
+
+    kind: Kind
+    date_order: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +58,7 @@ class Column:
         notes: What was noticed while the kind was inferred.
         written: The exact text of every cell with its missing token (`NA`, `inf` in a number
             column), null only where the source has no text; `None` means that it is `strings`.
+        date_order: `"dmy"` or `"mdy"`, where its dates have slashes and their order is known.
     """
 
     name: str
@@ -54,9 +68,15 @@ class Column:
     missing: NDArray[np.bool_]
     notes: tuple[Notice, ...] = ()
     written: pa.Array | None = None
+    date_order: str | None = None
 
     def __len__(self) -> int:
         return len(self.strings)
+
+    @property
+    def type(self) -> ColumnType:
+        """What must be known to read other cells the same way."""
+        return ColumnType(self.kind, self.date_order)
 
     @property
     def source(self) -> pa.Array:

@@ -25,7 +25,7 @@ from trivium.audit import (
     explain_run,
     fit_only,
     load_classifier,
-    predict_file,
+    predict_files,
     run,
     whatif,
 )
@@ -218,15 +218,16 @@ def test_whatif_refuses_a_row_of_another_run(finished: AuditResult, tmp_path: Pa
 def test_saved_model_predicts_the_same(finished: AuditResult, table: Path, tmp_path: Path) -> None:
     evidence = load_evidence(finished.folder)
     fitted = ClosedFormClassifier().fit(evidence.X, evidence.codes)
-    header, rows = predict_file(finished.folder, table, ReadOptions())
+    header, found = predict_files(finished.folder, [table], ReadOptions())
+    rows = list(found)
     assert header == ["row", "recommends", "p(no)", "p(yes)"]
     expected = fitted.predict_proba(evidence.X)
     np.testing.assert_allclose([row[2:] for row in rows], expected, atol=1e-12)
     text = table.read_text().splitlines()
     one = tmp_path / "one.csv"
     one.write_text("\n".join(text[:2]) + "\n")
-    _, alone = predict_file(finished.folder / "model", one, ReadOptions())
-    np.testing.assert_allclose(alone[0][2:], rows[0][2:], atol=1e-12)
+    _, alone = predict_files(finished.folder / "model", [one], ReadOptions())
+    np.testing.assert_allclose(next(alone)[2:], rows[0][2:], atol=1e-12)
     assert load_classifier(finished.folder).classes == ("no", "yes")
 
 
@@ -240,7 +241,7 @@ def test_predict_refuses_a_missing_column_by_name(
     with path.open("w", newline="") as file:
         csv.writer(file).writerows([row[:gone] + row[gone + 1 :] for row in rows])
     with pytest.raises(DataError, match="wait_minutes"):
-        predict_file(finished.folder, path, ReadOptions())
+        predict_files(finished.folder, [path], ReadOptions())
 
 
 def test_explanations_are_complete(finished: AuditResult) -> None:

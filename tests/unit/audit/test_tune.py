@@ -21,7 +21,7 @@ from trivium.audit import (
     Costs,
     audit,
     load_classifier,
-    predict_file,
+    predict_files,
     read_costs,
     run,
 )
@@ -481,7 +481,8 @@ def test_a_run_says_what_was_tuned(finished: AuditResult) -> None:
 
 
 def test_predict_uses_the_offsets(finished: AuditResult, table: Path) -> None:
-    _, rows = predict_file(finished.folder, table, ReadOptions())
+    _, found = predict_files(finished.folder, [table], ReadOptions())
+    rows = list(found)
     proba = np.array([row[2:] for row in rows])
     offsets = [one["offset"] for one in finished.report["tune"]["offsets"]]
     expected = (np.log(proba) + offsets).argmax(1)
