@@ -74,12 +74,16 @@ def test_a_run_ended_late_goes_on_from_its_journal(whole, station, audit, tmp_pa
     assert "(resumed)" in finish(station, audit, tmp_path)
 
 
-def sample(steps: list[str]) -> list[int]:
-    """Return the first and the last step and some between; all with TRIVIUM_EVERY_STEP set."""
-    if os.environ.get("TRIVIUM_EVERY_STEP"):
-        return list(range(1, len(steps) + 1))
+def sample(steps: list[str], usual: set[int] | None = None) -> list[int]:
+    """Return the first and the last step and some between, or those that are usual.
+
+    With `TRIVIUM_EVERY_STEP=1` all of them, with `TRIVIUM_EVERY_STEP=1-60` these.
+    """
+    if asked := os.environ.get("TRIVIUM_EVERY_STEP"):
+        first, _, last = asked.partition("-")
+        return list(range(int(first), min(int(last or len(steps)), len(steps)) + 1))
     middle = np.random.default_rng(SEED).choice(np.arange(2, len(steps)), 10, replace=False)
-    return sorted({1, len(steps), *middle.tolist()})
+    return sorted(usual or {1, len(steps), *middle.tolist()})
 
 
 @pytest.mark.slow
@@ -129,7 +133,7 @@ def test_a_run_written_over_keeps_old_files_or_has_new_ones(
     files = {"report.json", "rows.csv", "model/tensors.safetensors"}
     assert all(new[name] != old[name] for name in files - {"model/tensors.safetensors"})
     steps = len(other.steps)
-    for n in sorted({1, 5, steps - 25, steps - 12, steps - 1}):
+    for n in sample(other.steps, {1, 5, steps - 25, steps - 12, steps - 1}):
         place = tmp_path / str(n)
         shutil.copytree(whole["place"], place / "run")
         again = ["run", "--seed", "1", "--force"]

@@ -26,6 +26,7 @@ def pass_by(state: AuditState) -> Large:
     large.reading = Reading(
         state.encoder,
         {column.name: column.kind for column in state.used.columns},
+        {column.name: column.date_order for column in state.used.columns},
         state.label.name,
         state.classes,
         state.options.read,

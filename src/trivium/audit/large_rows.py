@@ -19,6 +19,7 @@ from trivium.audit.large_odd import (
 from trivium.closedform import ClosedFormClassifier, LabelNoise, left_out_logits
 from trivium.moment import Moments
 from trivium.table import FileBlock, Kind, Table, TableEncoder, read_block
+from trivium.table.dates import Order
 from trivium.table.infer import column_as
 from trivium.table.levels import Levels
 from trivium.table.options import ReadOptions
@@ -37,6 +38,7 @@ class Reading:
     Args:
         encoder: Learnt from the sample.
         kinds: The columns that it takes, and what they were taken for.
+        date_orders: The order that dates with slashes have in each of them.
         label: The label column.
         classes: Its classes.
         read: How the files are read.
@@ -45,6 +47,7 @@ class Reading:
 
     encoder: TableEncoder
     kinds: Mapping[str, Kind]
+    date_orders: Mapping[str, Order | None]
     label: str
     classes: tuple[str, ...]
     read: ReadOptions
@@ -60,7 +63,8 @@ class Reading:
         codes = np.append(np.array(known, dtype=np.int64), -1)[levels.codes]
         kept = np.flatnonzero(codes >= 0)
         columns = tuple(
-            column_as(name, cells[name], kind, self.read) for name, kind in self.kinds.items()
+            column_as(name, cells[name], kind, self.read, self.date_orders[name])
+            for name, kind in self.kinds.items()
         )
         places = block_places(block, raw, self.starts)
         table = Table(columns, raw.n_rows, places.files[0], (), None, places)

@@ -14,6 +14,7 @@ digits of a year are never guessed. A date without a zone counts as UTC.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -44,6 +45,7 @@ _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct",
 
 Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
+Order = Literal["dmy", "mdy"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,19 +56,26 @@ class Dates:
         seconds: Seconds since 1970-01-01 UTC; NaN where the text is no possible date.
         shaped: Whether the text has the shape of a date, possible or not.
         zones: Minutes east of UTC; `NO_ZONE` where the text names no zone.
-        ambiguous: Whether some texts could be day first or month first and no cell tells.
+        guessed: Which texts could be day first or month first, and no cell tells.
+        order: `"dmy"` or `"mdy"`, where slashes have one; `None` where it makes no difference.
     """
 
     seconds: NDArray[np.float64]
     shaped: Mask
     zones: Ints
-    ambiguous: bool
+    guessed: Mask
+    order: Order | None = None
+
+    @property
+    def ambiguous(self) -> bool:
+        """Whether there are texts that no cell tells how to read."""
+        return bool(self.guessed.any())
 
 
 NO_ZONE = 10_000
 
 
-def read_dates(texts: pa.Array, order: str | None = None) -> Dates:
+def read_dates(texts: pa.Array, order: Order | None = None) -> Dates:
     """Read texts (no nulls) as dates and times.
 
     Args:
@@ -85,10 +94,11 @@ def read_dates(texts: pa.Array, order: str | None = None) -> Dates:
     seconds = np.full(n, np.nan)
     shaped = np.zeros(n, dtype=np.bool_)
     zones = np.full(n, NO_ZONE, dtype=np.int64)
+    guessed = np.zeros(n, dtype=np.bool_)
     maybe = matching(texts, _MAYBE)
     if not maybe.any():
-        return Dates(seconds, shaped, zones, ambiguous=False)
-    ambiguous = False
+        return Dates(seconds, shaped, zones, guessed)
+    found: Order | None = None
     for shape in (*_SHAPES, _SLASHES):
         left = np.flatnonzero(maybe & ~shaped)
         if not len(left):
@@ -101,11 +111,11 @@ def read_dates(texts: pa.Array, order: str | None = None) -> Dates:
         at = left[hit]
         shaped[at] = True
         if shape is _SLASHES:
-            day, month, ambiguous = _order(fields, order)
+            day, month, guessed[at], found = _order(fields, order)
         else:
             day, month = fields.numbers("d"), fields.month()
         seconds[at], zones[at] = fields.seconds(day, month)
-    return Dates(seconds, shaped, zones, ambiguous)
+    return Dates(seconds, shaped, zones, guessed, found)
 
 
 class _Fields:
@@ -167,14 +177,14 @@ def _minutes(zone: str) -> int:
     return -minutes if zone[0] == "-" else minutes
 
 
-def _order(fields: _Fields, order: str | None) -> tuple[Ints, Ints, bool]:
-    """Return day, month and whether nothing tells which is which."""
+def _order(fields: _Fields, order: Order | None) -> tuple[Ints, Ints, Mask, Order | None]:
+    """Return day, month, which of them are a guess, and the order, where there is one."""
     first, second = fields.numbers("a"), fields.numbers("b")
+    differ = first != second
+    guessed = np.zeros(len(first), dtype=np.bool_)
     if order is None:
         day_first, month_first = bool((first > 12).any()), bool((second > 12).any())
-        same = bool((first == second).all())
-        ambiguous = not day_first and not month_first and not same
+        guessed = differ & (not day_first and not month_first)
         order = "mdy" if month_first and not day_first else "dmy"
-    else:
-        ambiguous = False
-    return (first, second, ambiguous) if order == "dmy" else (second, first, ambiguous)
+    day, month = (first, second) if order == "dmy" else (second, first)
+    return day, month, guessed, order if differ.any() else None

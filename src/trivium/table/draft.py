@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from trivium.table.dates import Order
 from trivium.table.levels import Levels
 from trivium.table.notice import Notice
 from trivium.table.options import ReadOptions
@@ -31,6 +32,7 @@ class Draft:
         values: A value for each of `texts`, where the kind has values.
         kind: The kind, once known.
         notes: What was noticed so far.
+        date_order: The order of dates with slashes, once known.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Draft:
     values: NDArray[np.float64] | None = None
     kind: Kind = Kind.text
     notes: tuple[Notice, ...] = ()
+    date_order: Order | None = None
 
     @classmethod
     def of(cls, name: str, cells: pa.Array, options: ReadOptions) -> "Draft":
@@ -93,6 +96,7 @@ class Draft:
             missing=rows,
             notes=draft.notes,
             written=self.cells if hides else None,
+            date_order=self.date_order if kind is Kind.datetime else None,
         )
 
     def _with_tokens(self, gone: Mask) -> "Draft":

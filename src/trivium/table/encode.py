@@ -158,7 +158,7 @@ class TableEncoder:
         notices: list[Notice] = []
         start = 0
         for block in self._blocks:
-            column, odd = _as_learnt(table.column(block.name), Kind(block.kind), options)
+            column, odd = _as_learnt(table.column(block.name), block, options)
             values, unknown = block.encoder.block(column)
             stop = start + values.shape[1]
             np.multiply(values - block.center, block.scale, out=found[:, start:stop])
@@ -251,13 +251,19 @@ def curves_of(table: Table) -> int:
 
 
 def _as_learnt(
-    column: Column, kind: Kind, options: ReadOptions | None
+    column: Column, block: Block, options: ReadOptions | None
 ) -> tuple[Column, tuple[Notice, ...]]:
-    """Read a column again where it was taken for another kind than when learning."""
-    numbers = {Kind.number, Kind.integer}
-    if column.kind is kind or (column.kind in numbers and kind in numbers):
+    """Read a column again where it was taken for something else than when learning.
+
+    Dates with slashes keep the order learnt, unless the options have one.
+    """
+    kind, numbers = Kind(block.kind), {Kind.number, Kind.integer}
+    order = block.encoder.date_order if isinstance(block.encoder, DateEncoder) else None
+    said = options is not None and options.date_order is not None
+    as_before = said or order is None or column.date_order in {None, order}
+    if (column.kind is kind and as_before) or (column.kind in numbers and kind in numbers):
         return column, ()
-    again = column_as(column.name, column.source, kind, options)
+    again = column_as(column.name, column.source, kind, options, order)
     return again, tuple(note for note in again.notes if note.severity == "warning")
 
 

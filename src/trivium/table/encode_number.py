@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from trivium._core.errors import DataError
+from trivium.table.dates import Order
 from trivium.table.encode_column import Arrays, ColumnEncoder, Facts, missing_flag, with_missing
 from trivium.table.encode_curve import Curve
 from trivium.table.notice import Notice
@@ -80,14 +81,22 @@ class DateEncoder(ColumnEncoder):
         trend: The basis of the time itself.
         periods: Names of the periods used.
         missing: Whether missing values are marked by a feature.
+        date_order: The order that dates with slashes had.
     """
 
     way = "date"
 
-    def __init__(self, trend: Curve, periods: tuple[str, ...], missing: bool) -> None:
+    def __init__(
+        self,
+        trend: Curve,
+        periods: tuple[str, ...],
+        missing: bool,
+        date_order: Order | None = None,
+    ) -> None:
         self.trend = trend
         self.periods = periods
         self.missing = missing
+        self.date_order = date_order
 
     @classmethod
     def fit(cls, column: Column, n_curves: int) -> "DateEncoder":
@@ -100,7 +109,8 @@ class DateEncoder(ColumnEncoder):
             for name, (_, days) in CALENDAR.items()
             if span >= days and len(np.unique(np.floor(phase(known, name) * _BINS))) >= 3
         )
-        return cls(Curve.fit(seconds, n_curves), periods, missing_flag(np.isnan(seconds)))
+        trend, flag = Curve.fit(seconds, n_curves), missing_flag(np.isnan(seconds))
+        return cls(trend, periods, flag, column.date_order)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -133,8 +143,11 @@ class DateEncoder(ColumnEncoder):
         return block, ()
 
     def state(self) -> tuple[Arrays, Facts]:
-        """Return the trend's arrays, the periods, and whether missing is marked."""
-        return vars(self.trend).copy(), {"periods": list(self.periods), "missing": self.missing}
+        """Return the trend's arrays, the periods, whether missing is marked, the order learnt."""
+        facts: Facts = {"periods": list(self.periods), "missing": self.missing}
+        if self.date_order is not None:
+            facts["date_order"] = self.date_order
+        return vars(self.trend).copy(), facts
 
     @classmethod
     def from_state(cls, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> Any:
@@ -142,7 +155,10 @@ class DateEncoder(ColumnEncoder):
         periods = tuple(facts["periods"])
         if not CALENDAR.keys() >= set(periods):
             raise ValueError(f"unknown periods {periods}")
-        return cls(Curve(**arrays), periods, bool(facts["missing"]))
+        order = facts.get("date_order")
+        if order not in (None, "dmy", "mdy"):
+            raise ValueError(f"unknown order of dates {order!r}")
+        return cls(Curve(**arrays), periods, bool(facts["missing"]), order)
 
 
 def phase(seconds: Float[np.ndarray, " n"], period: str) -> Float[np.ndarray, " n"]:

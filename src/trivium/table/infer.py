@@ -34,9 +34,9 @@ import numpy as np
 import pyarrow as pa
 
 from trivium._core.errors import DataError
-from trivium.table.dates import read_dates
+from trivium.table.dates import Order
 from trivium.table.draft import Draft
-from trivium.table.infer_date import date_column, with_dates
+from trivium.table.infer_date import date_column, known_dates
 from trivium.table.naming import cut
 from trivium.table.numbers import Numbers, read_numbers
 from trivium.table.options import ReadOptions
@@ -83,7 +83,11 @@ def infer_column(name: str, cells: pa.Array, options: ReadOptions | None = None)
 
 
 def column_as(
-    name: str, cells: pa.Array, kind: Kind | str, options: ReadOptions | None = None
+    name: str,
+    cells: pa.Array,
+    kind: Kind | str,
+    options: ReadOptions | None = None,
+    date_order: Order | None = None,
 ) -> Column:
     """Read a column as a kind that is known already, as a saved model does with a new file.
 
@@ -94,6 +98,9 @@ def column_as(
         cells: Arrow strings, the exact text; null where the source has none.
         kind: What it is to be.
         options: Missing tokens, decimal mark, order of dates.
+        date_order: The order of dates with slashes where the options say none: that of the column
+            whose kind it is. Without either it is found out, as for a whole column; a cell that
+            could be both is missing, with a warning.
 
     Example:
         >>> import pyarrow as pa
@@ -106,9 +113,7 @@ def column_as(
         numbers = read_numbers(draft.texts, draft.options.decimal)
         return _with_numbers(draft, kind, numbers).build_lossy(numbers.is_number)
     if kind is Kind.datetime:
-        dates = read_dates(draft.texts, draft.options.date_order)
-        finite = np.isfinite(dates.seconds)
-        return with_dates(draft, dates).build_lossy(finite)
+        return known_dates(draft, date_order)
     return _category(draft) if kind is Kind.category else draft.build(kind)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from trivium._core.checks import check_number
 from trivium._core.errors import DataError
 from trivium.parallel import Executor, SerialExecutor
+from trivium.table.dates import Order
 from trivium.table.infer import column_as
 from trivium.table.naming import cut, listed, name_columns, nearest
 from trivium.table.notice import Notice
@@ -159,7 +160,10 @@ def open_parts(
 
 
 def block_table(
-    block: FileBlock, kinds: Mapping[str, Kind | str], options: ReadOptions | None = None
+    block: FileBlock,
+    kinds: Mapping[str, Kind | str],
+    options: ReadOptions | None = None,
+    date_orders: Mapping[str, Order | None] | None = None,
 ) -> Table:
     """Read a block as a table whose columns have kinds that are known already.
 
@@ -167,6 +171,8 @@ def block_table(
         block: One of `Parts.blocks`.
         kinds: The columns wanted, each with its kind.
         options: Missing tokens, decimal mark, order of dates; as the parts were opened by default.
+        date_orders: The order of dates with slashes, by column (`Column.date_order`): a block
+            alone may not tell it.
 
     Raises:
         DataError: As `read_block`.
@@ -174,7 +180,11 @@ def block_table(
     options = options or block.part.source.options
     raw = read_block(block)
     cells = dict(zip(raw.names, raw.cells, strict=True))
-    columns = tuple(column_as(name, cells[name], kind, options) for name, kind in kinds.items())
+    orders = date_orders or {}
+    columns = tuple(
+        column_as(name, cells[name], kind, options, orders.get(name))
+        for name, kind in kinds.items()
+    )
     return Table(columns, raw.n_rows, block.part.source.path.name, tuple(raw.notices), raw.lines)
 
 

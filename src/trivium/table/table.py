@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from trivium._core.errors import DataError
+from trivium.table.dates import Order
 from trivium.table.matching import FEW
 from trivium.table.naming import nearest
 from trivium.table.notice import Notice
@@ -45,6 +46,7 @@ class Column:
         notes: What was noticed while the kind was inferred.
         written: The exact text of every cell with its missing token (`NA`, `inf` in a number
             column), null only where the source has no text; `None` means that it is `strings`.
+        date_order: `"dmy"` or `"mdy"`, where dates are written with slashes and it matters.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Column:
     missing: NDArray[np.bool_]
     notes: tuple[Notice, ...] = ()
     written: pa.Array | None = None
+    date_order: Order | None = None
 
     def __len__(self) -> int:
         return len(self.strings)
