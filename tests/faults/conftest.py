@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+sys.path.append(str(Path(__file__).parent))  # for what children of the tests run, too
+
 CLOCK = {"created", "seconds", "bytes", "command", "milliseconds"}
 CLOCK |= {"predicted_seconds", "predicted_low", "predicted_high", "machine"}
 FAST = ["--permutations", "19", "--folds", "2"]

@@ -114,7 +114,7 @@ def delimited(rng: random.Random) -> Case:
         for row in [tuple(names), *rows]:
             found += delimiter.join(map(written, row)) + (end or rng.choice(["\n", "\r\n", "\r"]))
             if blanks and rng.random() < 0.2:
-                found += rng.choice(["\n", "  \n", "\r\n"])
+                found += rng.choice(["\n", "\r\n", "\n" if len(names) == 1 else "  \n"])
         return found
 
     blanks = rng.random() < 0.2
