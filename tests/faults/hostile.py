@@ -4,16 +4,22 @@ Half of them are well made from a table that is known, so that what must be read
 other half is mutated by bytes, lines or encodings.
 """
 
+import bz2
 import datetime as dt
 import decimal
 import gzip
+import io
 import json
+import lzma
+import pickle
 import random
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyarrow import feather, orc
 
 NUMBERS = [
     *("0", "-0", "+1", "1.", ".5", "1e5", "1E+05", "0.10", " 1 ", "\t2", "1e400", "-1e400", "1e-400"),
@@ -231,7 +237,7 @@ TYPES: list[tuple[pa.DataType, Any]] = [
 def parquet(rng: random.Random) -> Case:
     """A Parquet file of columns of all types."""
     n_columns = rng.choice([0, 1, 2, 3, 5, 200 if rng.random() < 0.05 else 4])
-    n_rows = rng.choice([0, 1, 2, 5, 30, 200])
+    n_rows = rng.choice([0, 1, 2, 5, 30, 200, 3000 if n_columns < 3 and rng.random() < 0.1 else 4])
     calm = rng.random() < 0.7
     names = rng.sample(["x", "y", "d", "id", "x.y", "Ä", "", "a b", "NA"], min(n_columns, 9))
     names += [f"c{i}" for i in range(len(names), n_columns)]
@@ -280,6 +286,30 @@ def parquet(rng: random.Random) -> Case:
     return Case(rng.choice(["a.parquet", "a.pq"]), data, names, columns, options, parts)
 
 
+def foreign(rng: random.Random) -> Case:
+    """A file of another sort, whatever its name says."""
+    rows = pa.table({"x": [1, 2, 3], "y": ["a", "b", "c"]})
+    sink = io.BytesIO()
+    rng.choice(
+        [
+            lambda: feather.write_feather(rows, sink, version=2),
+            lambda: feather.write_feather(rows, sink, version=1),
+            lambda: orc.write_table(rows, sink),
+            lambda: pa.ipc.new_stream(sink, rows.schema).write(rows),
+            lambda: np.savez(sink, x=np.arange(3)),
+            lambda: np.save(sink, np.arange(3)),
+            lambda: sink.write(pickle.dumps({"x": [1, 2]}, protocol=rng.choice([0, 2, 4]))),
+            lambda: sink.write(bz2.compress(b"x,y\n1,a\n2,b\n")),
+            lambda: sink.write(lzma.compress(b"x,y\n1,a\n2,b\n")),
+            lambda: sink.write(b"%PDF-1.7\n1,2\n"),
+            lambda: sink.write(b'[{"x": 1},\n {"x": 2}]\n'),
+            lambda: sink.write(b"<html>\n<table>,\n</table>,\n"),
+        ]
+    )()
+    name = rng.choice(["a", "a.csv", "a.parquet", "a.jsonl", "a.json", "a.npz", "a.feather", "a.txt"])
+    return Case(name, sink.getvalue())
+
+
 # ---- harm -----------------------------------------------------------------------------------
 
 
@@ -309,6 +339,8 @@ def harmed(rng: random.Random, data: bytes, other: bytes) -> bytes:
             place = rng.randrange(len(lines))
             lines[place : place + 1] = [lines[place]] * rng.choice([0, 2, 3])
             data = b"\n".join(lines)
+        elif way == 8 and rng.random() < 0.3:
+            data = b"\xef\xbb\xbf" + data.decode("utf-8", "replace").encode("latin-1", "replace")
         elif way == 8:
             data = data.decode("latin-1").encode(rng.choice(ENCODINGS), "replace")
         elif way == 9:
@@ -318,7 +350,7 @@ def harmed(rng: random.Random, data: bytes, other: bytes) -> bytes:
     return data
 
 
-MAKERS = (delimited, delimited, json_lines, parquet)
+MAKERS = (delimited,) * 6 + (json_lines,) * 4 + (parquet,) * 5 + (foreign,)
 
 
 def case(seed: int) -> Case:
