@@ -53,9 +53,14 @@ def finish(station: Any, audit: list[str], place: Path) -> str:
 def test_a_signal_at_a_random_moment(number, whole, station, audit, contents, tmp_path):
     kind = list(SIGNALS)[number % len(SIGNALS)]
     moment = MOMENTS[number] * whole["cpu"]
-    ended = station.run(*audit, "run", cwd=tmp_path, signal=[int(kind), moment])
+    for _ in range(3):  # on a busy machine who sends it may come too late
+        ended = station.run(*audit, "run", cwd=tmp_path, signal=[int(kind), moment])
+        if ended.sent is not None or MOMENTS[number] > 0.8:
+            break
+        shutil.rmtree(tmp_path / "run")
     # Processor time varies: the last moments may come after the end.
-    assert ended.code == SIGNALS[kind] or (ended.code == 0 and moment > ended.cpu - AGAIN), ended
+    late = ended.sent is None or ended.sent > ended.cpu - AGAIN
+    assert ended.code == SIGNALS[kind] or (ended.code == 0 and late), ended
     assert "Traceback" not in ended.err
     if ended.code > 0:
         assert ended.err.splitlines()[-1].startswith(("error[E-INTERRUPTED]", "error[E-TERMINATED"))
