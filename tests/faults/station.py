@@ -6,6 +6,7 @@ and is a process all the same: it has its signals, limits, streams and end. Aske
 
 import contextlib
 import errno
+import importlib
 import io
 import json
 import os
@@ -174,6 +175,9 @@ def main():
         tempfile.TemporaryDirectory() as place,
     ):
         command(["audit", "--out", place, "--permutations", "19", "--folds", "2"])
+    importlib.import_module("trivium.pathkernel")  # and what an optimizer brings along
+    torch = importlib.import_module("torch")
+    torch.optim.Adam([torch.zeros(1, requires_grad=True)])
     print("ready", flush=True)
     for line in sys.stdin:
         asked = json.loads(line)
