@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+sys.path.append(str(Path(__file__).parent))  # for what children of the tests run, too
+
 CLOCK = {"created", "seconds", "bytes", "command", "milliseconds"}
 CLOCK |= {"predicted_seconds", "predicted_low", "predicted_high", "machine"}
 FAST = ["--permutations", "19", "--folds", "2"]
@@ -25,6 +27,8 @@ class Ended:
     out: str
     err: str
     steps: list[str]
+    sent: float | None
+    """Processor time when the signal was sent; `None` where it had ended by then."""
 
 
 class Station:
@@ -73,7 +77,8 @@ class Station:
             for place in places.values()
         ]
         cpu = float(texts[3]) if texts[3] else found["cpu"]
-        return Ended(found["code"], cpu, texts[0], texts[1], texts[2].splitlines())
+        steps = texts[2].splitlines()
+        return Ended(found["code"], cpu, texts[0], texts[1], steps, found["sent"])
 
     def close(self) -> None:
         assert self.process.stdin is not None

@@ -6,6 +6,7 @@ and is a process all the same: it has its signals, limits, streams and end. Aske
 
 import contextlib
 import errno
+import importlib
 import io
 import json
 import os
@@ -139,12 +140,12 @@ def child(asked):
 
 def watched(pid, asked):
     """Wait for a child, and signal it once it has had its share of processor time."""
-    clock, start, used = (~pid << 3) | 2, time.monotonic(), 0.0
+    clock, start, used, sent = (~pid << 3) | 2, time.monotonic(), 0.0, None
     number, at = asked["signal"] or (0, 0.0)
     while True:
         found, status = os.waitpid(pid, os.WNOHANG)
         if found:
-            return {"code": os.waitstatus_to_exitcode(status), "cpu": used}
+            return {"code": os.waitstatus_to_exitcode(status), "cpu": used, "sent": sent}
         if time.monotonic() - start > asked["timeout"]:
             os.kill(pid, signal.SIGKILL)
             at, number = 1e9, 0
@@ -154,7 +155,7 @@ def watched(pid, asked):
             continue
         if number and used >= at:
             os.kill(pid, number)
-            number = 0
+            number, sent = 0, used
         time.sleep(0.0005)
 
 
@@ -174,6 +175,9 @@ def main():
         tempfile.TemporaryDirectory() as place,
     ):
         command(["audit", "--out", place, "--permutations", "19", "--folds", "2"])
+    importlib.import_module("trivium.pathkernel")  # and what an optimizer brings along
+    torch = importlib.import_module("torch")
+    torch.optim.Adam([torch.zeros(1, requires_grad=True)])
     print("ready", flush=True)
     for line in sys.stdin:
         asked = json.loads(line)

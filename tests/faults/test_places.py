@@ -241,8 +241,11 @@ def test_a_second_run_into_one_folder_is_refused_while_the_first_is_at_work(
         "os.makedirs('run', exist_ok=True)\n"
         "held = os.open('run/.lock', os.O_CREAT | os.O_RDWR)\n"
         "fcntl.flock(held, fcntl.LOCK_EX)\n"
+        "parent = os.getpid()\n"
         "if not os.fork():\n"
-        "    import time; time.sleep(1.5); os._exit(0)\n"
+        "    import time\n"
+        "    while os.getppid() == parent: time.sleep(0.02)\n"
+        "    os._exit(0)\n"
         "os.close(held)\n"
     )
     for force in ([], ["--force"]):

@@ -1,24 +1,33 @@
 """Any bytes give a table or a named refusal, soon; a table written back reads as it was.
 
-`TRIVIUM_FUZZ=N` runs N times as many mutations.
+`TRIVIUM_FUZZ=N` runs N times as many mutations, `TRIVIUM_FUZZ_SEED=S` others.
 """
 
 import csv
 import gzip
 import json
 import os
+import subprocess
+import sys
 import time
+from collections import Counter
+from pathlib import Path
 
+import hostile
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import reading
 
 from trivium._core.errors import TriviumError
 from trivium.table import ReadOptions, read_table
 
 MORE = int(os.environ.get("TRIVIUM_FUZZ", "1"))
+SEED = int(os.environ.get("TRIVIUM_FUZZ_SEED", "0"))
+HERE = Path(__file__).parent
 SECONDS = 20
+CASES = 150
 TOKENS = [
     *(b'"', b'""', b",", b";", b"\t", b"|", b"\r", b"\n", b"\r\n", b"\0", b"\\", b"\xef\xbb\xbf"),
     *(b"\xff\xfe", b"\xfe\xff", b"\x1f\x8b", b"PAR1", b"PK\x03\x04", b"\x80\x04\x95"),
@@ -105,7 +114,7 @@ def same_again(table, path):
 
 @pytest.mark.parametrize("name", sorted(SEEDS))
 def test_mutations(name, tmp_path):
-    rng = np.random.default_rng([ord(name[0]), MORE])
+    rng = np.random.default_rng([ord(name[0]), MORE, SEED])
     path, read = tmp_path / name, 0
     for number in range(60 * MORE):
         data = mutated(SEEDS[name], rng)
@@ -124,7 +133,7 @@ def test_mutations(name, tmp_path):
 
 @pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet", "csv.gz", ""])
 def test_noise(ending, tmp_path):
-    rng = np.random.default_rng([MORE, len(ending)])
+    rng = np.random.default_rng([MORE, len(ending), SEED])
     path = tmp_path / f"noise.{ending}"
     for _ in range(40 * MORE):
         tokens = [TOKENS[i] for i in rng.integers(len(TOKENS), size=int(rng.integers(40)))]
@@ -138,3 +147,88 @@ def test_a_reader_that_stumbles_is_seen(tmp_path):
     with pytest.raises(UnicodeDecodeError):
         path.read_text("utf-8")
     assert reads(path) is None
+
+
+# ---- files made from a seed, read in every way, in a process of their own -------------------
+
+
+def faults(first, last, folder):
+    """Judge the cases of some seeds; a reader that dies or hangs is seen from outside."""
+    found = []
+    while first < last:
+        out = folder / f"{first}.jsonl"
+        with out.open("w") as file, (folder / "err").open("w") as err:
+            child = subprocess.Popen(
+                [sys.executable, str(HERE / "reading.py"), str(first), str(last)],
+                stdout=file,
+                stderr=err,
+                env={**os.environ, "OMP_NUM_THREADS": "1"},
+            )
+            hung = _watched(child, out)
+        said = [json.loads(line) for line in out.read_text().splitlines() if line.endswith("}")]
+        found += [line for line in said if "fault" in line]
+        if not hung and child.returncode == 0:
+            break
+        at = max((line["at"] for line in said if "at" in line), default=first)
+        what = "hangs" if hung else f"ended with {child.returncode}"
+        found.append({"fault": at, "what": what, "trace": (folder / "err").read_text()[-2000:]})
+        first = at + 1
+    return found
+
+
+def _watched(child, out):
+    """Wait for a child; end it when it says nothing for some seconds of processor time."""
+    clock, size, since = (~child.pid << 3) | 2, -1, 0.0
+    while child.poll() is None:
+        time.sleep(0.02)
+        try:
+            used = time.clock_gettime(clock)
+        except OSError:
+            continue
+        if out.stat().st_size != size:
+            size, since = out.stat().st_size, used
+        elif used - since > SECONDS:
+            child.kill()
+            child.wait()
+            return True
+    return False
+
+
+def test_files_of_all_sorts(tmp_path):
+    """Whole, in blocks and as several files the same; the same as written, as others read it."""
+    first = SEED * 1_000_000
+    assert faults(first, first + CASES * MORE, tmp_path) == []
+
+
+def test_a_reader_that_hangs_or_dies_is_seen(tmp_path, monkeypatch):
+    monkeypatch.setitem(globals(), "SECONDS", 0.2)
+    for doing, seen in (("while True: pass", True), ("import os; os.kill(os.getpid(), 9)", False)):
+        out = tmp_path / "out"
+        out.write_text("")
+        child = subprocess.Popen([sys.executable, "-c", doing])
+        assert _watched(child, out) is seen
+        assert child.returncode == -9
+
+
+# ---- files that were read wrongly once ------------------------------------------------------
+
+CORPUS = json.loads((HERE / "corpus" / "expected.json").read_text())
+
+
+def test_each_file_of_the_corpus_has_its_line():
+    files = {path.name: path.stat().st_size for path in (HERE / "corpus").iterdir()}
+    del files["expected.json"]
+    assert set(files) == set(CORPUS)
+    assert max(files.values()) <= 2048
+
+
+@pytest.mark.parametrize("name", sorted(CORPUS))
+def test_a_file_that_was_read_wrongly_once(name, tmp_path):
+    data, wanted = (HERE / "corpus" / name).read_bytes(), CORPUS[name]
+    made = hostile.Case(name, data, None, None, wanted.get("options", {}))
+    for size in reading.SIZES:
+        ended, table = reading.judged(made, tmp_path, size, Counter())
+        assert ended == wanted.get("refused", "a table")
+        for column in table.columns if table else ():
+            kind, cells = wanted["columns"][column.name]
+            assert (column.kind, column.source.to_pylist()) == (kind, cells)

@@ -4,7 +4,6 @@ A state is written first and the part of notes and rows that leads to it second;
 written whole or not at all. A process that is killed loses the steps since its last checkpoint.
 """
 
-import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from trivium._core.atomic import named_errors, remove_leftovers
 from trivium._core.errors import BusyError, ModelError, OutputError
 from trivium._core.tensor_file import read_tensors, write_tensors
 from trivium.pathkernel.notes import Checkpoint, StepNote
@@ -70,11 +70,13 @@ class RecordingFolder:
 
         Raises:
             OutputError: It cannot be made, or holds something else.
+            ResourceError: The disk is full.
             BusyError: Another process is recording into it.
         """
-        try:
+        with named_errors(self.caller, self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = os.open(self.path / ".lock", os.O_CREAT | os.O_RDWR, 0o644)
+        try:
             if fcntl is not None:
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -86,8 +88,9 @@ class RecordingFolder:
         except OSError as error:
             self.close()
             raise OutputError(
-                f"{self.caller}: cannot write to {self.path}: {error.strerror}"
+                f"{self.caller}: cannot lock {self.path}: {error.strerror}"
             ) from error
+        remove_leftovers(self.path)
         strange = sorted(one.name for one in self.path.iterdir() if not _ours(one.name))
         if strange:
             self.close()
@@ -106,9 +109,6 @@ class RecordingFolder:
 
     def begin(self, about: Mapping[str, Any], fixed: Mapping[str, Tensor]) -> None:
         """Write what is recorded: the form of the model, the optimizer and the loss."""
-        for one in self.path.glob(".*.safetensors.*"):  # left by a process that was killed
-            with contextlib.suppress(OSError):
-                one.unlink()
         self._write("recording", _ABOUT, fixed, about)
 
     def about(self) -> tuple[dict[str, Any], dict[str, Tensor]]:

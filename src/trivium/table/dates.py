@@ -13,7 +13,8 @@ day first, a second one month first. When no cell tells, the column stays text a
 digits of a year are never guessed. A date without a zone counts as UTC.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -44,6 +45,7 @@ _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct",
 
 Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
+Order = Literal["dmy", "mdy"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,29 +56,26 @@ class Dates:
         seconds: Seconds since 1970-01-01 UTC; NaN where the text is no possible date.
         shaped: Whether the text has the shape of a date, possible or not.
         zones: Minutes east of UTC; `NO_ZONE` where the text names no zone.
-        slashed: Whether the text has slashes, and so an order to find out.
-        order: That order, `"dmy"` or `"mdy"`; `None` where no cell tells.
-        ambiguous: Whether some texts could be day first or month first and no cell tells.
+        guessed: Which texts could be day first or month first, and no cell tells.
+        order: `"dmy"` or `"mdy"`, where slashes have one; `None` where it makes no difference.
     """
 
     seconds: NDArray[np.float64]
     shaped: Mask
     zones: Ints
-    slashed: Mask
-    order: str | None = None
-    ambiguous: bool = False
+    guessed: Mask
+    order: Order | None = None
 
-    def certain(self) -> "Dates":
-        """Return the dates without those of which no cell tells the order."""
-        if not self.ambiguous:
-            return self
-        return replace(self, seconds=np.where(self.slashed, np.nan, self.seconds))
+    @property
+    def ambiguous(self) -> bool:
+        """Whether there are texts that no cell tells how to read."""
+        return bool(self.guessed.any())
 
 
 NO_ZONE = 10_000
 
 
-def read_dates(texts: pa.Array, order: str | None = None) -> Dates:
+def read_dates(texts: pa.Array, order: Order | None = None) -> Dates:
     """Read texts (no nulls) as dates and times.
 
     Args:
@@ -93,12 +92,13 @@ def read_dates(texts: pa.Array, order: str | None = None) -> Dates:
     """
     n = len(texts)
     seconds = np.full(n, np.nan)
-    shaped, slashed = np.zeros((2, n), dtype=np.bool_)
+    shaped = np.zeros(n, dtype=np.bool_)
     zones = np.full(n, NO_ZONE, dtype=np.int64)
+    guessed = np.zeros(n, dtype=np.bool_)
     maybe = matching(texts, _MAYBE)
     if not maybe.any():
-        return Dates(seconds, shaped, zones, slashed)
-    found, ambiguous = None, False
+        return Dates(seconds, shaped, zones, guessed)
+    found: Order | None = None
     for shape in (*_SHAPES, _SLASHES):
         left = np.flatnonzero(maybe & ~shaped)
         if not len(left):
@@ -111,14 +111,11 @@ def read_dates(texts: pa.Array, order: str | None = None) -> Dates:
         at = left[hit]
         shaped[at] = True
         if shape is _SLASHES:
-            slashed[at] = True
-            found, ambiguous = _order(fields, order)
-            names = ("b", "a") if found == "mdy" else ("a", "b")
-            day, month = (fields.numbers(name) for name in names)
+            day, month, guessed[at], found = _order(fields, order)
         else:
             day, month = fields.numbers("d"), fields.month()
         seconds[at], zones[at] = fields.seconds(day, month)
-    return Dates(seconds, shaped, zones, slashed, found, ambiguous)
+    return Dates(seconds, shaped, zones, guessed, found)
 
 
 class _Fields:
@@ -180,12 +177,14 @@ def _minutes(zone: str) -> int:
     return -minutes if zone[0] == "-" else minutes
 
 
-def _order(fields: _Fields, order: str | None) -> tuple[str | None, bool]:
-    """Return the order of slashes, and whether nothing tells it though it matters."""
-    if order is not None:
-        return order, False
+def _order(fields: _Fields, order: Order | None) -> tuple[Ints, Ints, Mask, Order | None]:
+    """Return day, month, which of them are a guess, and the order, where there is one."""
     first, second = fields.numbers("a"), fields.numbers("b")
-    day_first, month_first = bool((first > 12).any()), bool((second > 12).any())
-    if day_first or month_first:
-        return ("dmy" if day_first else "mdy"), False
-    return None, not bool((first == second).all())
+    differ = first != second
+    guessed = np.zeros(len(first), dtype=np.bool_)
+    if order is None:
+        day_first, month_first = bool((first > 12).any()), bool((second > 12).any())
+        guessed = differ & (not day_first and not month_first)
+        order = "mdy" if month_first and not day_first else "dmy"
+    day, month = (first, second) if order == "dmy" else (second, first)
+    return day, month, guessed, order if differ.any() else None

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from trivium.table.dates import Order
 from trivium.table.levels import Levels
 from trivium.table.notice import Notice
 from trivium.table.options import ReadOptions
@@ -43,7 +44,7 @@ class Draft:
     values: NDArray[np.float64] | None = None
     kind: Kind = Kind.text
     notes: tuple[Notice, ...] = ()
-    date_order: str | None = None
+    date_order: Order | None = None
 
     @classmethod
     def of(cls, name: str, cells: pa.Array, options: ReadOptions) -> "Draft":

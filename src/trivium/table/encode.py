@@ -268,9 +268,15 @@ def curves_of(table: Table) -> int:
 def _as_learnt(
     column: Column, learnt: ColumnType, options: ReadOptions | None
 ) -> tuple[Column, tuple[Notice, ...]]:
-    """Read a column again where it was taken for another kind than when learning."""
+    """Read a column again where it was taken for something else than when learning.
+
+    Dates with slashes keep the order learnt, unless the options have one: what does not fit it is
+    named, where another order found in the file would turn the other dates round in silence.
+    """
     numbers = {Kind.number, Kind.integer}
-    if column.kind is learnt.kind or {column.kind, learnt.kind} <= numbers:
+    said = options is not None and options.date_order is not None
+    as_before = said or learnt.date_order is None or column.date_order in {None, learnt.date_order}
+    if (column.kind is learnt.kind and as_before) or {column.kind, learnt.kind} <= numbers:
         return column, ()
     again = column_as(column.name, column.source, learnt, options)
     return again, tuple(note for note in again.notes if note.severity == "warning")

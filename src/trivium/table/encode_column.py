@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 from jaxtyping import Float
 
+from trivium.table.dates import Order
 from trivium.table.notice import Notice
 from trivium.table.table import Column
 
@@ -20,7 +21,7 @@ class ColumnEncoder(ABC):
     """One column's way to become numbers. Members are final; they are made by their `fit`."""
 
     way: ClassVar[str]
-    date_order: str | None = None
+    date_order: Order | None = None
 
     @property
     @abstractmethod

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from trivium._core.errors import DataError
+from trivium.table.dates import Order
 from trivium.table.encode_column import Arrays, ColumnEncoder, Facts, missing_flag, with_missing
 from trivium.table.encode_curve import Curve
 from trivium.table.notice import Notice
@@ -80,7 +81,7 @@ class DateEncoder(ColumnEncoder):
         trend: The basis of the time itself.
         periods: Names of the periods used.
         missing: Whether missing values are marked by a feature.
-        date_order: The order of dates with slashes, if the column had some and told it.
+        date_order: The order that dates with slashes had.
     """
 
     way = "date"
@@ -90,7 +91,7 @@ class DateEncoder(ColumnEncoder):
         trend: Curve,
         periods: tuple[str, ...],
         missing: bool,
-        date_order: str | None = None,
+        date_order: Order | None = None,
     ) -> None:
         self.trend = trend
         self.periods = periods
@@ -108,8 +109,8 @@ class DateEncoder(ColumnEncoder):
             for name, (_, days) in CALENDAR.items()
             if span >= days and len(np.unique(np.floor(phase(known, name) * _BINS))) >= 3
         )
-        missing = missing_flag(np.isnan(seconds))
-        return cls(Curve.fit(seconds, n_curves), periods, missing, column.date_order)
+        trend, flag = Curve.fit(seconds, n_curves), missing_flag(np.isnan(seconds))
+        return cls(trend, periods, flag, column.date_order)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -142,12 +143,10 @@ class DateEncoder(ColumnEncoder):
         return block, ()
 
     def state(self) -> tuple[Arrays, Facts]:
-        """Return the trend's arrays, the periods, whether missing is marked, and the order."""
-        facts = {
-            "periods": list(self.periods),
-            "missing": self.missing,
-            "date_order": self.date_order,
-        }
+        """Return the trend's arrays, the periods, whether missing is marked, the order learnt."""
+        facts: Facts = {"periods": list(self.periods), "missing": self.missing}
+        if self.date_order is not None:
+            facts["date_order"] = self.date_order
         return vars(self.trend).copy(), facts
 
     @classmethod
@@ -156,8 +155,8 @@ class DateEncoder(ColumnEncoder):
         periods = tuple(facts["periods"])
         if not CALENDAR.keys() >= set(periods):
             raise ValueError(f"unknown periods {periods}")
-        order = facts["date_order"]
-        if order not in {None, "dmy", "mdy"}:
+        order = facts.get("date_order")
+        if order not in (None, "dmy", "mdy"):
             raise ValueError(f"unknown order of dates {order!r}")
         return cls(Curve(**arrays), periods, bool(facts["missing"]), order)
 

@@ -34,9 +34,8 @@ import numpy as np
 import pyarrow as pa
 
 from trivium._core.errors import DataError
-from trivium.table.dates import read_dates
 from trivium.table.draft import Draft
-from trivium.table.infer_date import date_column, with_dates
+from trivium.table.infer_date import date_column, known_dates
 from trivium.table.naming import cut
 from trivium.table.numbers import Numbers, read_numbers
 from trivium.table.options import ReadOptions
@@ -87,14 +86,14 @@ def column_as(
 ) -> Column:
     """Read a column as a kind that is known already, as a saved model does with a new file.
 
-    Cells that do not fit a number or datetime are missing, with a warning that lists them; so
-    are dates such as `03/04/2024` where neither the options, nor the type, nor another cell
-    tells their order.
+    Cells that do not fit a number or datetime are missing, with a warning that lists them.
 
     Args:
         name: The column's name.
         cells: Arrow strings, the exact text; null where the source has none.
-        kind: What it is to be, or `Column.type` of a column to be read the same way.
+        kind: What it is to be, or `Column.type` of the column that it is to be read like. Where
+            neither that nor the options have an order for dates with slashes, it is found out as
+            for a whole column; a cell that could be both is missing, with a warning.
         options: Missing tokens, decimal mark, order of dates.
 
     Example:
@@ -109,9 +108,7 @@ def column_as(
         numbers = read_numbers(draft.texts, draft.options.decimal)
         return _with_numbers(draft, kind, numbers).build_lossy(numbers.is_number)
     if kind is Kind.datetime:
-        dates = read_dates(draft.texts, draft.options.date_order or known.date_order).certain()
-        finite = np.isfinite(dates.seconds)
-        return with_dates(draft, dates).build_lossy(finite)
+        return known_dates(draft, known.date_order)
     return _category(draft) if kind is Kind.category else draft.build(kind)
 
 

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from trivium.table.dates import NO_ZONE, Dates, read_dates
+from trivium.table.dates import NO_ZONE, Dates, Order, read_dates
 from trivium.table.draft import Draft
 from trivium.table.table import Column, Kind
 
-__all__ = ["date_column", "with_dates"]
+__all__ = ["date_column", "known_dates", "with_dates"]
 
 
 def date_column(draft: Draft, *, said: bool = False) -> Column | None:
@@ -34,6 +34,23 @@ def date_column(draft: Draft, *, said: bool = False) -> Column | None:
         )
         return draft.noted("W-AMBIGUOUS-DATE", message, row=row).build(Kind.text)
     return with_dates(draft, dates).build(Kind.datetime)
+
+
+def known_dates(draft: Draft, order: Order | None) -> Column:
+    """Read a column that is known to be dates; a cell that none tells how to read is missing."""
+    dates = read_dates(draft.texts, draft.options.date_order or order)
+    fits = np.isfinite(dates.seconds)
+    draft = with_dates(draft, dates)
+    if dates.ambiguous:
+        guessed = draft.all_levels(dates.guessed)
+        row, _ = draft.levels.first(guessed)
+        message = (
+            f"{draft.levels.n_rows(guessed):,} cells could be day/month or month/day and count as "
+            f"missing: {draft.levels.examples(guessed)}; say --date-order dmy or mdy"
+        )
+        draft = draft.noted("W-AMBIGUOUS-DATE", message, row=row)
+        draft = replace(draft, values=np.where(dates.guessed, np.nan, dates.seconds))
+    return draft.build_lossy(fits)
 
 
 def with_dates(draft: Draft, dates: Dates) -> Draft:

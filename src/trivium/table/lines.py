@@ -52,11 +52,17 @@ class LineReader:
 
 
 class Utf8Stream(io.RawIOBase):
-    """The UTF-8 bytes of a decoded text."""
+    """The UTF-8 bytes of a decoded text.
 
-    def __init__(self, text: io.TextIOWrapper) -> None:
+    Args:
+        text: The text, standing at its beginning.
+        marked: Whether a byte-order mark may stand there, which its decoder leaves.
+    """
+
+    def __init__(self, text: io.TextIOWrapper, *, marked: bool) -> None:
         self._text = text
         self._held = b""
+        self._marked = marked
 
     def readable(self) -> bool:
         """Return that it is."""
@@ -65,7 +71,9 @@ class Utf8Stream(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         """Read into a buffer."""
         if not self._held:
-            self._held = self._text.read(_STEP).encode()
+            text = self._text.read(_STEP)
+            self._held = (text.removeprefix("\ufeff") if self._marked else text).encode()
+            self._marked = False
         given = self._held[: len(buffer)]
         self._held = self._held[len(given) :]
         buffer[: len(given)] = given

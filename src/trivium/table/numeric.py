@@ -143,7 +143,9 @@ class NumericReader:
 
     def _numbers(self, block: FileBlock, name: str, column: pa.Array, before: int) -> np.ndarray:
         if _is_number(column.type):
-            if pt.is_decimal(column.type) or pt.is_boolean(column.type):
+            if pt.is_decimal(column.type):  # Arrow's own cast is not to the nearest
+                column = column.cast(pa.string())
+            if not pt.is_integer(column.type) and not pt.is_floating(column.type):
                 column = column.cast(pa.float64())
             found: np.ndarray = column.to_numpy(zero_copy_only=False)
             return found
@@ -163,6 +165,8 @@ class NumericReader:
         levels = Levels.of(texts)
         missing = levels.tokens(block.part.source.options.tokens)
         named = levels.subset(~missing).to_numpy(zero_copy_only=False).astype(np.str_)
+        if pc.any(pc.ends_with(levels.subset(~missing), "\0")).as_py():
+            raise _ends_with_nul(self.label or "", block)
         distinct, rank = np.unique(named, return_inverse=True)
         ranks = np.full(len(levels) + 1, -1, dtype=np.int64)
         ranks[:-1][~missing] = rank.reshape(-1)
@@ -196,6 +200,16 @@ class NumericReader:
             remedy='Fill it, or leave such rows out with missing="drop".',
             code="E-MISSING",
         )
+
+
+def _ends_with_nul(name: str, block: FileBlock) -> DataError:
+    """NumPy's texts lose a NUL at their end, and two labels could become one."""
+    return DataError(
+        f"numeric_rows: a label must not end with the character NUL; one in {cut(name)} does",
+        where=block.where,
+        remedy="Take the character out.",
+        code="E-NUL",
+    )
 
 
 def _rows(columns: Sequence[np.ndarray], start: int, stop: int, dtype: np.dtype) -> Tensor:

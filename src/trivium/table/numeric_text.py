@@ -5,6 +5,7 @@ UTF-8, one JSON object a line. What they refuse, or read as a value that is not 
 again by ours, which knows what it is and where.
 """
 
+import codecs
 import json
 import re
 from collections.abc import Sequence
@@ -51,7 +52,8 @@ def fast_columns(block: FileBlock, columns: Sequence[str], label: str | None) ->
     source = block.part.source
     with source.utf8(block.start, block.stop) as stream:
         data = stream.read()
-    if len(data) > _MOST or b"\0" in data:
+    # Arrow drops what looks like a byte-order mark, in the middle of a file as well.
+    if len(data) > _MOST or b"\0" in data or data.startswith(codecs.BOM_UTF8):
         return None
     read = _csv if source.format is Format.delimited else _json
     try:

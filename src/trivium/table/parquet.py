@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from trivium._core.errors import DataError
+from trivium._core.errors import DataError, ResourceError
 from trivium.table.arrow import check_flat, text_of
 from trivium.table.naming import name_columns
 from trivium.table.raw import RawTable
@@ -54,6 +54,8 @@ def read_parquet(source: Source) -> RawTable:
         check_flat(names, list(schema.types), dropped, source.where)
         _check_size(file, source)
         table = file.read(use_threads=False)
+        if table.num_rows != file.metadata.num_rows:
+            raise _lost(file.metadata.num_rows - table.num_rows)
         kept = [i for i, name in enumerate(names) if name not in dropped]
         cells = [text_of(names[i], table.column(i), source.where) for i in kept]
         return RawTable([names[i] for i in kept], cells, table.num_rows, notices)
@@ -89,6 +91,9 @@ def parquet_batches(
         skip: Rows of them to pass over.
         n_rows: Rows to give.
         batch: Most rows of a batch.
+
+    Raises:
+        ArrowInvalid: There are fewer rows; `open_parquet` says that the file is damaged.
     """
     names = file.schema_arrow.names
     wanted = [names[i] for i in places]
@@ -108,6 +113,8 @@ def parquet_batches(
         yield part.select(wanted if simple else places)
         if not n_rows:
             return
+    if n_rows:
+        raise _lost(n_rows)
 
 
 @contextmanager
@@ -116,6 +123,7 @@ def open_parquet(source: Source) -> Iterator[pq.ParquetFile]:
 
     Raises:
         DataError: Truncated or damaged, then or while it is read.
+        ResourceError: It needs more memory than there is.
     """
     try:
         if source.packed:
@@ -133,13 +141,27 @@ def open_parquet(source: Source) -> Iterator[pq.ParquetFile]:
                 yield file
     except DataError:
         raise
+    except MemoryError as error:
+        raise ResourceError(
+            f"read_table: the Parquet file asks for more memory than there is ({_first(error)})",
+            where=source.where,
+            remedy="Drop columns, or write smaller row groups; or the file is damaged.",
+        ) from error
     except (pa.ArrowException, OSError, ValueError) as error:
         raise DataError(
-            "read_table: the Parquet file is truncated or damaged "
-            f"({str(error).splitlines()[0][:120]})",
+            f"read_table: the Parquet file is truncated or damaged ({_first(error)})",
             where=source.where,
             code="E-DAMAGED",
         ) from error
+
+
+def _lost(n_rows: int) -> pa.ArrowInvalid:
+    """Say what Arrow does not: its pages hold less than its footer says."""
+    return pa.ArrowInvalid(f"{n_rows:,} of the rows that it says it has are not there")
+
+
+def _first(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), "")[:120]
 
 
 def _check_size(file: pq.ParquetFile, source: Source) -> None:

@@ -127,6 +127,8 @@ def _json(part: PartFile, block_bytes: int) -> Scan:
 
 def _mark(source: Source) -> int:
     """Return how many bytes a byte-order mark takes at the beginning of the text in UTF-8."""
+    if source.encoding != "utf-8-sig":
+        return 0
     with source.utf8() as stream:
         return len(codecs.BOM_UTF8) * (stream.read(3) == codecs.BOM_UTF8)
 

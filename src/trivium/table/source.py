@@ -20,6 +20,7 @@ from trivium.table.options import ReadOptions
 __all__ = ["Format", "Source", "open_source"]
 
 _UTF8 = ("utf-8", "utf-8-sig")
+_DROP_MARKS = ("utf-16", "utf-32")
 _GZIP = b"\x1f\x8b"
 _PARQUET = b"PAR1"
 _MARKS = (
@@ -129,7 +130,8 @@ class Source:
                 return
             raw: io.RawIOBase | io.BufferedReader = stream
             if not plain:
-                raw = Utf8Stream(io.TextIOWrapper(stream, encoding=self.encoding, newline=""))
+                text = io.TextIOWrapper(stream, encoding=self.encoding, newline="")
+                raw = Utf8Stream(text, marked=self.encoding not in _DROP_MARKS)
             window = Window(raw, 0 if plain else start, None if stop is None else stop - start)
             try:
                 yield io.BufferedReader(window, 1 << 16)

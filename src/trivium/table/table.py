@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from trivium._core.errors import DataError
+from trivium.table.dates import Order
 from trivium.table.matching import FEW
 from trivium.table.naming import nearest
 from trivium.table.notice import Notice
@@ -41,7 +42,7 @@ class ColumnType:
     """
 
     kind: Kind
-    date_order: str | None = None
+    date_order: Order | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +69,7 @@ class Column:
     missing: NDArray[np.bool_]
     notes: tuple[Notice, ...] = ()
     written: pa.Array | None = None
-    date_order: str | None = None
+    date_order: Order | None = None
 
     def __len__(self) -> int:
         return len(self.strings)

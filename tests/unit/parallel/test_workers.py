@@ -30,8 +30,8 @@ def processes() -> Iterator[JoblibExecutor]:
 
 @pytest.fixture
 def hasty(processes: JoblibExecutor) -> Iterator[JoblibExecutor]:
-    """With a limit of half a second for a block."""
-    processes.timeout = 0.5
+    """With a limit of two seconds for a block: a busy machine takes long for a short one, too."""
+    processes.timeout = 2.0
     yield processes
     processes.timeout = None
 
@@ -137,15 +137,15 @@ def test_a_worker_that_hangs_is_killed_with_all_it_started(hasty: Executor, tmp_
 
 
 def test_the_clock_of_a_block_starts_with_it(hasty: Executor) -> None:
-    # Twelve blocks of 0.2 s on two workers: the last one ends long after 0.5 s.
-    assert same(hasty.map(naps, range(12), shared=0.2), 12)
+    # Eight blocks of 0.6 s on two workers: the last one ends after the limit of one.
+    assert same(hasty.map(naps, range(8), shared=0.6), 8)
 
 
 def test_a_reader_that_takes_its_time_loses_nobody(hasty: JoblibExecutor) -> None:
     running = hasty.each(naps, range(6), shared=0.02)
     found = dict([next(running)])
     before = {worker.process.pid for worker in hasty._pool._all}
-    time.sleep(0.8)  # longer than a block may take
+    time.sleep(2.3)  # longer than a block may take
     found |= dict(running)
     assert same([found[number] for number in range(6)], 6)
     assert {worker.process.pid for worker in hasty._pool._all} == before
@@ -170,8 +170,8 @@ def test_a_thread_cannot_be_ended() -> None:
     with JoblibExecutor(2, "threading", timeout=0.2) as threads:
         begun = time.monotonic()
         with pytest.raises(ResourceError, match=r"a thread cannot be ended.*processes"):
-            threads.map(naps, range(2), shared=1.5)
-    assert time.monotonic() - begun < 1.4
+            threads.map(naps, range(2), shared=6.0)
+    assert time.monotonic() - begun < 5.5
 
 
 # ---- what cannot be sent ----------------------------------------------------------------------
@@ -364,8 +364,8 @@ def test_a_parent_killed_goes_on_where_it_was(tmp_path: Path, number: signal.Sig
         for _ in range(3):
             worker = int(parent.stdout.readline().split()[1])
         parent.send_signal(number)
-        assert parent.wait(30) != 0
-    until = time.monotonic() + 10
+        assert parent.wait(120) != 0
+    until = time.monotonic() + 60
     while state_of(worker) not in "gone Z" and time.monotonic() < until:
         time.sleep(0.05)
     assert state_of(worker) in "gone Z"
