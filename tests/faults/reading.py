@@ -295,9 +295,8 @@ def _is_short(parts: Any, name: str) -> bool:
 
 def blocks_agree(table: Table, parts: Any) -> None:
     """Refuse blocks that, read as the kinds of the whole, have other values."""
-    kinds = {column.name: column.kind for column in table.columns}
-    orders = {column.name: column.date_order for column in table.columns}
-    blocks = [block_table(block, kinds, date_orders=orders) for block in parts.blocks]
+    types = {column.name: column.type for column in table.columns}
+    blocks = [block_table(block, types) for block in parts.blocks]
     for column in table.columns:
         pieces = [block.column(column.name) for block in blocks]
         cells = [text for piece in pieces for text in piece.source.to_pylist()]
