@@ -398,3 +398,16 @@ def x_labels(axis):
     low, high = axis.get_xlim()
     both = [*axis.get_xticklabels(), *axis.get_xticklabels(minor=True)]
     return [text for text in both if text.get_text() and low <= text.get_position()[0] <= high]
+
+
+def test_of_two_without_variance_the_cheaper_is_the_best():
+    """Neither the rounding of a deviation nor the clock of a busy machine decides."""
+    found = compare(toy, bernoulli(), [Score(), Exact()], samples=4, repeats=8)
+    score, exact = found.rows
+    other = replace(exact, name="other", evaluations=10 * exact.evaluations, seconds=0.0)
+    for own, others in ((0.0, 0.0), (1e-17, 0.0), (0.0, 1e-17)):
+        rows = (score, replace(exact, deviation=own), replace(other, deviation=others))
+        for order in (rows, rows[::-1]):
+            tied = replace(found, rows=order)
+            assert tied.best().name == exact.name
+            assert tied.best("time").name == "other"
