@@ -353,3 +353,14 @@ def test_code_of_a_page_runs(page: str, tmp_path: Path, monkeypatch: pytest.Monk
     for block in blocks:
         exec(compile(block, page, "exec"), space)
     assert os.getcwd() == str(tmp_path)
+
+
+def test_code_of_every_page_runs_somewhere() -> None:
+    """Here, in the room's own tests, or, for the guide, in test_guide.py."""
+    others = {"primitives/kernel.md", "how-to/add-a-kernel.md", "systems/expectation.md"}
+    with_code = {
+        str(page.relative_to(DOCS))
+        for page in DOCS.rglob("*.md")
+        if "```python" in page.read_text("utf-8")
+    }
+    assert with_code == RUNNABLE.keys() | others
