@@ -16,7 +16,8 @@ def mathml(found: re.Match[str]) -> str:
     """Return what a browser draws by itself, without a script or a font from elsewhere."""
     display = "block" if found[1] == "$$" else "inline"
     # Markdown takes <math> for a block where it begins a line; a <span> it does not.
-    return f"<span>{convert(' '.join(found[2].split()), display=display)}</span>"
+    formula = convert(" ".join(found[2].split()), display=display)
+    return f'<span class="formula">{formula}</span>'
 
 
 class Docstrings(griffe.Extension):
