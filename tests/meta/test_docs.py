@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = [*sorted(DOCS.rglob("*.md")), *sorted(ROOT.glob("*.md"))]
 AUDIT = (DOCS / "audit.md").read_text("utf-8")
+WRITTEN = (DOCS / "run-files.md").read_text("utf-8")
 VERBS = (DOCS / "command-line.md").read_text("utf-8")
 MODELS = {"closed_form", "logistic", "boosting", "majority"}
 METRICS = {"accuracy", "macro_f1", "log_loss"}
@@ -125,7 +126,7 @@ def large_report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def documented_fields() -> set[str]:
-    fields = re.sub(r"### Warnings.*", "", section(AUDIT, "## report.json"), flags=re.S)
+    fields = re.sub(r"### Warnings.*", "", section(WRITTEN, "## report.json"), flags=re.S)
     found = {cell.strip("`") for cell in first_cells(fields) if cell.startswith("`")}
     found.remove(AS_ITEMS)  # one line, "as explain.items[]", stands for all of its fields
     items = [path for path in found if path.startswith("explain.items[]")]
@@ -162,8 +163,8 @@ def test_the_comparison_of_fields_can_fail(report: dict[str, Any]) -> None:
 def test_files_of_a_run_have_the_columns_described() -> None:
     from trivium.audit.files import FIXES, ROWS
 
-    assert set(ROWS) <= named(section(AUDIT, "### rows.csv"))
-    assert set(FIXES) <= named(section(AUDIT, "### fixes.csv and whatif"))
+    assert set(ROWS) <= named(section(WRITTEN, "### rows.csv"))
+    assert set(FIXES) <= named(section(WRITTEN, "### fixes.csv and whatif"))
 
 
 def test_stages_are_described_in_their_order() -> None:
@@ -201,7 +202,7 @@ def codes_in_source(letter: str) -> set[str]:
 
 
 def test_every_warning_is_described() -> None:
-    listed = {name for name in named(section(AUDIT, "### Warnings")) if name.startswith("W-")}
+    listed = {name for name in named(section(WRITTEN, "### Warnings")) if name.startswith("W-")}
     assert listed == codes_in_source("W")
 
 
@@ -352,3 +353,14 @@ def test_code_of_a_page_runs(page: str, tmp_path: Path, monkeypatch: pytest.Monk
     for block in blocks:
         exec(compile(block, page, "exec"), space)
     assert os.getcwd() == str(tmp_path)
+
+
+def test_code_of_every_page_runs_somewhere() -> None:
+    """Here, in the room's own tests, or, for the guide, in test_guide.py."""
+    others = {"primitives/kernel.md", "how-to/add-a-kernel.md", "systems/expectation.md"}
+    with_code = {
+        str(page.relative_to(DOCS))
+        for page in DOCS.rglob("*.md")
+        if "```python" in page.read_text("utf-8")
+    }
+    assert with_code == RUNNABLE.keys() | others

@@ -214,6 +214,12 @@ def load_evidence(run: Path) -> Evidence:
         ModelError: No run, or a damaged one.
     """
     folder = run / "evidence"
+    if not folder.is_dir():
+        raise ModelError(
+            "load_evidence: RUN must be the folder of a finished audit; it has no evidence/",
+            where=str(run),
+            remedy="Give the folder that trivium audit wrote. A model alone keeps no rows.",
+        )
     tensors, manifest = checked_model(folder, _EVIDENCE, set())
     _require(folder, set(tensors) == {"X", "codes", "kept"}, "its tensors must be X, codes, kept")
     X, codes, kept = tensors["X"], tensors["codes"], tensors["kept"]

@@ -1,5 +1,6 @@
 """The door: the group of verbs, and one place where every failure becomes a line and a code."""
 
+import difflib
 import errno
 import json
 import os
@@ -125,6 +126,20 @@ def _check_memory() -> None:
         )
 
 
+def _usage(error: click.ClickException) -> dict[str, Any]:
+    """What was typed wrong, the nearest right word, and the verb's own help."""
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    typed = context.command_path if context else "trivium"
+    what, near = error.format_message().rstrip("."), []
+    if isinstance(error, click.NoSuchOption):
+        what = f"No such option {error.option_name}"
+        near = difflib.get_close_matches(error.option_name, error.possibilities or [], 1)
+    elif context is not None and isinstance(context.command, _Lazy):
+        near = difflib.get_close_matches(what.partition("'")[2].rstrip("'"), sorted(_VERBS), 1)
+    hint = f"Did you mean {near[0]}? " if near else ""
+    return _error("E-USAGE", what, 2, remedy=f"{hint}See {typed} --help.")
+
+
 def _describe(error: BaseException) -> dict[str, Any]:
     """One object for whatever ended the command."""
     no_memory = isinstance(error, MemoryError) or any(sign in str(error) for sign in _NO_MEMORY)
@@ -132,9 +147,7 @@ def _describe(error: BaseException) -> dict[str, Any]:
     if isinstance(error, TriviumError):
         found = error.as_dict()
     elif isinstance(error, click.ClickException):
-        found = _error(
-            "E-USAGE", error.format_message().rstrip("."), 2, remedy="See trivium VERB --help."
-        )
+        found = _usage(error)
     elif isinstance(error, KeyboardInterrupt | click.Abort):
         found = _error("E-INTERRUPTED", "interrupted", 130, remedy=RESUMABLE)
     elif isinstance(error, Terminated):

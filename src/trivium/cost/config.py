@@ -94,7 +94,10 @@ def _read(path: Path) -> Mapping[str, Any]:
         values = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(
-            f"{_CALLER}: the file must be JSON; {error}", where=str(path), code="E-CONFIG"
+            f"{_CALLER}: the file must be JSON; {error}",
+            where=str(path),
+            remedy="Give the config.json of a model, or its folder.",
+            code="E-CONFIG",
         ) from error
     if not isinstance(values, dict):
         raise DataError(

@@ -46,7 +46,7 @@ class Crossing:
             value = self.low
             return f"{int(value):,}" if value.denominator == 1 else f"{float(value):,.2f}"
         if self.high - self.low < Fraction(1, 100):
-            return f"{float(self.low):,.2f}"
+            return f"{float(self.low):,.2f}".removesuffix(".00")
         ends = f"{float(self.low):,.0f} to {float(self.high):,.0f}"
         return ends if self.estimate is None else f"{float(self.estimate):,.0f} ({ends})"
 

@@ -110,6 +110,12 @@ def load_model(folder: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], d
             where=str(place),
             remedy="Give the model/ folder of a finished run.",
         )
+    if not any(os.path.lexists(place / name) for name in (MANIFEST_FILE, TENSOR_FILE)):
+        raise ModelError(
+            f"load_model: a model must be a folder with {MANIFEST_FILE}; this one has none",
+            where=str(place),
+            remedy="Give a folder that trivium fit wrote, or that of a run, or its model/.",
+        )
     found = _read_manifest(place / MANIFEST_FILE)
     described = found["tensors"]
     data = _read_regular(place / TENSOR_FILE)

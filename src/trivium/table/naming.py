@@ -1,12 +1,14 @@
-"""The names of columns: exact, unique, and the nearest ones when a name is not found."""
+"""Names of columns and files: exact, unique, and the nearest ones when a name is not found."""
 
 import difflib
+import os
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from trivium._core.errors import DataError
 from trivium.table.notice import Notice
 
-__all__ = ["cut", "listed", "name_columns", "nearest"]
+__all__ = ["cut", "listed", "name_columns", "nearest", "no_such_file"]
 
 _CUT = 60
 
@@ -93,3 +95,15 @@ def _duplicate(header: Sequence[str], name: str, where: str) -> DataError:
         remedy="Rename them, or pass --rename-duplicates (rename_duplicates=True).",
         code="E-DUPLICATE-NAME",
     )
+
+
+def no_such_file(path: Path) -> DataError:
+    """Return the refusal of a path that leads nowhere, with the names nearest to it."""
+    try:
+        there = sorted(os.listdir(path.parent))
+    except OSError:
+        remedy = f"There is no folder {cut(str(path.parent))}."
+    else:
+        close = difflib.get_close_matches(path.name, there, n=3, cutoff=0.6)
+        remedy = f"Did you mean {' or '.join(map(cut, close))}?" if close else "Check the path."
+    return DataError("read_table: no such file", where=str(path), remedy=remedy, code="E-NO-FILE")

@@ -15,6 +15,7 @@ from typing import Any, cast
 
 from trivium._core.errors import DataError
 from trivium.table.lines import MAX_LINE, LineReader, Utf8Stream, Window
+from trivium.table.naming import no_such_file
 from trivium.table.options import ReadOptions
 
 __all__ = ["Format", "Source", "open_source"]
@@ -34,6 +35,9 @@ _FOREIGN = (
     (b"PK\x03\x04", "a zip archive or an Excel workbook"),
     (b"\xd0\xcf\x11\xe0", "an old Excel workbook"),
     (b"SQLite format 3", "an SQLite database"),
+    (b"\x89PNG", "a picture"),
+    (b"\xff\xd8\xff", "a picture"),
+    (b"%PDF-", "a PDF document"),
     (b"BZh", "a bzip2 archive"),
     (b"\xfd7zXZ", "an xz archive"),
     (b"\x28\xb5\x2f\xfd", "a zstandard archive"),
@@ -238,7 +242,7 @@ def _refusals(path: Path) -> Iterator[None]:
             f"read_table: the gzip file is damaged ({error})", where=str(path), code="E-DAMAGED"
         ) from error
     except FileNotFoundError as error:
-        raise DataError("read_table: no such file", where=str(path), code="E-NO-FILE") from error
+        raise no_such_file(path) from error
     except OSError as error:
         reason = error.strerror or str(error)
         raise DataError(

@@ -192,6 +192,36 @@ def test_errors_are_one_line_with_a_code(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("arguments", "way_out"),
+    [
+        (["audti", "DATA"], "No such command 'audti'. Did you mean audit? See trivium --help."),
+        (["audit", "DATA", "--lable", "answer"], "Did you mean --label? See trivium audit --help."),
+        (["list", "--jsn"], "No such option --jsn. Did you mean --json? See trivium list --help."),
+        (["fit", "DATA", "--label", "answer"], "Missing option '--out'. See trivium fit --help."),
+        (["audit", "FOLDER/tabel.csv", "--label", "answer"], "Did you mean 'table.csv'?"),
+        (["audit", "FOLDER/none/t.csv", "--label", "answer"], "There is no folder "),
+        (["predict", "FOLDER", "DATA"], "Give a folder that trivium fit wrote"),
+        (["explain", "FOLDER", "--rows", "1"], "Give the folder that trivium audit wrote."),
+        (["whatif", "DATA", "DATA"], "Give the folder that trivium audit wrote."),
+        (["cost", "DATA"], "Give the config.json of a model"),
+    ],
+)
+def test_errors_say_what_to_do(
+    arguments: list[str],
+    way_out: str,
+    data: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "table.csv").write_text("a,answer\n1,2\n")
+    given = [part.replace("DATA", str(data)).replace("FOLDER", str(tmp_path)) for part in arguments]
+    assert call(*given) in {2, 3}
+    err = capsys.readouterr().err
+    assert way_out in err
+    assert len(err.splitlines()) == 1
+
+
 def test_json_errors_are_objects(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert call("audit", tmp_path / "no.csv", "--label", "y", "--json") == 3
     error = json.loads(capsys.readouterr().err)["error"]

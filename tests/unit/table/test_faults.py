@@ -172,6 +172,8 @@ REFUSED = {
         "E-LONG-CELL",
         "16,777,216.*line 3",
     ),
+    "a picture": (b"\x89PNG\r\n\x1a\n" + b"\0" * 60, "data.csv", {}, "E-FORMAT", "a picture"),
+    "a PDF document": (b"%PDF-1.7\n%\xe2\xe3", "data.csv", {}, "E-FORMAT", "PDF"),
     "an Excel workbook": (b"PK\x03\x04" + b"\0" * 60, "data.xlsx", {}, "E-FORMAT", "Excel"),
     "a pickle": (b"\x80\x04\x95" + b"\0" * 60, "data.csv", {}, "E-FORMAT", "never opened"),
     "dropped column that is not there": (
