@@ -159,8 +159,8 @@ class Disentangled(Position):
         """Return rows of the table as keys or queries of each head."""
         inner = self.n_heads * self.d_head
         if self.projections == "own":
-            name = "key_projection" if term == "c2p" else "query_projection"
-            found = self.get_submodule(name)(rows)
+            own = self.key_projection if term == "c2p" else self.query_projection
+            found = own(rows)
         else:
             if not self._layer:
                 raise ArgumentError(
