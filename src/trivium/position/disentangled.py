@@ -159,7 +159,7 @@ class Disentangled(Position):
         """Return rows of the table as keys or queries of each head."""
         inner = self.n_heads * self.d_head
         if self.projections == "own":
-            own = self.key_projection if term == "c2p" else self.query_projection
+            own: Any = self.key_projection if term == "c2p" else self.query_projection
             found = own(rows)
         else:
             if not self._layer:
