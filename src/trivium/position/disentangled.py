@@ -1,6 +1,7 @@
 """DeBERTa: content against offset and offset against content, disentangled."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
