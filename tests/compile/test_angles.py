@@ -16,8 +16,12 @@ def test_angles_compile_and_export_with_free_lengths() -> None:
     theta = Geometric().frequencies(4)
 
     class Code(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("theta", theta)
+
         def forward(self, places: Tensor) -> Tensor:
-            return _table(places, theta.to(places.device))
+            return _table(places, self.theta)
 
     far = torch.arange(2**20 - 9, 2**20)
     done = torch.compile(_table, fullgraph=True, backend="aot_eager")(far, theta)

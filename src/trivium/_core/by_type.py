@@ -42,9 +42,10 @@ class ByType:
 
     def dispatch(self, kind: type) -> Callable[..., Any]:
         """Return the form for a class."""
-        for each in kind.__mro__:
-            if each in self.forms:
-                return self.forms[each]
+        ancestry = kind.__mro__
+        for place in range(len(ancestry)):  # the compilers of old torch cannot iterate over it
+            if ancestry[place] in self.forms:
+                return self.forms[ancestry[place]]
         return self.forms[object]
 
     def __call__(self, value: Any, *rest: Any) -> Any:

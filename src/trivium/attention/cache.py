@@ -58,7 +58,9 @@ class KeyValueState:
         b, t = len(count), at.shape[-1]
         alike = keys.ndim == values.ndim == 4 and keys.shape[:3] == values.shape[:3]
         held = alike and (keys.shape[0], keys.shape[2]) == (b, t)
-        if not held or at.shape not in ((t,), (b, t)) or origin.shape != (b,):
+        # One comparison of shapes of one length: two free lengths compared tie them in a graph.
+        placed = at.shape == ((b, t) if at.ndim == 2 else (t,))
+        if not held or not placed or origin.shape != (b,):
             shapes = [tuple(x.shape) for x in (keys, values, at, count, origin)]
             raise ShapeError(
                 "KeyValueState: keys and values must have the axes (b, h, t, ·), at (t) or (b, t), "

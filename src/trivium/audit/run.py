@@ -2,9 +2,7 @@
 
 import hashlib
 import platform
-import resource
 import shlex
-import sys
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,6 +16,7 @@ import torch
 
 from trivium import __version__
 from trivium._core.errors import OutputError, TriviumWarning
+from trivium._core.peak import peak_bytes
 from trivium._core.threads import one_thread
 from trivium.audit.depend_stage import depend_stage
 from trivium.audit.encode_stage import encode_stage
@@ -111,15 +110,10 @@ def _open(out: Path | None, data: Path, fingerprint: str, force: bool) -> RunFol
     raise AssertionError("unreachable")
 
 
-def _peak_bytes() -> int:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
-
-
 def _run_stage(state: AuditState, name: str) -> None:
     stage, why = STAGES[name]
     state.listener.begin(name)
-    start, before = perf_counter(), _peak_bytes()
+    start, before = perf_counter(), peak_bytes()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         did = stage(state)
@@ -134,7 +128,7 @@ def _run_stage(state: AuditState, name: str) -> None:
         {
             "name": name,
             "seconds": seconds,
-            "bytes": _peak_bytes() - before,
+            "bytes": peak_bytes() - before,
             "skipped": False,
             "did": did,
             "why": why,

@@ -4,7 +4,6 @@ import difflib
 import errno
 import json
 import os
-import resource
 import sys
 import tempfile
 import traceback
@@ -15,6 +14,7 @@ import click
 
 from trivium import __version__
 from trivium._core.errors import ResourceError, TriviumError, TriviumWarning
+from trivium._core.peak import memory_limit, peak_bytes
 from trivium.cli.console import printable
 from trivium.cli.interrupt import Interruption, Terminated
 from trivium.cli.streams import hold_streams
@@ -109,17 +109,16 @@ def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
 
 def _out_of_memory(error: BaseException) -> dict[str, Any]:
     """Say what was asked for last and how much was held: the figure to plan with."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
-    asked = str(error).split("\n")[0]
-    what = f"out of memory at a peak of {peak:,.0f} MB" + (f" ({asked})" if asked else "")
+    asked, peak = str(error).split("\n")[0], peak_bytes() / 1e6
+    held = f" at a peak of {peak:,.0f} MB" if peak else ""
+    what = f"out of memory{held}" + (f" ({asked})" if asked else "")
     return _error("E-MEMORY", what, 5, remedy="Use fewer rows or columns, or allow more memory.")
 
 
 def _check_memory() -> None:
     """Refuse a limit under which the libraries cannot be loaded: some end the process."""
-    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
-    if 0 <= limit < _LEAST_MEMORY:
+    limit = memory_limit()
+    if limit is not None and limit < _LEAST_MEMORY:
         raise ResourceError(
             f"trivium: the limit of memory (ulimit -v) must be at least "
             f"{_LEAST_MEMORY / 1e6:,.0f} MB; got {limit / 1e6:,.0f} MB"

@@ -1,7 +1,5 @@
 """Are two variables independent: a p-value exact at every sample size, and its far tail."""
 
-import resource
-import sys
 import time
 import warnings
 from collections.abc import Sequence
@@ -14,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trivium._core.errors import TriviumWarning
+from trivium._core.peak import peak_bytes
 from trivium._core.random import RandomState
 from trivium.dependence.aggregate import Candidates, aggregate_null, check_kernels, penalties
 from trivium.dependence.canonical import canonical_order
@@ -108,7 +107,7 @@ def independence_test(  # noqa: PLR0913, PLR0917 - the contract's signature
         Gretton et al., A kernel statistical test of independence (2007); Koning and Hemerik,
         Biometrika 111 (2024); Albert et al., Annals of Statistics 50 (2022).
     """
-    started, before = time.process_time(), _peak()
+    started, before = time.process_time(), peak_bytes()
     caller = "independence_test"
     plan = Plan.checked(caller, null, n_permutations, aggregate, random_state, min_lag)
     plan = plan.within(groups)
@@ -129,7 +128,9 @@ def independence_test(  # noqa: PLR0913, PLR0917 - the contract's signature
         with torch.no_grad():
             found = _tested(pair, sides[::-1] if swap else sides, plan, labels, executor)
         found = found.swapped() if swap else found
-    return replace(found, seconds=time.process_time() - started, memory=max(0, _peak() - before))
+    return replace(
+        found, seconds=time.process_time() - started, memory=max(0, peak_bytes() - before)
+    )
 
 
 def _candidates(name: str, rows: Tensor, kernel: Kernel, given: Any, plan: Plan) -> Candidates:
@@ -146,11 +147,6 @@ def _single(name: str, kernel: Any) -> Any:
     """The kernel whose sizes and tails are reported."""
     several = check_kernels(name, kernel)
     return kernel if several is None else several[len(several) // 2]
-
-
-def _peak() -> int:
-    size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return size if sys.platform == "darwin" else 1024 * size
 
 
 def _tell(message: str) -> None:

@@ -198,7 +198,8 @@ class _Spread:
         """
         n_lead = self.values.ndim - 1
 
-        def totals(leaf: Tensor) -> tuple[Tensor, Tensor]:
+        # Quoted: the compiler of torch 2.6 cannot make the annotation inside its graph.
+        def totals(leaf: Tensor) -> "tuple[Tensor, Tensor]":
             chosen = leaf.log_softmax(-1).expand(*self.drawn.shape, -1)
             logs = parts.summed(chosen.gather(-1, self.drawn[..., None])[..., 0], n_lead)
             weights = (logs - logs.detach()).exp()

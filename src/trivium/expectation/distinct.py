@@ -80,7 +80,7 @@ def _weighed(
 
 def cannot_be_distinct(distribution: Any) -> str:
     """Return why draws cannot be made without replacement, or an empty string."""
-    if isinstance(factor_of(distribution), Categorical | OneHotCategorical):
+    if isinstance(factor_of(distribution), (Categorical, OneHotCategorical)):
         return ""
     return (
         "coupling='distinct' is for Categorical and OneHotCategorical; use coupling='antithetic' "

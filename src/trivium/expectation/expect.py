@@ -69,7 +69,8 @@ def expect(
             f"got {type(distribution).__name__}"
         )
     count = int(check_number("expect", "samples", samples, "positive", integer=True))
-    chosen = Automatic() if estimator == "auto" else estimator
+    # A string first: the compiler of old torch cannot compare a dataclass with one.
+    chosen = Automatic() if isinstance(estimator, str) and estimator == "auto" else estimator
     if not isinstance(chosen, GradientEstimator):
         raise ArgumentError(
             f"expect: estimator must be 'auto' or a gradient estimator; got {estimator!r}",

@@ -1,7 +1,5 @@
 """A distribution as the independent draws it is made of."""
 
-from dataclasses import replace
-
 from torch.distributions import Distribution, Independent
 
 from trivium.expectation.problem import Problem
@@ -21,4 +19,4 @@ def factors(problem: Problem) -> Problem:
 
     Samples are the same tensors; whatever f reduces is then coupled draws and nothing else.
     """
-    return replace(problem, distribution=factor_of(problem.distribution))
+    return Problem(problem.f, factor_of(problem.distribution), problem.samples)

@@ -68,6 +68,6 @@ def telescoped(
 
 def cannot_be_local(distribution: Any) -> str:
     """Return why alternatives cannot be listed, or an empty string."""
-    if isinstance(factor_of(distribution), Bernoulli | Categorical | OneHotCategorical):
+    if isinstance(factor_of(distribution), (Bernoulli, Categorical, OneHotCategorical)):
         return ""
     return "local=True is for Bernoulli, Categorical and OneHotCategorical"

@@ -21,7 +21,7 @@ __all__ = ["from_one_hot", "one_hot_logits", "why_not_one_hot"]
 def why_not_one_hot(distribution: Distribution) -> str:
     """Return why the samples cannot be relaxed, or an empty string when they can."""
     base = factor_of(distribution)
-    if isinstance(base, Bernoulli | OneHotCategorical):
+    if isinstance(base, (Bernoulli, OneHotCategorical)):
         return ""
     if isinstance(base, Categorical):
         return (
@@ -38,7 +38,7 @@ def one_hot_logits(distribution: Distribution) -> Float[Tensor, "*batch k"]:
     chance of 1e-7 to what has none.
     """
     base: Any = factor_of(distribution)
-    given_probabilities = base._param is vars(getattr(base, "_categorical", base)).get("probs")
+    given_probabilities = base._param is getattr(base, "_categorical", base).__dict__.get("probs")
     if isinstance(base, Bernoulli):
         if given_probabilities:
             return torch.stack([_log(1 - base.probs), _log(base.probs)], -1)

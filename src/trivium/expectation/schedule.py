@@ -146,7 +146,7 @@ def temperature_now(caller: str, temperature: float | Schedule) -> float:
     if not isinstance(temperature, Schedule):
         return temperature
     if torch.compiler.is_compiling():  # the number is a variable of the graph
-        return float(temperature)
+        return temperature.__float__()  # `float` of an object is beyond torch 2.6
     return _positive(caller, float(temperature), temperature)
 
 

@@ -119,7 +119,7 @@ class Score(GradientEstimator):
     @property
     def differentiates(self) -> bool:  # type: ignore[override]
         """Where f at a softened draw is the control."""
-        return isinstance(self.control, Relaxed | Rebar)
+        return isinstance(self.control, (Relaxed, Rebar))
 
     @classmethod
     def examples(cls) -> Sequence["Score"]:
@@ -168,7 +168,7 @@ class Score(GradientEstimator):
 def _moves_its_support(distribution: Distribution) -> str:
     """Say so where a parameter shifts what has a density: its score knows nothing of that."""
     base = factor_of(distribution)
-    if isinstance(base, Uniform | Pareto):
+    if isinstance(base, (Uniform, Pareto)):
         bounds = vars(base.support).values()
         if any(isinstance(bound, Tensor) and bound.requires_grad for bound in bounds):
             return "its parameters move the support, which its log-probability does not show"

@@ -112,7 +112,7 @@ class DaskExecutor(Executor):
         """Kill a worker that hangs; its nanny starts another one."""
         if self._ours is not None:
             with suppress(OSError):
-                os.kill(place.pid, signal.SIGKILL)
+                os.kill(place.pid, getattr(signal, "SIGKILL", signal.SIGTERM))
             return
         try:
             self._client.restart_workers([place.address], timeout=_START, raise_for_error=False)

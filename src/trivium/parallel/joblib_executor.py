@@ -37,7 +37,8 @@ class JoblibExecutor(Executor):
         timeout: As for `Executor`; with threads it is an error when nothing has ended for so long.
 
     Raises:
-        ArgumentError: A number out of its range, or a backend that joblib does not know.
+        ArgumentError: A number out of its range, a backend that joblib does not know, or processes
+            where the system cannot have them.
         MissingExtraError: Ray is not installed.
     """
 

@@ -138,6 +138,8 @@ class WorkerProcess:
 
 def _ended(pid: int) -> bool:
     """Whether a child has ended; it keeps its number until it is waited for."""
+    if not hasattr(os, "waitid"):  # macOS before Python 3.13: it is given all its grace
+        return False
     try:
         return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
     except OSError:

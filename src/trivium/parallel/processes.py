@@ -5,13 +5,15 @@ when a result is waited for, and is one for the whole program; here a worker tha
 costs the one block that it was running. The processes are started by joblib's loky.
 """
 
+import os
 import selectors
+import sys
 from collections import deque
 from collections.abc import Generator, Sequence
 from multiprocessing.util import Finalize
 from typing import Any
 
-from trivium._core.errors import ResourceError
+from trivium._core.errors import ArgumentError, ResourceError
 from trivium.parallel.process_line import Message, WorkerProcess
 from trivium.parallel.task import BlockTask, Outcome, WorkerLost
 from trivium.parallel.wire import Bundle, Parcel, open_outcome, to_bytes
@@ -31,9 +33,17 @@ class WorkerPool:
     Args:
         caller: Public name to put in front of messages.
         n_workers: Processes at once, for one piece of work.
+
+    Raises:
+        ArgumentError: This is no POSIX system: the lines to the processes need one.
     """
 
     def __init__(self, caller: str, n_workers: int) -> None:
+        if not hasattr(os, "killpg"):
+            raise ArgumentError(
+                f"{caller}: worker processes must run on Linux or macOS; got {sys.platform}",
+                remedy="Use the executor 'serial', 'threads' or 'dask'.",
+            )
         self.caller, self.n_workers = caller, n_workers
         self._all: set[WorkerProcess] = set()
         self._idle: list[WorkerProcess] = []

@@ -1,6 +1,7 @@
 """DeBERTa: content against offset and offset against content, disentangled."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -159,8 +160,8 @@ class Disentangled(Position):
         """Return rows of the table as keys or queries of each head."""
         inner = self.n_heads * self.d_head
         if self.projections == "own":
-            name = "key_projection" if term == "c2p" else "query_projection"
-            found = self.get_submodule(name)(rows)
+            own: Any = self.key_projection if term == "c2p" else self.query_projection
+            found = own(rows)
         else:
             if not self._layer:
                 raise ArgumentError(

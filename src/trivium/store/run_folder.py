@@ -258,7 +258,7 @@ def _take_lock(path: Path) -> int:
         except FileExistsError as error:
             raise _busy(path) from error
     while True:
-        handle = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o644)
+        handle = os.open(path, os.O_CREAT | os.O_RDWR | getattr(os, "O_NOFOLLOW", 0), 0o644)
         try:
             _flock(handle, path)
             # A run that ended in between has removed the file that we hold: take the new one.

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from trivium import __version__
 from trivium.audit import AuditOptions, audit, fit_only, load_classifier
 from trivium.audit.model_card import inert
 from trivium.audit.state import Silent
+from trivium.cli.entry import trivium
 from trivium.report.charts.reliability import wilson
 from trivium.table import read_table
 
@@ -119,6 +121,20 @@ def test_its_code_runs(plain: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: P
     space: dict = {}
     exec(code[1], space)
     assert (space["codes"] == np.repeat([0, 1], 60)).mean() > 0.7
+
+
+def test_its_command_runs(plain: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "model").symlink_to(plain)
+    (tmp_path / "new.csv").write_bytes((plain.parent / "data.csv").read_bytes())
+    monkeypatch.chdir(tmp_path)
+    code = re.search(r"```sh\n(.*?)```", (plain / "README.md").read_text("utf-8"), re.S)
+    assert code
+    name, *arguments = shlex.split(code[1])
+    assert name == "trivium"
+    trivium(arguments, standalone_mode=False)
+    lines = (tmp_path / "predictions.csv").read_text("utf-8").splitlines()
+    assert len(lines) == 121
+    assert sum("no" in line for line in lines[1:61]) > 40
 
 
 def spoil(card: Path, how: str) -> None:
