@@ -55,7 +55,9 @@ def test_blocks_are_read_in_the_order_of_the_whole(tmp_path):
     table = read_table(tmp_path / "t.csv").drop(["y"])
     encoder = TableEncoder().fit(table)
     starts = file_starts(parts)
-    reading = Reading(encoder, kinds, {"when": "mdy", "n": None}, "y", ("a", "b"), parts.options, starts)
+    reading = Reading(
+        encoder, kinds, {"when": "mdy", "n": None}, "y", ("a", "b"), parts.options, starts
+    )
     rows = np.concatenate([reading.rows(block).X for block in parts.blocks])
     assert np.array_equal(rows, encoder.transform(table))
 
