@@ -91,7 +91,8 @@ def as_written(caller: str, path: str | os.PathLike[str], what: str) -> Iterator
     except TriviumError:
         raise
     except _STUMBLES as error:
-        reason = f"{type(error).__name__}: {str(error).strip()[:200]}"
+        said = f"{type(error).__name__}: {str(error).strip()[:200]}"
+        reason = f"{error} is missing" if isinstance(error, KeyError) else said
         raise ModelError(
             f"{caller}: the file must hold all of {what}; {' '.join(reason.split())}",
             where=str(path),
