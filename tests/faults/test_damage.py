@@ -3,6 +3,7 @@
 import ast
 import importlib
 import json
+import os
 import warnings
 from pathlib import Path
 
@@ -38,7 +39,8 @@ from trivium.pathkernel import (
 from trivium.store import RunFolder, load_model, save_model
 from trivium.table import Label, TableEncoder, read_table, split_label
 
-OFFSETS = 100
+OFFSETS = 100 * int(os.environ.get("TRIVIUM_FUZZ", "1"))
+SEED = int(os.environ.get("TRIVIUM_FUZZ_SEED", "0"))
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(24, 3))
 CODES = np.arange(24) % 3
@@ -234,7 +236,7 @@ def damaged(data, rng):
 
 def test_at_a_hundred_random_offsets(kind):
     path, read = kind
-    rng = np.random.default_rng(7)
+    rng = np.random.default_rng([7, SEED])
     chosen = files(path)
     whole = {one: one.read_bytes() for one in chosen}
     for number in range(OFFSETS):
@@ -353,7 +355,7 @@ def test_a_damaged_block_runs_again(tmp_path):
     journal = BlockJournal(tmp_path, "settings")
     journal.write(3, Outcome({"sum": 0.1, "x": torch.ones(2)}))
     (path,) = tmp_path.glob("*.safetensors")
-    whole, rng = path.read_bytes(), np.random.default_rng(1)
+    whole, rng = path.read_bytes(), np.random.default_rng([1, SEED])
     for way in [*WAYS.values(), *[lambda data: damaged(data, rng)] * OFFSETS]:
         broken = way(whole)
         if broken in (None, whole):
@@ -366,7 +368,7 @@ def test_a_damaged_block_runs_again(tmp_path):
 
 
 def test_a_damaged_stage_runs_again(tmp_path):
-    rng = np.random.default_rng(2)
+    rng = np.random.default_rng([2, SEED])
     with RunFolder(tmp_path / "run", "settings") as run:
         run.journal("fit", lambda: {"a": [0.1, None]})
         path = run.path / ".journal" / "fit.json"

@@ -27,7 +27,7 @@ MORE = int(os.environ.get("TRIVIUM_FUZZ", "1"))
 SEED = int(os.environ.get("TRIVIUM_FUZZ_SEED", "0"))
 HERE = Path(__file__).parent
 SECONDS = 20
-CASES = 150
+CASES = 100
 TOKENS = [
     *(b'"', b'""', b",", b";", b"\t", b"|", b"\r", b"\n", b"\r\n", b"\0", b"\\", b"\xef\xbb\xbf"),
     *(b"\xff\xfe", b"\xfe\xff", b"\x1f\x8b", b"PAR1", b"PK\x03\x04", b"\x80\x04\x95"),

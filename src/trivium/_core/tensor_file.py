@@ -3,7 +3,8 @@
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,15 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from trivium._core.atomic import atomic_open
-from trivium._core.errors import ModelError
+from trivium._core.errors import ModelError, TriviumError
 
-__all__ = ["checksum", "read_tensors", "write_tensors"]
+__all__ = ["as_written", "checksum", "read_tensors", "write_tensors"]
 
 _METADATA = ("format", "about", "sha256")
+_STUMBLES = (
+    *(LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError),
+    StopIteration,
+)
 _HEADER_BYTES = 8  # a safetensors file starts with the length of its JSON header
 
 
@@ -67,6 +72,32 @@ def write_tensors(
     data = save(held, {"format": kind, "about": text, "sha256": checksum(held, text)})
     with atomic_open(path, caller) as file:
         file.write(data)
+
+
+@contextmanager
+def as_written(caller: str, path: str | os.PathLike[str], what: str) -> Iterator[None]:
+    """Refuse what fits its checksum and is yet not what is written there: a part gone or odd.
+
+    Args:
+        caller: The public name that was called.
+        path: Where it was read.
+        what: What is put together.
+
+    Raises:
+        ModelError: Putting it together stumbled.
+    """
+    try:
+        yield
+    except TriviumError:
+        raise
+    except _STUMBLES as error:
+        said = f"{type(error).__name__}: {str(error).strip()[:200]}"
+        reason = f"{error} is missing" if isinstance(error, KeyError) else said
+        raise ModelError(
+            f"{caller}: the file must hold all of {what}; {' '.join(reason.split())}",
+            where=str(path),
+            remedy="Nothing in it was used. Save it again, or fetch an intact copy.",
+        ) from error
 
 
 def read_tensors(

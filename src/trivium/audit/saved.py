@@ -9,6 +9,7 @@ import numpy as np
 
 from trivium import __version__
 from trivium._core.errors import ModelError
+from trivium._core.tensor_file import as_written
 from trivium.audit.learnt_encoder import LearntEncoder
 from trivium.audit.tuned import Tuned
 from trivium.closedform import ClosedFormClassifier
@@ -177,6 +178,13 @@ def load_classifier(folder: Path) -> SavedClassifier:
     tensors, manifest = checked_model(
         folder, _CLASSIFIER, {"trivium", "encoder", "classifier"}, _TUNE
     )
+    with as_written("load", folder, "a classifier"):
+        return _classifier(folder, tensors, manifest)
+
+
+def _classifier(
+    folder: Path, tensors: dict[str, np.ndarray], manifest: dict[str, Any]
+) -> SavedClassifier:
     known = {"encoder", "classifier", *({_TUNE} & set(manifest))}
     whole = {key.partition(".")[0] for key in tensors} <= known
     _require(folder, whole, f"its tensors must be of {', '.join(sorted(known))}")

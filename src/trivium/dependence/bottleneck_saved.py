@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from trivium._core.errors import ModelError
-from trivium._core.tensor_file import read_tensors, write_tensors
+from trivium._core.tensor_file import as_written, read_tensors, write_tensors
 from trivium.dependence.bottleneck_layers import Centered, Standard, dense
 from trivium.dependence.bottleneck_readout import Readout
 from trivium.moment.labels import labels_from_json, labels_to_json
@@ -69,7 +69,7 @@ def read_saved(path: str | os.PathLike[str], given: Sequence[int | nn.Module] | 
         ModelError: Missing, damaged, or modules that are missing or do not fit.
     """
     tensors, about = read_tensors(_LOAD, path, _FORMAT)
-    try:
+    with as_written(_LOAD, path, "a bottleneck"):
         widths, options = about["widths"], about["options"]
         readout = Readout(
             tensors["readout.weight"], tensors["readout.bias"], about["ridge"], about["sharpness"]
@@ -77,8 +77,6 @@ def read_saved(path: str | os.PathLike[str], given: Sequence[int | nn.Module] | 
         classes = labels_from_json(_LOAD, about["classes"])
         held = _held(widths, given)
         layers = [_restored(tensors, place, each) for place, each in enumerate(held)]
-    except KeyError as error:
-        raise ModelError(f"{_LOAD}: {error} is missing", where=str(path)) from error
     if classes is None or len(classes) != len(readout.bias):
         raise ModelError(f"{_LOAD}: classes and readout must fit together", where=str(path))
     return Saved(options, held, layers, readout, classes)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from trivium._core.checks import check_choice
 from trivium._core.errors import ArgumentError, ModelError
-from trivium._core.tensor_file import read_tensors, write_tensors
+from trivium._core.tensor_file import as_written, read_tensors, write_tensors
 from trivium.moment.labels import labels_from_json, labels_to_json
 from trivium.moment.merge import Sums
 from trivium.moment.state import State
@@ -108,7 +108,9 @@ def read_state(name: str, path: str | os.PathLike[str]) -> tuple[State, dict[str
         ModelError: Missing, damaged, or something else.
     """
     caller = f"{name}.load"
-    return whole_state(caller, name, *read_tensors(caller, path, _FORMAT))
+    tensors, about = read_tensors(caller, path, _FORMAT)
+    with as_written(caller, path, name):
+        return whole_state(caller, name, tensors, about)
 
 
 def _checked(

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from trivium._core.checks import check_number
 from trivium._core.errors import ArgumentError
-from trivium._core.tensor_file import read_tensors, write_tensors
+from trivium._core.tensor_file import as_written, read_tensors, write_tensors
 from trivium.pathkernel.completeness import relative_miss
 from trivium.pathkernel.index_found import CAUTIONS, Found
 from trivium.pathkernel.index_member import Member
@@ -183,12 +183,13 @@ class Index:
         """
         tensors, about = read_tensors("load", path, _FORM)
         members = []
-        for number, one in enumerate(about["members"]):
-            prefix = f"{number}."
-            own = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-            members.append(Member.read(own, one))
-        found = cls(about["kind"], tuple(members), model, loss)
-        replay, wanted = found._replay(), members[0].basis.shape[1]
+        with as_written("load", path, "an index"):
+            for number, one in enumerate(about["members"]):
+                head = f"{number}."
+                own = {k.removeprefix(head): v for k, v in tensors.items() if k.startswith(head)}
+                members.append(Member.read(own, one))
+            found = cls(about["kind"], tuple(members), model, loss)
+            replay, wanted = found._replay(), members[0].basis.shape[1]
         if replay.weights.n_weights != wanted:
             raise ArgumentError(
                 f"load: model must have the {wanted} trainable weights that were recorded; "

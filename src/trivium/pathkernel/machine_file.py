@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from trivium._core.errors import ArgumentError, ModelError
-from trivium._core.tensor_file import read_tensors, write_tensors
+from trivium._core.tensor_file import as_written, read_tensors, write_tensors
 from trivium.pathkernel.machine_base import Floor
 from trivium.pathkernel.machine_solver import Descent, Exact
 from trivium.pathkernel.path_kernel import PathKernel, PathNode
@@ -69,6 +69,18 @@ def read_machine(
         ModelError: Missing, damaged, or saved with another kernel or architecture.
     """
     tensors, about = read_tensors("KernelMachine.load", path, _KIND)
+    with as_written("KernelMachine.load", path, "a kernel machine"):
+        return _read(machine, path, kernel, base, tensors, about)
+
+
+def _read(
+    machine: type["KernelMachine"],
+    path: str | os.PathLike[str],
+    kernel: Any,
+    base: nn.Module | None,
+    tensors: dict[str, Tensor],
+    about: dict[str, Any],
+) -> "KernelMachine":
     if (about["base"] is None) != (base is None):
         raise ArgumentError(f"KernelMachine.load: base must be {about['base']}; got {base!r:.60}")
     if base is not None:

@@ -77,6 +77,13 @@ class Checkpoint:
     going_on: dict[str, Any] = field(default_factory=dict)
 
     @property
+    def form(self) -> tuple[Any, ...]:
+        """What those of one training have in common: sizes, dtypes, buffers, parameters."""
+        held = {"": self.weights, **self.buffers}
+        sizes = {name: (value.shape, value.dtype) for name, value in held.items()}
+        return sizes, [type(one) for one in self.state]
+
+    @property
     def n_bytes(self) -> int:
         """Memory of its tensors."""
         held = [self.weights, *self.buffers.values()]

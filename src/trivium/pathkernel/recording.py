@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 from trivium._core.errors import ArgumentError, DataError
+from trivium._core.tensor_file import as_written
 from trivium.pathkernel.asked import BUDGET, Held
 from trivium.pathkernel.checkpoints import Checkpoints
 from trivium.pathkernel.checkpoints_only import from_checkpoints
@@ -119,8 +120,9 @@ class Recording(Questions):
         """
         folder = RecordingFolder(path, "Recording.load", Weights(model, "load").tensors[0].device)
         about, _ = folder.about()
-        told = about["settings"]
-        settings = Settings(told["every"], told["stride"], augmented=told["augmented"])
+        with as_written("Recording.load", path, "a recording"):
+            told = about["settings"]
+            settings = Settings(told["every"], told["stride"], augmented=told["augmented"])
         recording = cls(model, optimizer, loss, settings, folder)
         recording.reopen("Recording.load")
         recording._live.used = True
@@ -263,12 +265,15 @@ class Recording(Questions):
         """
         assert self.folder is not None  # called for a recording in a folder only
         about, fixed = self.folder.about()
-        check_identity(caller, about, self.identity)
-        held = self.folder.read()
-        self.rows.fill(held.ids, [leaf.to(self.weights.tensors[0].device) for leaf in held.leaves])
-        self.notes[:] = held.notes
-        self.checkpoints.steps[:] = held.steps
-        self._replay.write_fixed(fixed)
+        device = self.weights.tensors[0].device
+        with as_written(caller, self.folder.path, "a recording"):
+            check_identity(caller, about, self.identity)
+            held = self.folder.read()
+            self.rows.fill(held.ids, [leaf.to(device) for leaf in held.leaves])
+            self.notes[:] = held.notes
+            self.checkpoints.steps[:] = held.steps
+            self._replay.write_fixed(fixed)
+        self.folder.form = self._replay.checkpoint(0)
 
     def put_back(self, checkpoint: Checkpoint) -> None:
         """Put model and optimizer into a recorded state."""

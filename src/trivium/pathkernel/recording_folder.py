@@ -15,7 +15,7 @@ from torch import Tensor
 
 from trivium._core.atomic import named_errors, remove_leftovers
 from trivium._core.errors import BusyError, ModelError, OutputError
-from trivium._core.tensor_file import read_tensors, write_tensors
+from trivium._core.tensor_file import as_written, read_tensors, write_tensors
 from trivium.pathkernel.notes import Checkpoint, StepNote
 from trivium.pathkernel.plain import as_plain, from_plain
 from trivium.pathkernel.row_store import RowStore
@@ -58,6 +58,7 @@ class RecordingFolder:
         self.path, self.caller = Path(path), caller
         self.device = device or torch.device("cpu")
         self.n_rows = self.n_steps = 0
+        self.form: Checkpoint | None = None  # one as those of the folder must be
         self._lock: int | None = None
 
     @property
@@ -208,10 +209,14 @@ class RecordingFolder:
         Raises:
             ModelError: It is missing or damaged.
         """
-        tensors, about = read_tensors(self.caller, self._state(step), _STATE)
-        return Checkpoint(
-            step, **from_plain(self.caller, about.get("held", {}), tensors, self.device)
-        )
+        path = self._state(step)
+        tensors, about = read_tensors(self.caller, path, _STATE)
+        with as_written(self.caller, path, "a state of the model and its optimizer"):
+            held = from_plain(self.caller, about.get("held", {}), tensors, self.device)
+            found = Checkpoint(step, **held)
+            if self.form is not None and found.form != self.form.form:
+                raise ValueError("its weights, buffers or states are not those of the model")
+        return found
 
     def _state(self, step: int) -> Path:
         return self.path / f"state-{step:08d}.safetensors"

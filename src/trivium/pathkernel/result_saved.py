@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import torch
 
 from trivium._core.errors import ArgumentError, ModelError
-from trivium._core.tensor_file import read_tensors, write_tensors
+from trivium._core.tensor_file import as_written, read_tensors, write_tensors
 
 __all__ = ["load_attribution", "save_attribution", "saved_ids"]
 
@@ -49,7 +49,7 @@ def load_attribution(
         NumericalError: What it holds is not complete.
     """
     tensors, about = read_tensors("load", path, _KIND)
-    kind = kinds.get(about.get("question", ""))
+    kind = kinds.get(str(about.get("question")))
     if kind is None or not issubclass(kind, wanted):
         raise ModelError(
             f"load: the file must hold a {wanted.__name__}; got {about.get('question')!r}",
@@ -60,7 +60,7 @@ def load_attribution(
         for name, value in tensors.items()
         if name.startswith(_REMAINDER)
     }
-    try:
+    with as_written("load", path, f"a {wanted.__name__}"):
         made: _Kind = kind(
             ids=about["ids"],
             layers=about["layers"],
@@ -70,11 +70,6 @@ def load_attribution(
             lengths=tensors.get("lengths"),
             **{name: tensors[name] for name in _TENSORS},
         )
-    except (KeyError, AttributeError, TypeError) as error:
-        raise ModelError(
-            f"load: the file must hold all parts of a {wanted.__name__}; {error} is amiss",
-            where=str(path),
-        ) from error
     return made
 
 

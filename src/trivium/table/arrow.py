@@ -10,6 +10,8 @@ from trivium.table.raw import CELL_TYPE
 
 __all__ = ["check_flat", "text_of"]
 
+_PARTS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+
 
 def check_flat(
     names: list[str], types: list[pa.DataType], dropped: tuple[str, ...], where: str
@@ -74,5 +76,16 @@ def _text(column: pa.Array) -> pa.Array:
         nan = pc.is_nan(wide).fill_null(False)
         return pc.if_else(nan, pa.scalar(None, CELL_TYPE), wide.cast(CELL_TYPE))
     text = column.cast(CELL_TYPE)
+    if pt.is_timestamp(kind) and kind.tz is not None:
+        in_utc = column.cast(pa.timestamp(kind.unit, "UTC")).cast(CELL_TYPE)
+        text = pc.if_else(_odd_offsets(column), in_utc, text)
     text.validate(full=True)
     return text
+
+
+def _odd_offsets(column: pa.Array) -> pa.Array:
+    """Which moments are off UTC by odd seconds, as before there were zones: ISO has minutes."""
+    wall = pc.local_timestamp(column).cast(pa.int64())
+    offset = pc.subtract(wall, column.cast(pa.int64()))
+    minute = 60 * _PARTS[column.type.unit]
+    return pc.not_equal(pc.multiply(pc.divide(offset, minute), minute), offset)

@@ -54,7 +54,7 @@ def from_frame(frame: Any, options: ReadOptions | None = None, *, name: str = "f
     return build_table(raw, options, name, name)
 
 
-def _columns(frame: Any, where: str) -> tuple[list[str], list[pa.Array]]:
+def _columns(frame: Any, where: str) -> tuple[list[str], list[pa.Array | pa.ChunkedArray]]:
     """Return the names and the columns of a frame as Arrow arrays."""
     if isinstance(frame, pa.RecordBatch):
         frame = pa.Table.from_batches([frame])
@@ -86,7 +86,7 @@ def _columns(frame: Any, where: str) -> tuple[list[str], list[pa.Array]]:
     return [str(name) for name in names], arrays
 
 
-def _array(name: str, series: Any, where: str) -> pa.Array:
+def _array(name: str, series: Any, where: str) -> pa.Array | pa.ChunkedArray:
     """Return a column as Arrow; objects of mixed scalar types as the text of each."""
     try:
         found = series.to_arrow()

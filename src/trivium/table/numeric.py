@@ -160,6 +160,8 @@ class NumericReader:
     def _labels(self, column: pa.Array, block: FileBlock) -> CodedLabels:
         """Return labels as exact text, -1 for a missing one."""
         if not pt.is_dictionary(column.type):
+            if not (pt.is_integer(column.type) or pt.is_string(column.type)):
+                column = text_of(self.label or "", column, block.part.source.where)
             column = pc.dictionary_encode(column)
         texts = text_of(self.label or "", column.dictionary, block.part.source.where)
         levels = Levels.of(texts)

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -182,7 +181,7 @@ def test_a_count_that_differs_is_our_fault(
 
 
 @pytest.mark.parametrize("more", [[], ["--json"], ["--attention", "sdpa,linear:h/4"]])
-def test_it_answers_without_torch(more: list[str]) -> None:
+def test_it_answers_without_torch(more: list[str], slowness: float) -> None:
     code = (
         "import sys, time; start = time.process_time()\n"
         "from trivium.cli import main\n"
@@ -191,9 +190,7 @@ def test_it_answers_without_torch(more: list[str]) -> None:
         "heavy = [m for m in ('torch', 'numpy', 'sklearn', 'transformers') if m in sys.modules]\n"
         "print(heavy, time.process_time() - start, file=sys.stderr)"
     )
-    start = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert time.perf_counter() - start < 20
     heavy, seconds = done.stderr.rsplit(" ", 1)
     assert heavy == "[]"
-    assert float(seconds) < 0.5
+    assert float(seconds) < 0.5 * slowness

@@ -165,14 +165,14 @@ def test_about_forty_models_of_most_families():
     assert types <= {*FAMILIES}
 
 
-def test_a_count_takes_less_than_a_millisecond():
+def test_a_count_takes_less_than_a_millisecond(slowness):
     config = known()["DeepSeek-V3"]
     best = float("inf")
     for _ in range(20):
         start = time.perf_counter()
         TransformerShape.from_config(config).table(512)
         best = min(best, time.perf_counter() - start)
-    assert best < 1e-3
+    assert best < 1e-3 * slowness
 
 
 def test_counts_import_no_torch():

@@ -184,7 +184,7 @@ def test_files_that_are_refused(tmp_path):
     tensors, about = read_tensors("t", path, kind)
     wrong = {name: value for name, value in tensors.items() if name != "before"}
     write_tensors("t", path, kind, wrong, about)
-    with pytest.raises(ModelError, match="'before' is amiss"):
+    with pytest.raises(ModelError, match="'before' is missing"):
         Accounting.load(path)
     write_tensors("t", path, kind, tensors | {"after": 9 * tensors["after"]}, about)
     with pytest.raises(NumericalError):
