@@ -31,10 +31,13 @@ class _WithSlope(torch.autograd.Function):
     """The values; the derivative is taken where it is asked for."""
 
     @staticmethod
-    def forward(ctx: Any, r: Tensor, value: Curve, slope: Curve) -> Tensor:
-        ctx.save_for_backward(r)
-        ctx.slope = slope
+    def forward(r: Tensor, value: Curve, slope: Curve) -> Tensor:
         return value(r.detach())
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Curve, Curve], output: Tensor) -> None:
+        r, _, ctx.slope = inputs
+        ctx.save_for_backward(r)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
@@ -47,12 +50,14 @@ def sinc(x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
 
     Those of `torch.sinc` are quotients: the second is NaN at zero and noise at 1e-8.
     """
+    value = torch.sinc(x.detach() / torch.pi)
     if not (x.requires_grad and torch.is_grad_enabled()):
-        return torch.sinc(x / torch.pi)
+        return value
     near = x.abs() < 1
     square = torch.where(near, x, 0.0).square()
     series = torch.ones_like(x)
     for k in range(_TERMS, 0, -1):
         series = 1 - series * square / ((2 * k) * (2 * k + 1))
     far = torch.where(near, 1.0, x)
-    return torch.where(near, series, far.sin() / far)
+    smooth = torch.where(near, series, far.sin() / far)
+    return value + (smooth - smooth.detach())  # the same bits with a graph and without
