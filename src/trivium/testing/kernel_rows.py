@@ -48,15 +48,16 @@ def kernel_rows(
 
 
 def rows_apart(x: Tensor, n: int) -> Tensor:
-    """Return n of the rows, each as far from those before as any: differences fear kinks at zero.
+    """Return n of the rows, each as far from zero and those before as any: away from kinks.
 
     Args:
         x: Rows of numbers.
         n: How many.
     """
     flat = x.detach().double().reshape(len(x), -1)
-    chosen, gaps = [0], torch.cdist(flat, flat[:1])[:, 0]
-    while len(chosen) < min(n, len(x)):
+    chosen: list[int] = []
+    gaps = flat.norm(dim=1)
+    for _ in range(min(n, len(x))):
         chosen.append(int(gaps.argmax()))
         gaps = torch.minimum(gaps, torch.cdist(flat, flat[chosen[-1:]])[:, 0])
     return x[chosen]
