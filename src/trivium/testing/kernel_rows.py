@@ -48,7 +48,7 @@ def kernel_rows(
 
 
 def rows_apart(x: Tensor, n: int) -> Tensor:
-    """Return n of the rows, each as far from zero and those before as any: away from kinks.
+    """Return n of the rows, as far from kinks as any: from zero, the median and one another.
 
     Args:
         x: Rows of numbers.
@@ -56,7 +56,8 @@ def rows_apart(x: Tensor, n: int) -> Tensor:
     """
     flat = x.detach().double().reshape(len(x), -1)
     chosen: list[int] = []
-    gaps = flat.norm(dim=1)
+    kinks = torch.stack((torch.zeros_like(flat[0]), flat.median(0).values))
+    gaps = torch.cdist(flat, kinks).amin(1)
     for _ in range(min(n, len(x))):
         chosen.append(int(gaps.argmax()))
         gaps = torch.minimum(gaps, torch.cdist(flat, flat[chosen[-1:]])[:, 0])
