@@ -15,6 +15,7 @@ from torch.distributions import Distribution
 import trivium
 
 WORDS = re.compile(r"trivium(?:\.\w+)+")
+NUMBERS = {"audit", "cli", "cost", "parallel", "report", "store", "table", "testing"}
 OPENED = ("__call__", "__matmul__")
 
 
@@ -72,8 +73,9 @@ def _methods(kind: type) -> list[Any]:
 
 
 def _speaks_of_tensors(text: str) -> bool:
-    """Whether an annotation names tensors, or a class of ours that does."""
-    if re.search(r"Tensor|torch\.nn|Distribution|typing\.Any|\?|inspect\._empty|~", text):
+    """Whether an annotation names tensors that may have a graph, or a class of ours that does."""
+    text = re.sub(r"jaxtyping\.(Int|Int64|Bool|UInt8)\[[^\]]*\]", "", text)
+    if re.search(r"Tensor|torch\.nn|Distribution|\?|~", text):
         return True
     for word in WORDS.findall(text):
         module, _, name = word.rpartition(".")
@@ -93,14 +95,17 @@ def _holds_tensors(kind: type) -> bool:
     return any("Tensor" in text for text in texts)
 
 
-def apart(value: Any) -> bool:
+def apart(name: str, value: Any) -> bool:
     """Whether nothing with a graph can come out of a call: no tensor is spoken of where one could.
 
-    A class that only holds what it is given is apart, whatever it is given.
+    A class that only holds what it is given is apart, whatever it is given. What returns anything
+    at all is not, unless it is of a room of files, tables and numbers.
     """
     if not inspect.isclass(value):
-        return not _speaks_of_tensors(_annotations(value)[-1])
+        given = _annotations(value)[-1]
+        anything = given in ("typing.Any", str(inspect.Signature.empty))
+        return not _speaks_of_tensors(given) and (not anything or name.split(".")[0] in NUMBERS)
     if issubclass(value, nn.Module | Distribution | torch.Tensor):
         return False
-    given = [_annotations(method)[-1] for method in _methods(value)]
-    return issubclass(value, BaseException) or not any(map(_speaks_of_tensors, given))
+    answers = [_annotations(method)[-1] for method in _methods(value)]
+    return issubclass(value, BaseException) or not any(map(_speaks_of_tensors, answers))

@@ -33,7 +33,7 @@ class Prefix:
             NumericalError: The query puts no mass on what was seen.
         """
         mass = query.to(self.mass) @ self.mass
-        if float(mass) == 0:
+        if float(mass.detach()) == 0:
             raise NumericalError("Prefix.read: the query must meet some mass; got 0")
         return query.to(self.products) @ self.products / mass
 
