@@ -151,12 +151,15 @@ def recorded() -> Any:
 def checkpoints() -> Any:
     model = net()
     state = {name: value.clone() for name, value in model.state_dict().items()}
-    return from_checkpoints(model, [(state, 0.1)], nn.functional.cross_entropy, X, LABELS)
+    rows, ask = (X, LABELS), {"of": "logit", "y": torch.tensor([0, 1])}
+    return from_checkpoints(
+        model, [(state, 0.1)] * 2, nn.functional.cross_entropy, rows, leaf(2, 2), **ask
+    )
 
 
 def rows() -> Any:
     held = RowSample(4).offer(np.arange(12), X, LABELS)
-    return held, held.x
+    return held.state()
 
 
 def machine_parts() -> Any:
@@ -210,7 +213,7 @@ VALUES: dict[str, Callable[[], Any]] = {
     "expectation.one_hot_of": lambda: one_hot_of(LABELS, X),
     "expectation.slopes_of": lambda: slopes_of(X.sin().sum(), {"x": X, "y": Y}),
     "expectation.squared_score": lambda: squared_score(PROBLEM, X[:4, :2].detach(), 1),
-    "kernel.gram_vjp_by_autograd": lambda: pulled(gram_vjp_by_autograd(Gaussian(1.0).gram, X, Y)),
+    "kernel.gram_vjp_by_autograd": lambda: pulled(gram_vjp_by_autograd(Gaussian(1.0).gram, X, X[:3])),
     "kernel.pivoted_cholesky": lambda: pivoted_cholesky(
         (X @ X.mT).diagonal(), lambda i: (X @ X.mT)[:, i], rank=2
     ),

@@ -63,6 +63,7 @@ def test_a_new_name_is_asked_for():
         def __call__(self, x: Tensor) -> Tensor:
             return x
 
+    Kept.__module__ = "trivium.kernel.here"
     assert missing({"kernel.fresh": fresh, "kernel.Kept": Kept}) == ["kernel.fresh", "kernel.Kept"]
     assert not missing({"kernel.whole": whole})
 
