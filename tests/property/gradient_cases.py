@@ -64,6 +64,7 @@ from trivium.objective import (
 )
 from trivium.pathkernel import (
     LOSSES,
+    GramProducts,
     averages,
     call_with,
     decayed,
@@ -73,7 +74,9 @@ from trivium.pathkernel import (
     pack,
     quantity,
     rows_from_names,
+    sketch,
     take_rows,
+    times,
 )
 from trivium.position import (
     NTK,
@@ -219,6 +222,11 @@ def looked_up(base, down, up, x):
     return made.linear(x, None), made.rows_at(torch.tensor([1, 0, 1])), made.materialized()
 
 
+def group_sums(contributions):
+    found = grouped("here", [0, 1, 2], contributions, ["a", "b", "a"])
+    return found.totals, found.absolute
+
+
 def packed_again(x):
     packed, leaves = pack((x, 2), {"more": x * 2}, 4)
     args, kwargs = packed.unpack(leaves)
@@ -257,6 +265,7 @@ with torch.random.fork_rng(devices=[]):
     NET = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1)).double()
     WORDS = ComplexEmbedding(4, 6).double()
     TINY = Decoder(5, Sinusoidal(4), d_model=4, n_heads=2, n_layers=1, d_feed=6).double()
+PRODUCTS = GramProducts("here", ONE, ROWS, 10_000)
 QKV = tuple(draw(1, 2, 5, 3, seed=seed) for seed in (1, 2, 3))
 XY = (draw(7, 2, seed=1), draw(7, 1, seed=2))
 FAR = draw(6, wide=3.0)
@@ -436,12 +445,12 @@ CASES = {
     "pathkernel.decayed": Case(
         lambda w, g, p: decayed(w, g, p, {"lr": 0.1, "decoupled_weight_decay": True}), SLOPES
     ),
-    "pathkernel.grouped": Case(
-        lambda c: (lambda found: (found.totals, found.absolute))(
-            grouped("here", [0, 1, 2], c, ["a", "b", "a"])
-        ),
-        (draw(2, 3),),
+    "pathkernel.GramProducts": Case(PRODUCTS.times, (draw(4, 2),)),
+    "pathkernel.Sketch": Case(lambda a: sketch(PRODUCTS, 2, 0).divide(a, 0.1), (draw(4, 2),)),
+    "pathkernel.times": Case(
+        lambda a: times(ONE, ROWS, ROWS[:3], a, 10_000), (draw(3, 2),)
     ),
+    "pathkernel.grouped": Case(group_sums, (draw(2, 3),)),
     "pathkernel.take_rows": Case(lambda x: take_rows(x, torch.tensor([2, 0, 2])), SMALL[:1]),
     "pathkernel.join_rows": Case(partial(join_rows, "here"), SMALL),
     "pathkernel.named_rows": Case(
@@ -498,6 +507,4 @@ CASES = {
 }  # fmt: skip
 for _name, _loss in LOSSES.items():
     _at = (draw(4, 3), torch.eye(3, dtype=torch.float64)[torch.tensor([0, 2, 1, 0])])
-    CASES[f"pathkernel.MachineLoss: {_name}"] = Case(
-        partial(_loss.value, target=_at[1]), _at[:1]
-    )
+    CASES[f"pathkernel.MachineLoss: {_name}"] = Case(partial(_loss.value, target=_at[1]), _at[:1])

@@ -19,7 +19,6 @@ from trivium.expectation import (
     gumbel_noise,
     middle,
     one_hot_of,
-    score_length,
     slopes_of,
     squared_score,
 )
@@ -35,9 +34,9 @@ from trivium.kernel import (
     tangent_kernel,
     tangents_of,
 )
-from trivium.kernel.spectral import Geometric, Trained
+from trivium.kernel.spectral import Geometric
 from trivium.moment import CrossMoments, Moments, RowSample, merge_tree, prefix
-from trivium.objective import moved_parameters, seeded_noise
+from trivium.objective import seeded_noise
 from trivium.pathkernel import (
     Floor,
     GramProducts,
@@ -57,7 +56,6 @@ from trivium.pathkernel import (
     read_target,
     record,
     sketch,
-    times,
 )
 from trivium.position import Position, YaRN
 from trivium.sinusoid import fit, fit_series, head_hessian, hessian
@@ -162,13 +160,9 @@ def rows() -> Any:
     return held.state()
 
 
-def machine_parts() -> Any:
+def gram_products() -> Any:
     products = GramProducts("here", Gaussian(1.0), X, 10_000)
-    found = sketch(products, 3, 0)
-    assert found is not None
-    return products, products.times(Y.detach()), list(products.blocks()), found, found.divide(
-        Y.detach(), 0.1
-    )  # fmt: skip
+    return products, list(products.blocks()), sketch(products, 3, 0)
 
 
 def layer_parts() -> Any:
@@ -181,10 +175,31 @@ def summed() -> Any:
     return batched_products(value, (X,), torch.ones(2, 12, 2).double())
 
 
-def noted(task: Callable[[], Any]) -> Any:
-    loss = net()(X).square().sum()
-    loss.backward()
-    return task()
+def pushed() -> nn.Module:
+    """A network whose weights have a gradient."""
+    model = net()
+    model(X).square().sum().backward()
+    return model
+
+
+def weights() -> Any:
+    held = Weights(pushed())
+    return held.read(), held.read_gradient()
+
+
+def path_kernel() -> Any:
+    kernel = PathKernel.at(net())
+    return kernel.gram(X), kernel.gram(X, X[:2]), kernel.diagonal(X)
+
+
+def moments() -> Any:
+    m = Moments(2).update(X, LABELS, leaf(12).abs())
+    return m, m.means, m.total, m.within, m.cross
+
+
+def cross_moments() -> Any:
+    m = CrossMoments(2, 1).update(X, Y)
+    return m, m.cross, m.products, m.mean_x, m.covariance(), m.scatter_y
 
 
 def loss_hessian() -> Any:
@@ -209,45 +224,38 @@ VALUES: dict[str, Callable[[], Any]] = {
         {"w": X}, 2, {"w": 1}, paired=True, orthogonal=False
     ),
     "expectation.gumbel_noise": lambda: gumbel_noise((3,), X),
-    "expectation.middle": lambda: middle(Normal(leaf(2), 1.0), "mean").detach(),
+    "expectation.middle": lambda: middle(Normal(leaf(2), 1.0), "mean"),
     "expectation.one_hot_of": lambda: one_hot_of(LABELS, X),
     "expectation.slopes_of": lambda: slopes_of(X.sin().sum(), {"x": X, "y": Y}),
     "expectation.squared_score": lambda: squared_score(PROBLEM, X[:4, :2].detach(), 1),
-    "kernel.gram_vjp_by_autograd": lambda: pulled(gram_vjp_by_autograd(Gaussian(1.0).gram, X, X[:3])),
+    "kernel.gram_vjp_by_autograd": lambda: pulled(
+        gram_vjp_by_autograd(Gaussian(1.0).gram, X, X[:3])
+    ),
     "kernel.pivoted_cholesky": lambda: pivoted_cholesky(
         (X @ X.mT).diagonal(), lambda i: (X @ X.mT)[:, i], rank=2
     ),
     "kernel.squared_distances_vjp": lambda: pulled(squared_distances_vjp(X, X[:3])),
     "kernel.tangent_kernel": lambda: (tangent_kernel(net(), X), tangent_kernel(net(), X, sketch=8)),
     "kernel.tangents_of": layer_parts,
-    "moment.CrossMoments": lambda: (
-        lambda m: (m, m.cross, m.products, m.mean_x, m.covariance(), m.scatter_y)
-    )(CrossMoments(2, 1).update(X, Y)),
-    "moment.Moments": lambda: (lambda m: (m, m.means, m.total, m.within, m.cross))(
-        Moments(2).update(X, LABELS, leaf(12).abs())
-    ),
+    "moment.CrossMoments": cross_moments,
+    "moment.Moments": moments,
     "moment.RowSample": rows,
     "moment.merge_tree": lambda: merge_tree([Moments(2).update(X) for _ in range(3)]),
     "moment.prefix": lambda: list(prefix(X, Y, leaf(12).abs(), start=None)),
     "objective.seeded_noise": lambda: seeded_noise(1, 2, (0, 5), 5, torch.device("cpu")),
-    "pathkernel.GramProducts": machine_parts,
+    "pathkernel.sketch": gram_products,
     "pathkernel.KernelMachine": machine,
-    "pathkernel.PathKernel": lambda: (lambda k: (k.gram(X), k.gram(X, X[:2]), k.diagonal(X)))(
-        PathKernel.at(net())
-    ),
+    "pathkernel.PathKernel": path_kernel,
     "pathkernel.Recording": recorded,
     "pathkernel.batched_products": summed,
     "pathkernel.fixed_parts": lambda: fixed_parts(net().requires_grad_(False)),
     "pathkernel.from_checkpoints": checkpoints,
-    "pathkernel.gradient_norms": lambda: noted(
-        lambda: gradient_norms(list(net().parameters()), [True] * 4)
-    ),
+    "pathkernel.gradient_norms": lambda: gradient_norms(list(pushed().parameters()), [True] * 4),
     "pathkernel.gram_values": lambda: gram_values(Gaussian(1.0), X),
     "pathkernel.network_scores": lambda: network_scores("here", net(), X),
     "pathkernel.read_target": lambda: read_target("here", X, 12, []),
-    "pathkernel.times": lambda: times(Gaussian(1.0), X, X[:3], Y[:3].detach(), 10_000),
     "pathkernel.Floor": lambda: Floor(net(), torch.zeros(2).double()).scores("here", X),
-    "pathkernel.Weights": lambda: (lambda w: (w.read(), noted(w.read_gradient)))(Weights(net())),
+    "pathkernel.Weights": weights,
     "position.YaRN": lambda: YaRN(4.0, 8).frequencies(Geometric(), 4),
     "sinusoid.FittedSeries": series,
     "sinusoid.LossHessian": loss_hessian,
@@ -297,7 +305,6 @@ ALIKE = {
         *("Recorded", "build_index", "label_issues"),
     ),
     "pathkernel.from_checkpoints": ("IncompleteAccounting",),
-    "pathkernel.GramProducts": ("Sketch", "sketch"),
     "pathkernel.KernelMachine": ("AddedRows", "added_rows", "descend", "solve"),
     "kernel.tangents_of": ("grams_by_layer",),
     "sinusoid.FittedSeries": ("fit_series",),

@@ -4,7 +4,7 @@ import dataclasses
 import inspect
 import pkgutil
 import re
-from functools import lru_cache
+from functools import cache
 from importlib import import_module
 from typing import Any
 
@@ -21,14 +21,12 @@ OPENED = ("__call__", "__matmul__")
 
 def rooms() -> list[str]:
     """Return the library itself, its rooms, and rooms inside of rooms."""
-    found = ["trivium"]
-    for info in pkgutil.walk_packages(trivium.__path__, "trivium."):
-        if info.ispkg and not any(part.startswith("_") for part in info.name.split(".")):
-            found.append(info.name)
-    return found
+    inside = pkgutil.walk_packages(trivium.__path__, "trivium.")
+    names = [info.name for info in inside if info.ispkg]
+    return ["trivium", *(name for name in names if "._" not in name)]
 
 
-@lru_cache(maxsize=1)
+@cache
 def public() -> dict[str, Any]:
     """Return whatever can be called, by the shortest of its public names without `trivium.`."""
     found: dict[int, tuple[str, Any]] = {}
@@ -42,7 +40,7 @@ def public() -> dict[str, Any]:
             full = f"{room}.{name}".removeprefix("trivium.")
             known = found.get(id(value), (full,))[0]
             # The room that it lives in, rather than one that hands it on.
-            home = here.removeprefix("trivium.").split(".")[0]
+            home = here.removeprefix("trivium.").partition(".")[0]
             best = min(known, full, key=lambda one: (not one.startswith(home + "."), len(one), one))
             found[id(value)] = (best, value)
     return dict(sorted(found.values()))
@@ -85,7 +83,7 @@ def _speaks_of_tensors(text: str) -> bool:
     return False
 
 
-@lru_cache(maxsize=None)
+@cache
 def _holds_tensors(kind: type) -> bool:
     if issubclass(kind, nn.Module | Distribution | torch.Tensor):
         return True
@@ -104,7 +102,7 @@ def apart(name: str, value: Any) -> bool:
     if not inspect.isclass(value):
         given = _annotations(value)[-1]
         anything = given in ("typing.Any", str(inspect.Signature.empty))
-        return not _speaks_of_tensors(given) and (not anything or name.split(".")[0] in NUMBERS)
+        return not _speaks_of_tensors(given) and (not anything or name.partition(".")[0] in NUMBERS)
     if issubclass(value, nn.Module | Distribution | torch.Tensor):
         return False
     answers = [_annotations(method)[-1] for method in _methods(value)]

@@ -58,9 +58,7 @@ def test_a_distance_that_is_cut_off_is_seen(monkeypatch):
     monkeypatch.setattr(
         distance_module,
         "_by_products",
-        lambda x, y: (
-            (x.square().sum(1)[:, None] + y.square().sum(1) - 2 * x @ y.mT).clamp_min(0)
-        ),
+        lambda x, y: (x.square().sum(1)[:, None] + y.square().sum(1) - 2 * x @ y.mT).clamp_min(0),
     )
     with pytest.raises(AssertionError):
         test_equal_rows_have_the_second_derivative_of_a_square(8)

@@ -16,12 +16,12 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from gradient_cases import CASES, draw  # noqa: E402
-from gradient_tables import EXCEPTIONS, FAMILIES, SURROGATES, VALUES  # noqa: E402
-from gradient_walk import apart, public  # noqa: E402
+from gradient_cases import CASES, draw
+from gradient_tables import EXCEPTIONS, FAMILIES, SURROGATES, VALUES
+from gradient_walk import apart, public
 
-from trivium._core.families import members  # noqa: E402
-from trivium.testing import check_gradient  # noqa: E402
+from trivium._core.families import members
+from trivium.testing import check_gradient
 
 ROOT = Path(__file__).parents[2]
 TABLES = {"cases": {name.split(":")[0] for name in CASES}, "values": set(VALUES)}

@@ -334,13 +334,14 @@ class HSICMachine(Stores):
             at, weight, _ = self.totals(rows)
             if len(at) < 4:
                 continue
-            n, left = len(rows), left + self.few * UNIT * len(rows)
+            n = len(rows)
+            off = left + self.few * UNIT * n
             biased, unbiased = by_grams(PHI[at], PSI[at], weight)
-            cross = left * ACROSS  # of the norm of the features' cross scatter
+            cross = off * ACROSS  # of the norm of the features' cross scatter
             may = (2 * n * math.sqrt(biased) + cross) * cross
             assert abs(store.statistic("biased") - biased) <= may / n**2 + FEW * UNIT * biased
-            # Sums of products of squared distances, three roundings of `left` each.
-            more = 3 * left * WIDE[-2] * WIDE[-1] * (1 + 2 / (n - 2) + 1 / (n - 1))
+            # Sums of products of squared distances, three times `off` each.
+            more = 3 * off * WIDE[-2] * WIDE[-1] * (1 + 2 / (n - 2) + 1 / (n - 1))
             gap = abs(store.statistic("unbiased") - unbiased)
             assert gap <= (may + more) / (n * (n - 3)) + FEW * UNIT * biased
 

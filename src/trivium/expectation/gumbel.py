@@ -143,9 +143,9 @@ def gumbel_given(
 
 
 def _least_of_two(a: Tensor, b: Tensor) -> Tensor:
-    r"""Return $-\log(e^{-a} + e^{-b})$, whose second derivative is not NaN where they are far apart.
+    r"""Return $-\log(e^{-a} + e^{-b})$, with a second derivative where they are far apart.
 
-    That of `torch.logaddexp` is from a difference of 89 on in single precision.
+    That of `torch.logaddexp` is NaN from a difference of 89 on in single precision.
     """
     gap = a - b
     return torch.where(gap < 0, a + logsigmoid(-gap), b + logsigmoid(gap))

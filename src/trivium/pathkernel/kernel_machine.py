@@ -33,7 +33,7 @@ class KernelMachine:
 
     $f(x) = f_0(x) + \sum_i a_i\, k(x, x_i) / \bar k$ minimises
     $\sum_i \ell(f(x_i), y_i) + \frac\lambda2 \operatorname{tr} a^\top K a / \bar k$, $\bar k$ the
-    mean of $k(x_i, x_i)$, by conjugate gradient descent over blocks of K. Values: no gradient flows.
+    mean of $k(x_i, x_i)$, by conjugate gradients over blocks of K. Values: no gradient flows.
 
     Args:
         kernel: A `PathKernel`, any kernel of `trivium.kernel`, a network (its tangent kernel at

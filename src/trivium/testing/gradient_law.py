@@ -1,4 +1,4 @@
-"""Derivatives against differences, as closely as float64 allows: what the laws of families share."""
+"""Derivatives against differences, as closely as float64 allows: what the laws share."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from torch import Tensor
 __all__ = ["check_gradient"]
 
 # Central differences of a smooth function of order one: rounding 2⁻⁵³ / step and truncation
-# step² / 6 are both near 2e-11, and the tolerances leave room for third derivatives of some hundred.
+# step² / 6 are both near 2e-11: there is room for third derivatives of some hundred.
 _STEP, _ABSOLUTE, _RELATIVE = 1e-5, 1e-8, 1e-6
 
 

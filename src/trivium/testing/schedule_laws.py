@@ -61,7 +61,7 @@ def quantiles_ascend(schedule: Schedule) -> None:
 
 
 def slopes_agree(schedule: Schedule) -> None:
-    """κ and its real part have first and second derivatives in the distance, at zero finite ones."""
+    """κ and its real part have first and second derivatives, at zero finite ones."""
     # Off zero, where |r| of some kernels has a kink.
     r = torch.tensor([-2.5, 0.4, 1.7, 6.0], dtype=torch.float64, requires_grad=True)
     for curve in (schedule.kernel, schedule.cosines):
