@@ -71,7 +71,7 @@ class Geometric(Schedule):
 
     def _value(self, r: Float[Tensor, "..."]) -> Complex[Tensor, "..."]:
         size, scale = r.cpu().abs().numpy(), math.log(self.base)
-        near = size / self.base
+        near = np.asarray(size / self.base)  # of one distance NumPy would make a number
         fast, slow = sici(size), sici(near)
         with np.errstate(invalid="ignore"):  # at zero, which takes the other branch
             far = (fast[1] - slow[1]) / scale
