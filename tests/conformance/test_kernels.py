@@ -356,3 +356,25 @@ class Overshooting(Nystroem):
 def test_a_wrong_feature_map_is_caught(feature_map: FeatureMap, law: str) -> None:
     with pytest.raises(AssertionError, match=f"law ({law}):"):
         check_feature_map(feature_map)
+
+
+@dataclass(frozen=True)
+class Silent(Gaussian):
+    """Differentiable, and says that it is not."""
+
+    differentiable = False
+
+
+@dataclass(frozen=True)
+class Steeper(Gaussian):
+    """A gradient that is 1e-4 too large."""
+
+    def _profile(self, distance: Tensor) -> Tensor:
+        right = super()._profile(distance)
+        return right + 1e-4 * (right - right.detach())
+
+
+@pytest.mark.parametrize("wrong", [Silent(1.0), Steeper(1.0)], ids=_name)
+def test_a_wrong_gradient_is_caught(wrong: Kernel) -> None:
+    with pytest.raises(AssertionError, match="gradient_agrees"):
+        check_kernel(wrong)

@@ -110,3 +110,25 @@ class Lenient(Logarithmic):
 def test_a_wrong_schedule_is_caught(schedule: Schedule, law: str) -> None:
     with pytest.raises(AssertionError, match=f"law {law}:"):
         check_schedule(schedule)
+
+
+@dataclass(frozen=True)
+class Level(Geometric):
+    """Right values over a graph without a slope."""
+
+    def _kernel(self, r: Tensor) -> Tensor:
+        return super()._kernel(r.detach()) + 0 * r
+
+
+@dataclass(frozen=True)
+class Steep(Geometric):
+    """A slope that is 1e-4 too large."""
+
+    def _slope(self, r: Tensor) -> Tensor:
+        return super()._slope(r) * (1 + 1e-4)
+
+
+@pytest.mark.parametrize("wrong", [Level(), Steep()], ids=_name)
+def test_a_wrong_slope_is_caught(wrong: Schedule) -> None:
+    with pytest.raises(AssertionError, match="slopes_agree"):
+        check_schedule(wrong)

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Size, Tensor
+from torch.nn.functional import logsigmoid
 
 from trivium._core.checks import looks_finite
 from trivium._core.errors import ArgumentError, ShapeError
@@ -135,10 +136,19 @@ def gumbel_given(
     place = drawn.expand(noise.shape[:-1])[..., None]
     top = noise.gather(-1, place) + raised.logsumexp(-1, keepdim=True)
     # Any number will do where it is masked again below: the gradient there must not be NaN.
-    others = -torch.logaddexp(-(raised.masked_fill(masked, 0.0) + noise), -top)
+    others = _least_of_two(raised.masked_fill(masked, 0.0) + noise, top)
     # Rounding may lift another to the maximum, never above it.
     found = others.scatter(-1, place, top)
     return found.masked_fill(masked, -torch.inf)
+
+
+def _least_of_two(a: Tensor, b: Tensor) -> Tensor:
+    r"""Return $-\log(e^{-a} + e^{-b})$, with a second derivative where they are far apart.
+
+    That of `torch.logaddexp` is NaN from a difference of 89 on in single precision.
+    """
+    gap = a - b
+    return torch.where(gap < 0, a + logsigmoid(-gap), b + logsigmoid(gap))
 
 
 def check_logits(caller: str, logits: Any, least: int = 1, *, values: bool = True) -> None:

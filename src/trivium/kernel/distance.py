@@ -31,7 +31,12 @@ def _direct(x: Tensor, y: Tensor) -> Tensor:
 
 def _by_products(x: Tensor, y: Tensor) -> Tensor:
     total = torch.addmm(y.square().sum(1)[None, :], x, y.mT, alpha=-2)
-    return total.add_(x.square().sum(1)[:, None]).clamp_min_(0)
+    total = total.add_(x.square().sum(1)[:, None])
+    if not total.requires_grad:
+        return total.clamp_min_(0)
+    # What rounding puts below zero has the derivatives of a distance all the same: cut off, the
+    # second one of equal rows would be zero or 2, by chance.
+    return total - total.detach().clamp_max(0)
 
 
 def squared_distances(

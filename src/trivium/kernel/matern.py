@@ -72,5 +72,5 @@ class Matern(Stationary):
     def _unit_quantiles(self, t: Tensor) -> Tensor:
         from scipy.special import stdtrit
 
-        found = stdtrit(2 * self.nu, (1 + t.cpu().numpy()) / 2)
+        found = stdtrit(2 * self.nu, (1 + t.detach().cpu().numpy()) / 2)
         return torch.from_numpy(np.asarray(found)).to(t.device)

@@ -70,7 +70,8 @@ class Stationary(Kernel):
         """Return the frequencies below which the shares t of the spectrum on the line lie.
 
         Args:
-            t: Shares in [0, 1), float64.
+            t: Shares in [0, 1), float64. No gradient flows to them where a special function is
+                inverted (Matérn, rational quadratic).
 
         Raises:
             ArgumentError: The lengthscale is not a number yet, or the kernel has no closed form.

@@ -33,7 +33,7 @@ class Prefix:
             NumericalError: The query puts no mass on what was seen.
         """
         mass = query.to(self.mass) @ self.mass
-        if float(mass) == 0:
+        if float(mass.detach()) == 0:
             raise NumericalError("Prefix.read: the query must meet some mass; got 0")
         return query.to(self.products) @ self.products / mass
 
@@ -46,7 +46,9 @@ def prefix(
     start: Prefix | None = None,
     decay: float = 1.0,
 ) -> Iterator[Prefix]:
-    """Yield the states S_t = decay · S_{t−1} + w_t φ_t ψ_tᵀ, t = 1 … s, in float64.
+    """Yield the states S_t = decay · S_{t−1} + w_t φ_t ψ_tᵀ, t = 1 … s, in float64, of values.
+
+    No gradient flows: the state that has one is `linear_attention(..., return_state=True)`.
 
     Without decay the last state is `CrossMoments.products` of the same rows, and starting from
     the state of the first part of a sequence goes on as if it had never been cut.
@@ -89,9 +91,11 @@ def _steps(
     features: Tensor, values: Tensor, weight: Tensor | None, start: Prefix | None, decay: float
 ) -> Iterator[Prefix]:
     phi, psi = features.detach().double(), values.detach().double()
-    state = start or Prefix(phi.new_zeros(phi.shape[1], psi.shape[1]), phi.new_zeros(phi.shape[1]))
+    fresh = Prefix(phi.new_zeros(phi.shape[1], psi.shape[1]), phi.new_zeros(phi.shape[1]))
+    before = start or fresh
+    state = Prefix(before.products.detach(), before.mass.detach())
     for step, (row, value) in enumerate(zip(phi, psi, strict=True)):
-        scaled = row if weight is None else row * weight[step].double()
+        scaled = row if weight is None else row * weight[step].detach().double()
         state = Prefix(
             state.products * decay + torch.outer(scaled, value), state.mass * decay + scaled
         )

@@ -99,7 +99,7 @@ def check_removed(caller: str, before: Sums, after: Sums, *, single: bool) -> No
     _refuse(caller, "scatter", (after.centered_diagonal() + slack).min(), 0.0)
     empty = after.count == 0
     _refuse(caller, "weight", -after.weight[empty].sum(), 1e-9 * float(before.weight.sum()))
-    empty |= after.weight <= 1e-12 * before.weight.max()
+    empty |= after.weight <= 1e-12 * before.weight  # of its own: a faded class is not an empty one
     after.weight[empty], after.first[empty] = 0.0, 0.0
     if after.classwise:
         after.second[empty] = 0.0

@@ -29,7 +29,8 @@ class Moments:
     `within` = Σ_k Σ_{i in k} w_i (x_i − m_k)(x_i − m_k)ᵀ, `total` = the same about the mean of all
     rows. Products of a block are made in its own dtype, about the mean of the first rows of
     each class; what is summed over blocks is float64. Blocks are added in the order of the rows,
-    so the result depends on the sequence of blocks only, not on how it was cut into calls.
+    so the result depends on the sequence of blocks only, not on how it was cut into calls. They
+    are of the rows' values: no gradient flows.
 
     Args:
         n_features: Columns of X.

@@ -106,9 +106,11 @@ class CorpusBLEU(CountMetric):
             matches = torch.where(none, 0.5 ** none.cumsum(-1), matches)
         elif self.smoothing == "floor":
             matches = torch.where(none, _SMOOTHING["floor"], matches)
-        logs = (matches / totals.clamp_min(1)).log().mean(-1)
+        found = matches > 0
+        # Of what is 0 the value is, but not the derivative.
+        logs = (torch.where(found, matches, 1.0) / totals.clamp_min(1)).log().mean(-1)
         short = (1 - reference / length.clamp_min(1)).clamp_max(0)
-        fits = some & (totals > 0).all(-1)
+        fits = some & ((totals > 0) & found).all(-1)
         return torch.where(fits, 100 * (short + logs).exp(), 0.0)
 
     def values(self, target: Any, predictions: Any) -> Float[Tensor, "s"]:

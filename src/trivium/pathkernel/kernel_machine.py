@@ -14,7 +14,7 @@ from trivium.pathkernel.machine_add import AddedRows, added_rows
 from trivium.pathkernel.machine_base import Floor, Network, check_network, network_scores
 from trivium.pathkernel.machine_compare import Comparison, compared
 from trivium.pathkernel.machine_file import read_machine, write_machine
-from trivium.pathkernel.machine_gram import GramProducts, times
+from trivium.pathkernel.machine_gram import GramProducts, gram_values, times
 from trivium.pathkernel.machine_kernel import as_row_kernel
 from trivium.pathkernel.machine_loss import LOSSES
 from trivium.pathkernel.machine_solver import Descent, Exact, check_solver, solve
@@ -33,7 +33,7 @@ class KernelMachine:
 
     $f(x) = f_0(x) + \sum_i a_i\, k(x, x_i) / \bar k$ minimises
     $\sum_i \ell(f(x_i), y_i) + \frac\lambda2 \operatorname{tr} a^\top K a / \bar k$, $\bar k$ the
-    mean of $k(x_i, x_i)$, by conjugate gradient descent that reads the Gram matrix in blocks.
+    mean of $k(x_i, x_i)$, by conjugate gradients over blocks of K. Values: no gradient flows.
 
     Args:
         kernel: A `PathKernel`, any kernel of `trivium.kernel`, a network (its tangent kernel at
@@ -218,7 +218,7 @@ class KernelMachine:
         n_outputs = self.coefficients_.shape[1]
         if not 0 <= output < n_outputs:
             raise ArgumentError(f"contributions: output must be in [0, {n_outputs}); got {output}")
-        gram = self.kernel.gram(x, self.rows_).double().cpu()
+        gram = gram_values(self.kernel, x, self.rows_)
         return gram * self.coefficients_[:, output]
 
     def compare(self, network: nn.Module, x: Any, y: Tensor | None = None) -> Comparison:

@@ -14,7 +14,7 @@ from trivium._core.checks import check_number
 from trivium._core.errors import ShapeError
 from trivium._core.linalg import cholesky_psd
 from trivium._core.random import torch_generator
-from trivium.pathkernel.machine_gram import times
+from trivium.pathkernel.machine_gram import gram_values, times
 from trivium.pathkernel.machine_targets import winning_levels
 from trivium.pathkernel.row_sets import count_rows, join_rows, take_rows
 
@@ -70,7 +70,7 @@ class _Addition:
     def solve(self, anchors: Tensor) -> AddedRows:
         """Return the terms that move anchors and new rows to where they are wanted."""
         rows = join_rows("add_rows", take_rows(self.known, anchors), self.x)
-        gram = self.machine.kernel.gram(rows).double().cpu()
+        gram = gram_values(self.machine.kernel, rows)
         gap = torch.cat([(self.keep - self.old)[anchors], self.want - self.now])
         eye = torch.eye(len(gram), dtype=gram.dtype)
         ridge = self.machine.ridge * float(gram.diagonal().mean())

@@ -9,7 +9,7 @@ from torch import Tensor
 from trivium._core.errors import NumericalError, ResourceError
 from trivium.pathkernel.row_sets import count_rows, take_rows
 
-__all__ = ["GramProducts", "RowKernel", "times"]
+__all__ = ["GramProducts", "RowKernel", "gram_values", "times"]
 
 _BUFFERS = 3  # a block, its copy in float64, and what a kernel needs to make it
 
@@ -23,6 +23,14 @@ class RowKernel(Protocol):
 
     def diagonal(self, x: Any) -> Tensor:
         """Return k(x_i, x_i)."""
+
+
+def gram_values(kernel: RowKernel, x: Any, y: Any = None) -> Tensor:
+    """Return the matrix of k(x_i, y_j) in float64, without a graph.
+
+    A base network's scores have none either, and half of a gradient is a wrong one.
+    """
+    return kernel.gram(x, y).detach().double().cpu()
 
 
 class GramProducts:
@@ -49,7 +57,7 @@ class GramProducts:
                 remedy="Raise budget.",
             )
         self.height = max(1, budget // row)
-        self.scale = float(kernel.diagonal(x).double().mean()) or 1.0
+        self.scale = float(kernel.diagonal(x).detach().double().mean()) or 1.0
         if not 0 < self.scale < float("inf"):
             raise NumericalError(
                 f"{caller}: k(x, x) must be finite and not negative; its mean is {self.scale}",
@@ -57,7 +65,7 @@ class GramProducts:
             )
         self.held: Tensor | None = None
         if self.n_rows <= self.height:
-            self.held = kernel.gram(x).double().cpu() / self.scale
+            self.held = gram_values(kernel, x) / self.scale
 
     def blocks(self) -> Iterator[tuple[slice, Tensor]]:
         """Give blocks of rows of the matrix."""
@@ -66,10 +74,7 @@ class GramProducts:
             return
         for a in range(0, self.n_rows, self.height):
             rows = slice(a, min(a + self.height, self.n_rows))
-            yield (
-                rows,
-                self.kernel.gram(take_rows(self.x, rows), self.x).double().cpu() / self.scale,
-            )
+            yield rows, gram_values(self.kernel, take_rows(self.x, rows), self.x) / self.scale
 
     def times(self, a: Tensor) -> Tensor:
         """Return K a."""
@@ -94,5 +99,5 @@ def times(kernel: RowKernel, x: Any, y: Any, a: Tensor, budget: int) -> Tensor:
     found = torch.empty((n, a.shape[1]), dtype=torch.float64)
     for start in range(0, n, height):
         rows = slice(start, min(start + height, n))
-        found[rows] = kernel.gram(take_rows(x, rows), y).double().cpu() @ a
+        found[rows] = gram_values(kernel, take_rows(x, rows), y) @ a
     return found

@@ -41,7 +41,8 @@ def head_hessian(
         n_kv_heads: Heads of the keys; as many by default.
 
     Returns:
-        H of each head in the dtype of the weights, of rank at most the head size, not scaled.
+        H of each head in the dtype of the weights, of rank at most the head size, not scaled; of
+        the weights' values, without a gradient.
 
     Raises:
         ArgumentError: A number that breaks its rule, or that does not divide.

@@ -24,7 +24,7 @@ def relativity(
         hessian: H, of one head or of several; the identity by default.
 
     Returns:
-        One share for each head, in float64.
+        One share for each head, in float64, with a gradient.
 
     Raises:
         ArgumentError: Not a real floating tensor.
@@ -69,7 +69,7 @@ def toeplitz_share(
         diagonal: Whether the main diagonal counts; a mixed second derivative has none.
 
     Returns:
-        The share in float64; 1 for a constant matrix.
+        The share in float64, with a gradient; 1, with none, for a constant matrix.
 
     Raises:
         ArgumentError: Not a real floating tensor.
@@ -97,9 +97,10 @@ def toeplitz_share(
     total = flat.square().sum(1)
     left = (flat - means[:, offsets]).square().sum(1)
     # Rounding of a constant is no variance.
-    still = total <= n * n * (1e-15 * values.reshape(-1, n * n).abs().amax(1)).square()
-    share = torch.where(still, torch.ones_like(total), 1 - left / total.clamp_min(1e-300))
-    return share.reshape(values.shape[:-2])
+    largest = values.detach().reshape(-1, n * n).abs().amax(1)
+    still = total.detach() <= n * n * (1e-15 * largest).square()
+    share = 1 - left / torch.where(still, 1.0, total)
+    return torch.where(still, 1.0, share).reshape(values.shape[:-2])
 
 
 def _real(caller: str, name: str, value: Tensor) -> Tensor:
@@ -107,4 +108,4 @@ def _real(caller: str, name: str, value: Tensor) -> Tensor:
         found = value.dtype if isinstance(value, Tensor) else type(value).__name__
         raise ArgumentError(f"{caller}: {name} must be a real floating tensor; got {found}")
     check_finite(caller, name, value)
-    return value.detach().double()
+    return value.double()

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from trivium._core.errors import TriviumError
 from trivium.attention.layer import AttentionLayer
+from trivium.testing.gradient_law import check_gradient
 
 __all__ = ["ATTENTION_LAWS", "attention_rows", "check_attention"]
 
@@ -181,12 +182,7 @@ def gradient_agrees(layer: AttentionLayer, x: Tensor) -> None:
         return torch.cat((first, layer(row[:, 2:], state)), 1)
 
     leaf = small.clone().requires_grad_()
-    try:
-        torch.autograd.gradcheck(
-            through, (leaf, *learned), fast_mode=True, eps=1e-6, atol=1e-5, rtol=1e-4
-        )
-    except RuntimeError as error:
-        raise AssertionError(f"gradient differs from finite differences: {error}") from error
+    check_gradient(through, (leaf, *learned), fast=True)
 
 
 def misuse_refused(layer: AttentionLayer, x: Tensor) -> None:

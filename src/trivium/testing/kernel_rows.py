@@ -7,7 +7,7 @@ from torch import Tensor
 from trivium._core.errors import DataError
 from trivium.kernel.base import Kernel
 
-__all__ = ["kernel_rows"]
+__all__ = ["kernel_rows", "rows_apart"]
 
 
 def kernel_rows(
@@ -45,3 +45,20 @@ def kernel_rows(
         "kernel_rows: inputs must be 'vectors', 'codes', 'texts' or 'matrix'; "
         f"got {kernel.inputs!r}"
     )
+
+
+def rows_apart(x: Tensor, n: int) -> Tensor:
+    """Return n of the rows, as far from kinks as any: from zero, the median and one another.
+
+    Args:
+        x: Rows of numbers.
+        n: How many.
+    """
+    flat = x.detach().double().reshape(len(x), -1)
+    chosen: list[int] = []
+    kinks = torch.stack((torch.zeros_like(flat[0]), flat.median(0).values))
+    gaps = torch.cdist(flat, kinks).amin(1)
+    for _ in range(min(n, len(x))):
+        chosen.append(int(gaps.argmax()))
+        gaps = torch.minimum(gaps, torch.cdist(flat, flat[chosen[-1:]])[:, 0])
+    return x[chosen]

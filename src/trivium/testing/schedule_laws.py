@@ -6,6 +6,7 @@ import torch
 
 from trivium._core.errors import ArgumentError, DataError, TriviumError
 from trivium.kernel.spectral import Schedule, Trained
+from trivium.testing.gradient_law import check_gradient
 
 __all__ = ["SCHEDULE_LAWS", "check_schedule"]
 
@@ -59,6 +60,19 @@ def quantiles_ascend(schedule: Schedule) -> None:
         _holds(torch.equal(left, at), "left end points are not the quantiles at j/n")
 
 
+def slopes_agree(schedule: Schedule) -> None:
+    """κ and its real part have first and second derivatives, at zero finite ones."""
+    # Off zero, where |r| of some kernels has a kink.
+    r = torch.tensor([-2.5, 0.4, 1.7, 6.0], dtype=torch.float64, requires_grad=True)
+    for curve in (schedule.kernel, schedule.cosines):
+        check_gradient(curve, (r,), second=True)
+    still = torch.zeros(1, dtype=torch.float64, requires_grad=True)
+    (slope,) = torch.autograd.grad(schedule.cosines(still).sum(), still, create_graph=True)
+    (bend,) = torch.autograd.grad(slope.sum(), still)
+    _holds(float(slope.detach()) == 0, f"the slope at zero is {float(slope.detach()):.3g}")
+    _holds(bool(bend.isfinite().all()), f"the second derivative at zero is {float(bend)}")
+
+
 def misuse_refused(schedule: Schedule) -> None:
     """No frequencies, an unknown convention and a distance that is not finite are refused."""
     cases: list[tuple[str, Callable[[], object], type[TriviumError]]] = [
@@ -78,6 +92,7 @@ SCHEDULE_LAWS: tuple[Law, ...] = (
     characteristic_function,
     frequencies_approach,
     quantiles_ascend,
+    slopes_agree,
     misuse_refused,
 )
 

@@ -379,3 +379,13 @@ def test_bad_options(build):
 def test_y_after_rows_without_y():
     with pytest.raises(ArgumentError, match="y must be None"):
         Moments(1).update([[1.0]]).update([[1.0]], [0])
+
+
+def test_a_faded_class_outlives_what_is_taken_from_another():
+    """Its weight is 1e-14 of the other's: that is no rounding of its own."""
+    m = Moments(1, classwise=True).update([[1.0], [2.0]], ["a", "a"])
+    for _ in range(7):
+        m.decay(0.01)
+    m.update([[5.0], [6.0], [7.0]], ["b"] * 3).downdate([[5.0]], ["b"])
+    assert m.weights.tolist() == pytest.approx([2e-14, 2.0], rel=1e-12)
+    assert m.means[:, 0].tolist() == pytest.approx([1.5, 6.5], rel=1e-12)

@@ -52,7 +52,6 @@ class Spectral(Kernel):
 
     stationary = True
     spectral = True
-    differentiable = False
     buffers = 8
 
     def __post_init__(self) -> None:
@@ -67,7 +66,7 @@ class Spectral(Kernel):
     def _gram(self, x: Tensor, y: Tensor | None) -> Tensor:
         other = x if y is None else y
         total = x.new_zeros(len(x), len(other))
-        for left, right in zip(x.detach().unbind(1), other.detach().unbind(1), strict=True):
+        for left, right in zip(x.unbind(1), other.unbind(1), strict=True):
             total += self.schedule.cosines(left.double()[:, None] - right.double()).to(x)
         return total / x.shape[1]
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from trivium._core.checks import check_number
 from trivium._core.errors import ArgumentError
 from trivium.kernel.spectral.schedule import Schedule
+from trivium.kernel.spectral.slope import sinc, with_slope
 
 __all__ = ["Geometric"]
 
@@ -59,8 +60,18 @@ class Geometric(Schedule):
         return torch.exp(-math.log(self.base) * t)
 
     def _kernel(self, r: Float[Tensor, "..."]) -> Complex[Tensor, "..."]:
-        size, scale = r.detach().cpu().abs().numpy(), math.log(self.base)
-        near = size / self.base
+        return with_slope(r, self._value, self._slope)
+
+    def _slope(self, r: Float[Tensor, "..."]) -> Complex[Tensor, "..."]:
+        r"""Return $\kappa'(r) = (e^{i r} - e^{i r/B}) / (r \ln B)$, as a wave times its width."""
+        half, middle = (1 - 1 / self.base) / 2, (1 + 1 / self.base) / 2
+        width = sinc(r * half) * (2 * half / math.log(self.base))
+        turn = r * middle
+        return torch.complex(-width * turn.sin(), width * turn.cos())
+
+    def _value(self, r: Float[Tensor, "..."]) -> Complex[Tensor, "..."]:
+        size, scale = r.cpu().abs().numpy(), math.log(self.base)
+        near = np.asarray(size / self.base)  # of one distance NumPy would make a number
         fast, slow = sici(size), sici(near)
         with np.errstate(invalid="ignore"):  # at zero, which takes the other branch
             far = (fast[1] - slow[1]) / scale

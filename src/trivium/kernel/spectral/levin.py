@@ -37,7 +37,7 @@ def fourier_integral(
     """
     slopes, weights, _ = _chebyshev()
     flat = r.reshape(-1).cpu()
-    half, theta = _panels(quantile, float(flat.abs().max()) if len(flat) else 0.0)
+    half, theta = _panels(quantile, float(flat.detach().abs().max()) if len(flat) else 0.0)
     ends = torch.stack((theta[0, 0], theta[-1, -1]))
     total = 2.0**-_GRADE * torch.exp(1j * flat[:, None] * ends).sum(1)
     turns = flat.abs()[:, None] * (theta[:, -1] - theta[:, 0]).abs()

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from trivium._core.checks import check_number
 from trivium._core.errors import ArgumentError
 from trivium.kernel.spectral.schedule import Schedule
+from trivium.kernel.spectral.slope import sinc, with_slope
 
 __all__ = ["Power", "Uniform"]
 
@@ -60,14 +62,7 @@ class Power(Schedule):
         return t.pow(self.exponent)
 
     def _kernel(self, r: Float[Tensor, "..."]) -> Complex[Tensor, "..."]:
-        size = r.detach().cpu().abs().numpy().reshape(-1)
-        s = 1 / self.exponent
-        near = size <= max(4.0, s)
-        found = np.empty(size.shape, dtype=np.complex128)
-        found[near] = _series(s, size[near])
-        found[~near] = _fraction(s, size[~near])
-        values = torch.from_numpy(found).reshape(r.shape).to(r.device)
-        return torch.where(r < 0, values.conj(), values).resolve_conj()
+        return _of_order(1 / self.exponent, r)
 
 
 @dataclass(frozen=True)
@@ -107,9 +102,24 @@ class Uniform(Schedule):
         return self.low + (self.high - self.low) * t
 
     def _kernel(self, r: Float[Tensor, "..."]) -> Complex[Tensor, "..."]:
-        width = torch.sinc(r * ((self.high - self.low) / (2 * torch.pi)))
+        width = sinc(r * ((self.high - self.low) / 2))
         turn = r * ((self.low + self.high) / 2)
         return torch.complex(width * turn.cos(), width * turn.sin())
+
+
+def _of_order(s: float, r: Float[Tensor, "..."]) -> Complex[Tensor, "..."]:
+    r"""Return ${}_1F_1(s; s + 1; i r)$, whose derivative is i s/(s + 1) times that of s + 1."""
+    return with_slope(r, partial(_value, s), lambda r: 1j * s / (s + 1) * _of_order(s + 1, r))
+
+
+def _value(s: float, r: Float[Tensor, "..."]) -> Complex[Tensor, "..."]:
+    size = r.cpu().abs().numpy().reshape(-1)
+    near = size <= max(4.0, s)
+    found = np.empty(size.shape, dtype=np.complex128)
+    found[near] = _series(s, size[near])
+    found[~near] = _fraction(s, size[~near])
+    values = torch.from_numpy(found).reshape(r.shape).to(r.device)
+    return torch.where(r < 0, values.conj(), values).resolve_conj()
 
 
 def _series(s: float, x: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ from trivium._core.checks import check_finite, check_number, check_shapes
 from trivium._core.errors import ArgumentError, DataError
 from trivium.kernel.gaussian import Gaussian
 from trivium.kernel.spectral.schedule import Schedule
+from trivium.kernel.spectral.slope import sinc
 from trivium.kernel.stationary import Stationary
 
 __all__ = ["Quantiles"]
@@ -120,7 +121,7 @@ class Quantiles(Schedule):
         middle = (self.source[1:] + self.source[:-1]).to(r.device) / 2
         width = self.source.diff().to(r.device) / 2
         flat = r.reshape(-1, 1)
-        size = torch.sinc(flat * width / torch.pi) / len(width)
+        size = sinc(flat * width) / len(width)
         parts = [(size * turn).sum(1) for turn in ((flat * middle).cos(), (flat * middle).sin())]
         return torch.complex(*parts).reshape(r.shape)
 
