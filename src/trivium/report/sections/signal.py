@@ -43,11 +43,16 @@ def signal_section(report: Record, limits: Limits) -> Section:
         blocks.append(Missing(_no_tests(report)))
     else:
         found = _found(rows)
-        answer = _answer(len(found), len(tested))
-        blocks.append(Paragraph(_reading(len(found), len(tested))))
+        left = record(report, "untested")
+        total = len(tested) + int(finite(left.get("columns")) or 0)
+        answer = _answer(len(found), total)
+        blocks.append(Paragraph(_reading(len(found), total)))
+        if words(left, "why"):
+            blocks.append(Paragraph(Markup("Note: {}.").format(shown(words(left, "why"), 400))))
         chances = [finite(row.get("p_value")) for row in tested]
         known = [p for p in chances if p is not None]
-        if len(known) >= _ENOUGH_FOR_HISTOGRAM:
+        # Chosen ones are no sample of what chance gives.
+        if len(known) >= _ENOUGH_FOR_HISTOGRAM and total == len(tested):
             blocks.append(_spread(known))
     gain = _gain(report)
     if gain is not None:
