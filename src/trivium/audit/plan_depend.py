@@ -31,9 +31,9 @@ __all__ = [
     "column_work",
     "depend_rows",
     "depend_work",
+    "gram_work",
     "look_work",
     "share_tested",
-    "gram_work",
 ]
 
 _FDR = 0.05

@@ -8,7 +8,6 @@ was. A bad look costs power, never validity.
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
@@ -87,8 +86,8 @@ def _number_scores(
     values: Float[np.ndarray, "k n"], psi: Float[np.ndarray, "t n"], powers: Float[np.ndarray, " t"]
 ) -> Float[np.ndarray, " k"]:
     total, first, second = (np.zeros(len(values)) for _ in range(3))
-    for wave, weight in _waves(values):
-        wave -= wave.mean(1, keepdims=True)
+    for each, weight in _waves(values):
+        wave = each - each.mean(1, keepdims=True)
         length = np.square(wave).sum(1)
         moves = length > 1e-9 * values.shape[1]
         share = np.where(moves, weight / np.where(moves, length, 1.0), 0.0)
