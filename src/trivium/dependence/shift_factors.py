@@ -50,11 +50,14 @@ class ShiftedTarget:
     def products(
         self, rows: Float[Tensor, "r n"], part: slice = slice(None)
     ) -> Iterator[Float[Tensor, "r s t"]]:
-        r"""Yield $\sum_i (\varphi(x_i) - \bar\varphi)\, \psi(y_{i + t})^\top$, a coset or a few at a time.
+        r"""Yield $\sum_i (\varphi(x_i) - \bar\varphi)\, \psi(y_{i + t})^\top$, coset after coset.
 
         Args:
             rows: Features of one or more columns.
             part: Which features of the target.
+
+        Returns:
+            Members of one coset at a time, or of a few.
 
         Cost: O(r s n + r s t log t) time for each coset.
         """
