@@ -124,7 +124,7 @@ ROWS = {
     ("scales 1e-300 to 1e300", "finite or R"): audited("W scales from 1e-300 to 1e300"),
     ("1,000 classes / one label a row", "A R"): [
         f"{TABLE}::test_thousand_classes_and_long_labels_of_any_script",
-        f"{PLACES}::test_1_000_classes_to_the_end",
+        f"{PLACES}::test_very_many_classes_to_the_end",
         *audited("R one label a row"),
         f"{AUDIT}::test_an_audit_by_a_number_looks_like_regression",
     ],

@@ -136,8 +136,8 @@ def _score(
     if trace <= 1e-9 * n:
         return -np.inf
     total = np.square(centered @ psi.T).sum()
-    found = (np.array([each]) for each in (total, trace, np.square(gram).sum()))
-    return float(_deviate(*found, powers, n)[0])
+    total, first, second = (np.array([x]) for x in (total, trace, np.square(gram).sum()))
+    return float(_deviate(total, first, second, powers, n)[0])
 
 
 def _deviate(

@@ -42,7 +42,7 @@ def test_the_quick_look_sees_every_kind_and_shape(rng):
         DependenceColumn("gaps", "number", np.where((y == 1) & (x > 0), np.nan, x)),
         DependenceColumn("few", "number", (x > 0.5 - y).astype(float)),
         DependenceColumn("levels", "category", np.where(x > 0, y, rng.integers(2, 6, n))),
-        DependenceColumn("words", "text", [f"a {w}" for w in np.where((y == 1) & (x > 0), "c", "d")]),
+        DependenceColumn("word", "text", [f"a {w}" for w in np.where((y > 0) & (x > 0), "c", "d")]),
         DependenceColumn("day", "date", np.floor(100 * x) * 7 + y),
     ]  # fmt: skip
     columns = [*noise(rng, 200, n), *planted, DependenceColumn("same", "number", np.ones(n))]
