@@ -1,5 +1,6 @@
 """Is there signal, and where: dependence of each column on the label."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ __all__ = ["signal_section", "where_section"]
 LEVEL = 0.05
 _ENOUGH_FOR_HISTOGRAM = 8
 _CHARTED = 200
+_SHIFTS = re.compile(r"\d+ shifts")
 Record = Mapping[str, Any]
 
 
@@ -126,6 +128,10 @@ def where_section(report: Record, limits: Limits) -> Section:
 def _columns(rows: Sequence[Record], limits: Limits) -> Table:
     found = {id(row) for row in _found(rows)}
     methods = {words(row, "method") for row in rows}
+    # Where they differ in the number of shifts alone, a number says it.
+    alike = {_SHIFTS.sub("shifts", method) for method in methods}
+    counted = len(alike) == 1 < len(methods)
+    methods = alike if counted else methods
     compared = {count(row.get("rows")) for row in rows}
     tails = any(finite(row.get("p_tail")) is not None for row in rows)
     strengths = [finite(row.get("cka")) or 0.0 for row in rows]
@@ -142,6 +148,7 @@ def _columns(rows: Sequence[Record], limits: Limits) -> Table:
         Column("q", "number"),
         *([Column("shape", "short")] if any(words(row, "shape") for row in rows) else []),
         *([Column("rows", "number")] if len(compared) > 1 else []),
+        *([Column("shifts", "number")] if counted else []),
         *([Column("method")] if len(methods) > 1 else []),
     ]
     heads = [column.head for column in columns]
@@ -161,6 +168,7 @@ def _columns(rows: Sequence[Record], limits: Limits) -> Table:
             "q": p_value(row.get("q_value")),
             "shape": shown(shape, 16) if shape else "",
             "rows": count(row.get("rows")),
+            "shifts": count(row.get("n_permutations")),
             "method": shown(words(row, "method"), limits.text),
         }
         body.append(tuple(cells[str(head)] for head in heads))
