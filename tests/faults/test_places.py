@@ -112,6 +112,54 @@ def test_100_000_columns_of_50_rows(station, audit, tmp_path):
     last(ended) if ended.code else None
 
 
+@pytest.mark.slow
+def test_2_100_columns_of_30_rows_to_the_end(station, audit, tmp_path):
+    """More columns than are tested: all stages, a page that can be read, and predictions."""
+    draw = random.Random(2)
+    header = [*(f"c{i}" for i in range(2100)), "y"]
+    lines = [[*(round(draw.gauss(0, 1), 2) for _ in range(2100)), "ab"[i % 2]] for i in range(30)]
+    for i, line in enumerate(lines):
+        line[7] = round(line[7] + 9 * (i % 2), 2)
+    wide = write(tmp_path / "wide.csv", header, lines)
+    given = ["--permutations", 499, "--folds", 2, "--out", "run"]
+    ended = station.run("audit", wide, "--label", "y", *given, cwd=tmp_path)
+    assert ended.code == 0, ended.err
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert len(report["depend"]) == 2000
+    assert report["untested"]["columns"] == 100
+    assert "W-COLUMNS" in {one["code"] for one in report["warnings"]}
+    assert report["depend"][0]["column"] == "c7"
+    assert report["depend"][0]["q_value"] < 0.05
+    assert "of 2100 columns depend on y" in " ".join(ended.out.split())
+    page = tmp_path / "run" / "report.html"
+    assert page.stat().st_size < 2 * MB
+    assert "of 2,100 columns the 2,000" in page.read_text()
+    ended = station.run("predict", "run/model", wide, cwd=tmp_path)
+    assert (ended.code, len(ended.out.splitlines())) == (0, 31)
+
+
+@pytest.mark.slow
+def test_very_many_classes_to_the_end(station, audit, tmp_path):
+    """Two rows of each, and one class of a single row; 1,000 classes take half a minute."""
+    draw, count = random.Random(3), 1000 if os.environ.get("TRIVIUM_EVERY_STEP") else 250
+    lines = [
+        [draw.gauss(i % 32, 0.1), draw.gauss(i // 32, 0.1), f"kind {i}"]
+        for number in (count, count - 1)
+        for i in range(number)
+    ]
+    write(tmp_path / "t.csv", ["a", "b", "y"], lines)
+    ended = station.run("audit", "t.csv", "--label", "y", *audit[1:], "run", cwd=tmp_path)
+    assert ended.code == 0, ended.err
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert len(report["data"]["classes"]) == count
+    assert "W-SMALL-CLASS" in {one["code"] for one in report["warnings"]}
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert len(page) < MB
+    assert page.count("<details") >= 2  # the long tables of classes stand closed
+    ended = station.run("predict", "run/model", "t.csv", cwd=tmp_path)
+    assert (ended.code, len(ended.out.splitlines())) == (0, 2 * count)
+
+
 ATTACKS = {
     "header": "<script>document.title='ran'</script>",
     "cell": '"><img src=x onerror="document.title=\'ran\'">',

@@ -35,7 +35,11 @@ ROWS = {
         *audited("R empty file", "R header only"),
     ],
     ("one row / one class / class of one row", "R R W"): audited(
-        "R one row", "R one class", "W class of one row"
+        "R one row",
+        "R two rows",
+        "R one class",
+        "R no label in any row",
+        "W class of one row",
     ),
     ("label column absent or differing by case or space", "R"): [
         *audited("R label absent", "R label differs by case"),
@@ -90,18 +94,20 @@ ROWS = {
     ],
     ("one cell of 100 MB", "R"): [
         *read("R one cell of 100 MB", "R one cell of 20 MB"),
+        *audited("W a cell of 2 MB", "W a text of 20,000 words"),
         f"{PLACES}::test_one_cell_of_100_mb",
     ],
     ("100,000 columns x 50 rows", "runs or 5"): [
         f"{PLACES}::test_100_000_columns_of_50_rows",
+        f"{PLACES}::test_2_100_columns_of_30_rows_to_the_end",
         f"{TABLE}::test_many_columns",
     ],
     ("constant column", "W, p = 1"): [
-        *audited("W constant column", "R only a constant column"),
+        *audited("W constant column", "R only a constant column", "R only an empty column"),
         f"{PLACES}::test_a_constant_column_is_left_out_and_its_p_value_is_one",
     ],
     ("all-distinct text, ids", "W, left out"): [
-        *audited("W all-distinct text", "R only an identifier"),
+        *audited("W all-distinct text", "R only an identifier", "W a category of one level a row"),
         *read("I all-distinct ids"),
     ],
     ("column equal to the label", "W, first"): [
@@ -118,6 +124,7 @@ ROWS = {
     ("scales 1e-300 to 1e300", "finite or R"): audited("W scales from 1e-300 to 1e300"),
     ("1,000 classes / one label a row", "A R"): [
         f"{TABLE}::test_thousand_classes_and_long_labels_of_any_script",
+        f"{PLACES}::test_very_many_classes_to_the_end",
         *audited("R one label a row"),
         f"{AUDIT}::test_an_audit_by_a_number_looks_like_regression",
     ],

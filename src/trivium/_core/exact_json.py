@@ -15,9 +15,11 @@ import numpy as np
 
 from trivium._core.errors import ArgumentError, DataError
 
-__all__ = ["digest", "from_json", "to_json"]
+__all__ = ["digest", "file_json", "from_json", "to_json"]
 
 _MARK = "$float"
+_INDENTED = 4_000_000  # indenting takes ten times longer, and nobody reads so much
+_AS_THEY_ARE = frozenset({str, int, bool, type(None)})
 _SPECIAL = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 
@@ -34,6 +36,24 @@ def to_json(value: Any, *, indent: int | None = None) -> str:
         '{"b": 0.1, "a": [1, {"$float": "nan"}]}'
     """
     return json.dumps(_plain(value), indent=indent, allow_nan=False, ensure_ascii=True)
+
+
+def file_json(value: Any, *, most: int = _INDENTED) -> str:
+    """Return the text of a file: indented for readers, on one line where it is very long.
+
+    Args:
+        value: As `to_json` takes it.
+        most: Characters on one line up to which the text is indented.
+
+    Example:
+        >>> print(file_json({"a": 1}), file_json({"a": 1}, most=5))
+        {
+         "a": 1
+        } {"a": 1}
+    """
+    plain = _plain(value)
+    text = json.dumps(plain, allow_nan=False)
+    return text if len(text) > most else json.dumps(plain, indent=1, allow_nan=False)
 
 
 def from_json(text: str | bytes) -> Any:
@@ -62,6 +82,8 @@ def digest(value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
+    if type(value) in _AS_THEY_ARE:
+        return value
     if isinstance(value, np.generic | np.ndarray):
         value = value.tolist()
     if value is None or isinstance(value, str | bool | int):

@@ -50,15 +50,16 @@ def text_aspects(
     how: Screening,
     executor: Executor,
     journal: BlockJournal | None = None,
+    n_others: int = 0,
 ) -> dict[str, list[Section]]:
     """Test each text column for words, order and distance; return the list of each column.
 
     The false-discovery rate is held within each aspect over the text columns, apart from the
     columns' own q-values: "does order matter anywhere" is a question of its own. There are
     enough draws that a single text among them can be found. Each column is a block of the
-    executor, kept in the journal.
+    executor, kept in the journal. Texts that are not tested, `n_others`, count as p = 1.
     """
-    count = max(how.permutations, math.ceil(len(columns) / how.fdr))
+    count = max(how.permutations, math.ceil((len(columns) + n_others) / how.fdr))
     # Too few texts to ask anything: the column's own test has said so.
     asked = tuple(
         column for column in columns if int((~column.missing & ~target.missing).sum()) >= _FEWEST
@@ -71,7 +72,8 @@ def text_aspects(
     }
     aspects: dict[str, list[Section]] = {name: [] for name in tests}
     for each in zip(*tests.values(), strict=True):
-        q_values = _CORRECTIONS[how.correction]([test.p_value for test in each])
+        p_values = [test.p_value for test in each] + [1.0] * n_others
+        q_values = _CORRECTIONS[how.correction](p_values)[: len(each)]
         for name, test, q_value in zip(tests, each, q_values.tolist(), strict=True):
             aspects[name].append(
                 {

@@ -10,7 +10,7 @@ from trivium.dependence import DependenceColumn, DependenceRow, DependenceTable,
 from trivium.parallel import BlockJournal, Executor, Progress, SerialExecutor
 from trivium.table import Column, Kind
 
-__all__ = ["as_dependence_column", "depend_stage", "screen_columns"]
+__all__ = ["as_dependence_column", "depend_stage", "screen_columns", "untested"]
 
 _DAY = 86_400.0
 _LEVEL_TEXT = 40
@@ -59,9 +59,12 @@ def screen_columns(
         progress=progress,
         executor=executor,
     )
+    left = set(found.untested)
     texts = [column for column in ready if column.kind == "text"]
-    aspects = text_aspects(texts, target, how, executor or SerialExecutor(), journal)
-    names = {c.name: c.codes()[1] for c in columns if as_category(c)}
+    asked = [column for column in texts if column.name not in left]
+    runner, others = executor or SerialExecutor(), len(texts) - len(asked)
+    aspects = text_aspects(asked, target, how, runner, journal, others)
+    names = {c.name: c.codes()[1] for c in columns if as_category(c) and c.name not in left}
     named = (_named(row, names.get(row.name, ()), levels) for row in found.rows)
     found = replace(found, rows=tuple(named))
     rows = found.to_dicts()
@@ -89,6 +92,18 @@ def _named(row: DependenceRow, own: Sequence[str], levels: Sequence[str]) -> Dep
     return replace(row, functions=functions)
 
 
+def untested(n_columns: int, n_tested: int) -> Section:
+    """Return the section `untested`; empty where every column was tested."""
+    if n_columns == n_tested:
+        return {}
+    why = (
+        f"of {n_columns:,} columns the {n_tested:,} that vary most with the target at a quick look "
+        f"were tested; the others count as p = 1 in every q-value, so what is found holds for "
+        f"all {n_columns:,}"
+    )
+    return {"untested": {"columns": n_columns - n_tested, "why": why}}
+
+
 def _rows(state: AuditState) -> list[Section]:
     rows = state.plan.rows
     how = Screening(
@@ -108,8 +123,12 @@ def depend_stage(state: AuditState) -> str:
     """Write the section `depend`; return what was done."""
     rows = state.journal("depend", lambda: _rows(state))
     state.report["depend"] = rows
+    all_of_them = len(state.used.columns)
+    state.report |= (left := untested(all_of_them, len(rows)))
+    if left:
+        state.warn("W-COLUMNS", "stage depend", left["untested"]["why"])
     hits = sum(row["q_value"] < 0.05 for row in rows)
     return (
-        f"{hits} of {len(rows)} columns depend on {state.label.name} "
+        f"{hits} of {all_of_them} columns depend on {state.label.name} "
         f"(false-discovery rate 5 %, {state.options.permutations:,} shifts or more)"
     )

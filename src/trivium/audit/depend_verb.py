@@ -8,7 +8,7 @@ import numpy as np
 
 from trivium._core.errors import DataError
 from trivium._core.threads import one_thread
-from trivium.audit.depend_stage import as_dependence_column, screen_columns
+from trivium.audit.depend_stage import as_dependence_column, screen_columns, untested
 from trivium.audit.large_read import look_through
 from trivium.audit.options import DependOptions, as_paths
 from trivium.audit.read_stage import (
@@ -81,6 +81,7 @@ def depend_only(
         table, report["depend"] = screen_columns(
             columns, target.column, target.levels, options.how, listener.step, executor
         )
+        report |= untested(len(columns), len(report["depend"]))
     pairs = None
     if options.pairs:
         wanted = used if target is None else whole.select([*used.names, target.name])

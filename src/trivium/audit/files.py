@@ -15,7 +15,7 @@ from trivium.audit.saved import save_classifier, save_evidence
 from trivium.audit.state import AuditState
 from trivium.audit.tuned import Tuned
 from trivium.report import render
-from trivium.store import atomic_write, to_json, write_csv
+from trivium.store import atomic_write, file_json, write_csv
 
 __all__ = ["FIXES", "ROWS", "spare_input", "tuning", "write_files"]
 
@@ -135,5 +135,5 @@ def write_files(state: AuditState, folder: Path) -> None:
         card=model_card(state, found),
     )
     save_evidence(folder / "evidence", state.X, state.codes, state.label)
-    atomic_write(folder / "report.json", to_json(state.report, indent=1))
+    atomic_write(folder / "report.json", file_json(state.report))
     atomic_write(folder / "report.html", render(state.report))

@@ -8,7 +8,7 @@ from trivium.audit.baselines import boosting_shape
 from trivium.audit.depend_stage import as_dependence_column
 from trivium.audit.options import AuditOptions
 from trivium.audit.plan import Plan
-from trivium.audit.plan_depend import aspect_work, column_work, gram_work
+from trivium.audit.plan_depend import aspect_work, column_work, gram_work, look_work, share_tested
 from trivium.audit.plan_fit import RIDGES, closed_form_products
 from trivium.audit.plan_size import ColumnSize, TableSize, alike
 from trivium.audit.plan_text import EPOCHS, TextPlan, n_trainings, text_plan
@@ -70,13 +70,22 @@ def _kernels(plan: Plan, used: Table, seed: int) -> Iterator[Section]:
         groups.setdefault((measured.kind, road.exact, road.why), []).append(measured)
     gram = gram_work(size, rows)
     sample = "" if rows == size.rows else f", on a sample of {rows:,} of {size.rows:,} rows"
+    share = share_tested(size)
+    if share < 1:
+        yield choice_of(
+            "depend",
+            f"{len(size.columns):,} columns",
+            f"the strongest {round(share * len(size.columns)):,} at a quick look",
+            "the others count as p = 1: no test of so many is needed to hold the rule's level",
+            total_count(look_work(size, rows)),
+        )
     for (kind, exact, why), columns in groups.items():
         work = [
             w
             for column, times in alike(columns)
-            for w in scaled(column_work(column, size, rows), times)
+            for w in scaled(column_work(column, size, rows), share * times)
         ]
-        instead = (f"Gram matrices of {rows:,} rows", gram * len(columns))
+        instead = (f"Gram matrices of {rows:,} rows", round(gram * (share * len(columns))))
         yield choice_of(
             "depend",
             _named(kind, columns),
@@ -98,7 +107,8 @@ def _aspects(plan: Plan) -> Iterable[Section]:
     if not size.texts:
         return
     rows = min(size.rows, plan.rows.texts)
-    work = [w for texts in size.texts for w in aspect_work(texts, size, rows)]
+    share = share_tested(size)
+    work = [w for texts in size.texts for w in scaled(aspect_work(texts, size, rows), share)]
     of = "all rows" if rows == size.rows else f"a sample of {rows:,} of {size.rows:,} rows"
     yield choice_of(
         "depend",

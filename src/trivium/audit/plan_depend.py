@@ -20,10 +20,10 @@ from trivium.audit.plan_work import (
     transforms,
     walks,
 )
-from trivium.dependence.screen import MOST_ROWS
+from trivium.dependence.screen import MOST_COLUMNS, MOST_ROWS
 from trivium.dependence.sequence import MOST_ROWS as MOST_TEXTS
 from trivium.dependence.shift import Shifts
-from trivium.dependence.stages import MOST_MEMBERS, members_of
+from trivium.dependence.stages import MIDDLE, MOST_MEMBERS, members_of
 
 __all__ = [
     "DependRows",
@@ -32,6 +32,8 @@ __all__ = [
     "depend_rows",
     "depend_work",
     "gram_work",
+    "look_work",
+    "share_tested",
 ]
 
 _FDR = 0.05
@@ -40,6 +42,7 @@ _SMOOTH, _BASIS, _GRID, _NODES = 16, 32, 100, 48
 _DATE = (90, 50)
 _POWERS, _DIRECTIONS = 12, 20
 _LEAST_ROWS, _LEAST_TEXTS = 500, 200
+_WAVES = 8
 _SHARE_AGAIN = 0.1  # of the columns that a second, larger group is asked about
 
 
@@ -161,7 +164,9 @@ def _groups(size: TableSize, rows: int) -> list[tuple[float, _Group]]:
     first, most = _group(rows, size.permutations), math.ceil(len(size.columns) / _FDR)
     if most <= first.total - 1:
         return [(1.0, first)]
-    return [(1.0, first), (_SHARE_AGAIN, _group(rows, min(most, MOST_MEMBERS)))]
+    if most > MOST_MEMBERS:  # the strongest of very many: most of them are followed
+        return [(1.0, first), (0.5, _group(rows, MIDDLE)), (0.1, _group(rows, MOST_MEMBERS))]
+    return [(1.0, first), (_SHARE_AGAIN, _group(rows, most))]
 
 
 def gram_work(size: TableSize, rows: int) -> int:
@@ -193,12 +198,38 @@ def aspect_work(texts: TextSize, size: TableSize, rows: int) -> list[Work]:
     ]
 
 
-def _columns_work(size: TableSize, rows: int) -> list[Work]:
-    return [
-        work
-        for column, times in size.alike
-        for work in scaled(column_work(column, size, rows), times)
+def share_tested(size: TableSize) -> float:
+    """Return the share of the columns that are tested: of very many those of a quick look."""
+    return min(1.0, MOST_COLUMNS / max(1, len(size.columns)))
+
+
+def look_work(size: TableSize, rows: int) -> list[Work]:
+    """Return the work of a quick look at all columns; none where all are tested."""
+    if share_tested(size) == 1.0:
+        return []
+    count, target = len(size.columns), float(min(size.classes, 256) - 1)
+    plain = [(column, times) for column, times in size.alike if column.kind != "number"]
+    others = sum(times for _, times in plain)
+    found = [
+        walks((count - others) * rows, 60),
+        passes((count - others) * rows, 8 * _WAVES),
+        product(count - others, rows, target, _WAVES),
     ]
+    for column, times in plain:
+        width = _DATE[0] if column.kind == "date" else max(1, column.features)
+        if column.texts is not None:
+            found += scaled(_words(column.texts, rows, size.rows), times)
+        each = [product(width, rows, width), product(width, rows, target), steps(60)]
+        found += scaled(each, times)
+    return found
+
+
+def _columns_work(size: TableSize, rows: int) -> list[Work]:
+    share = share_tested(size)
+    found = look_work(size, rows)
+    for column, times in size.alike:
+        found += scaled(column_work(column, size, rows), share * times)
+    return found
 
 
 def depend_work(size: TableSize, rows: DependRows) -> list[Work]:
@@ -206,7 +237,10 @@ def depend_work(size: TableSize, rows: DependRows) -> list[Work]:
     n = min(size.rows, rows.columns)
     found = _columns_work(size, n)
     m = min(size.rows, rows.texts)
-    return found + [work for texts in size.texts for work in aspect_work(texts, size, m)]
+    share = share_tested(size)
+    for texts in size.texts:
+        found += scaled(aspect_work(texts, size, m), share)
+    return found
 
 
 def depend_rows(size: TableSize, budget: int) -> DependRows:
@@ -224,7 +258,8 @@ def depend_rows(size: TableSize, budget: int) -> DependRows:
         return total_count(_columns_work(size, n))
 
     def texts(n: int) -> int:
-        return sum(total_count(aspect_work(each, size, n)) for each in size.texts)
+        share = share_tested(size)
+        return sum(total_count(scaled(aspect_work(t, size, n), share)) for t in size.texts)
 
     found, fits = [], True
     for most, least, work in ((MOST_ROWS, _LEAST_ROWS, columns), (MOST_TEXTS, _LEAST_TEXTS, texts)):

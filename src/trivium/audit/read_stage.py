@@ -82,7 +82,7 @@ def why_unused(table: Table, leaks: set[str]) -> dict[str, str]:
     """Say of each column why no later stage uses it; the empty text where one does."""
     why = {column.name: _UNUSED.get(column.kind, "") for column in table.columns}
     for column in table.columns:
-        if not why[column.name] and bool(column.missing.all()):
+        if bool(column.missing.all()):
             why[column.name] = "empty"
         if column.name in leaks:
             why[column.name] = "determines the label"
@@ -116,12 +116,19 @@ def check_used(why: dict[str, str], source: str) -> None:
     if not all(why.values()):
         return
     reasons = [f"{cut(name)} ({reason})" for name, reason in why.items()]
-    ways = "--keep uses a leak, --category, --text or --number an identifier."
+    ways = {
+        "constant": "a column that varies is needed",
+        "determines": "--keep uses a leak",
+        "empty": "fill one in",
+        "identifier": "--category, --text or --number uses an identifier",
+    }
+    known = {reason.split()[0] for reason in why.values()}
+    said = "; ".join(way for reason, way in ways.items() if reason in known)
     raise DataError(
         "audit: at least one column beside the label must carry evidence; "
         + (f"left out: {listed(reasons)}" if reasons else "there is none"),
         where=source,
-        remedy=f"Add a column; {ways}" if reasons else "Add a column.",
+        remedy=f"Add a column; {said}." if reasons else "Add a column.",
         code="E-NO-COLUMNS",
     )
 

@@ -28,6 +28,19 @@ def _p(value: float) -> str:
     return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
 
 
+def _columns(report: Section) -> int:
+    """How many columns were looked at: those tested and, of very many, the others."""
+    left: int = report.get("untested", {}).get("columns", 0)
+    return len(report["depend"]) + left
+
+
+def _tested(report: Section) -> str:
+    total, tested = _columns(report), len(report["depend"])
+    if total == tested:
+        return f"{tested} columns tested"
+    return f"{total} columns, the strongest {tested} at a quick look tested"
+
+
 def _signal(report: Section) -> str:
     rows = report["depend"]
     if not rows:
@@ -35,13 +48,14 @@ def _signal(report: Section) -> str:
     hits = [row for row in rows if row["q_value"] < 0.05]
     if not hits:
         least = min(row["p_value"] for row in rows)
-        return f"Signal: none found ({len(rows)} columns tested, smallest {_p(least)})."
+        return f"Signal: none found ({_tested(report)}, smallest {_p(least)})."
     # Columns at the floor of the p-value differ in strength, not in rank.
     names = ", ".join(row["column"] for row in hits[:4])
     more = f" and {len(hits) - 4} more" if len(hits) > 4 else ""
     least = min(row["q_value"] for row in hits)
     return (
-        f"Signal: yes, {len(hits)} of {len(rows)} columns depend on {report['data']['label']} "
+        f"Signal: yes, {len(hits)} of {_columns(report)} columns depend on "
+        f"{report['data']['label']} "
         f"(false-discovery q from {least:.2g}): {names}{more}."
     )
 

@@ -45,12 +45,15 @@ def _print_columns(report: dict[str, Any]) -> None:
             f"{row['p_tail']:9.3g} {row['q_value']:9.4g}  {about}"
         )
     rows = report["depend"]
+    left = report.get("untested", {"columns": 0, "why": ""})
     hits = sum(row["q_value"] <= report["fdr"] for row in rows)
     name = report["data"]["target"]["column"]
     _say(
-        f"{hits} of {len(rows)} columns depend on {name} "
+        f"{hits} of {len(rows) + left['columns']} columns depend on {name} "
         f"(q <= {report['fdr']:g}, {_CORRECTIONS[report['correction']]})."
     )
+    if left["why"]:
+        _say(f"Note: {left['why']}.")
 
 
 def _print_aspects(report: dict[str, Any]) -> None:

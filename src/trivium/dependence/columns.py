@@ -26,7 +26,13 @@ from trivium.dependence.date_features import date_features
 from trivium.dependence.number_features import NumberColumns, number_features
 from trivium.dependence.text_features import text_features
 
-__all__ = ["DependenceColumn", "FeatureBlock", "column_batches", "feature_blocks"]
+__all__ = [
+    "DependenceColumn",
+    "FeatureBlock",
+    "column_batches",
+    "feature_blocks",
+    "single_features",
+]
 
 KINDS = ("number", "category", "date", "text")
 _BLOCK_BYTES = 16 * 2**20
@@ -149,7 +155,7 @@ def feature_blocks(
             left = tuple(residuals.tolist())
             yield places, FeatureBlock(batch, tuple(kernels), left, features, ready)
         else:
-            features, kernel, residual = _single(batch[0], rare)
+            features, kernel, residual = single_features(batch[0], rare)
             yield places, FeatureBlock(batch, (kernel,), (residual,), features[None])
 
 
@@ -165,7 +171,10 @@ def column_batches(columns: Sequence[DependenceColumn]) -> list[list[int]]:
     return batches + [[i] for i, column in enumerate(columns) if column.kind != "number"]
 
 
-def _single(column: DependenceColumn, rare: int) -> tuple[Tensor, str, float]:
+def single_features(
+    column: DependenceColumn, rare: int = RARE
+) -> tuple[Float[Tensor, "r n"], str, float]:
+    """Return the features of a column that is no number, the kernel in words, and its residual."""
     if column.kind == "category":
         return _category_features(column.values, rare)
     if column.kind == "date":

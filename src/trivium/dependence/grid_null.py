@@ -10,7 +10,7 @@ from torch import Tensor
 
 from trivium.dependence.column_grid import ColumnGrid
 from trivium.dependence.shift import Shifts
-from trivium.dependence.shift_factors import ShiftedTarget
+from trivium.dependence.shift_factors import ShiftedTarget, cosets_together
 
 __all__ = ["GridTarget", "Members"]
 
@@ -63,7 +63,8 @@ class GridTarget:
         if not self.grid.maps and isinstance(self.members, Shifts):
             width = max(len(column.basis), sum(len(each) for each in column.maps))
             size = column.basis.element_size()
-            step = max(1, _BYTES // (2 * size * width * self.members.length))
+            at_once = self.members.length * cosets_together(self.members)
+            step = max(1, _BYTES // (2 * size * width * at_once))
         for low in range(0, s, step):
             yield slice(low, low + step)
 

@@ -121,7 +121,7 @@ def screen_pairs(
         for i, j in zip(*upper, strict=True)
     ]
     rows.sort(key=lambda row: (row.p_value, -row.cka))
-    more = " or more" if stages.second is not None else ""
+    more = " or more" if stages.further else ""
     method = f"HSIC on features, {members_words(stages.first, stages.least)}{more}"
     kinds = tuple(column.kind for column in columns)
     return PairTable(names, kinds, cka, p_value, q_value, tuple(rows), fdr, method)

@@ -19,6 +19,7 @@ from trivium.dependence.columns import DependenceColumn, column_batches
 from trivium.dependence.false_discovery import CORRECTIONS
 from trivium.dependence.pair import LEAST_ROWS
 from trivium.dependence.permutation import exceedances, permutation_p_value
+from trivium.dependence.quick_look import quick_look, strongest
 from trivium.dependence.screen_block import ScreenTarget, screen_block
 from trivium.dependence.stages import SLACK, Stages, members_words
 from trivium.dependence.table_result import DependenceRow, DependenceTable
@@ -26,7 +27,8 @@ from trivium.parallel import Executor, given_executor
 
 __all__ = ["screen"]
 
-MOST_ROWS = 20_000
+MOST_ROWS, MOST_COLUMNS = 20_000, 2_000
+_MOST_FAR = 50  # columns that may be followed into the last group of very many
 _MOST_FUNCTIONS = 20
 _METHOD = "HSIC on features, numbers at 5 lengthscales"
 
@@ -39,6 +41,7 @@ def screen(  # noqa: PLR0913 - the contract's signature
     n_permutations: int = 1000,
     correction: str = "bh",
     max_rows: int = MOST_ROWS,
+    max_columns: int = MOST_COLUMNS,
     random_state: RandomState = 0,
     progress: Callable[[int, int], None] | None = None,
     executor: Executor | None = None,
@@ -62,6 +65,11 @@ def screen(  # noqa: PLR0913 - the contract's signature
     second group with `n_columns / fdr` members, since a lone column must be able to pass the
     false-discovery rule; `Stages` says why the rule keeps every level.
 
+    Of more than `max_columns` columns those are tested that vary with the target most at a quick
+    look (`quick_look`). The others count as p = 1, so the rule still holds its level over all of
+    them; there `p_adjusted` is Bonferroni's, and with more than 5,000 columns the few that nothing
+    reaches get a last group of up to 2,000,000 members.
+
     The size of the statistic is not a strength: it depends on the kernel. Compare `cka`.
 
     Args:
@@ -72,13 +80,15 @@ def screen(  # noqa: PLR0913 - the contract's signature
         n_permutations: Members of the first group at the least, beside the rows as given.
         correction: `"bh"` (Benjamini-Hochberg) or `"by"` (Benjamini-Yekutieli).
         max_rows: Above this many rows a random sample of that size is tested.
+        max_columns: Above this many columns only the strongest at a quick look are tested.
         random_state: Seed. Same seed, same bits, whatever the order of the columns.
-        progress: Called with the number of columns done and in all.
+        progress: Called with the number of columns done and in all, first those looked at, then
+            those tested.
         executor: Where the batches of columns are worked on, each with one thread: in this
             process by default. The same bits on all.
 
     Returns:
-        One row for each column, in their order.
+        One row for each column tested, in their order, and the names of the others.
 
     Raises:
         ArgumentError: An argument breaks its rule, or two columns have one name.
@@ -115,7 +125,9 @@ def screen(  # noqa: PLR0913 - the contract's signature
         return DependenceTable(target.name, (), fdr, correction, seed, target.kind)
     rows = _rows(columns, target, max_rows, seed)
     psi = ScreenTarget.of(target.take(rows))
-    stages = Stages.plan(len(rows), first, len(columns), fdr=fdr, seed=seed)
+    columns, untested, far = _chosen(columns, psi, rows, max_columns, progress)
+    total = len(columns) + len(untested)
+    stages = Stages.ladder(len(rows), first, total, fdr, seed, far)
     found: dict[int, DependenceRow] = {}
     scores = torch.full((len(columns),), -math.inf, dtype=torch.float64)
     largest: Tensor = torch.tensor(-math.inf)
@@ -130,8 +142,32 @@ def screen(  # noqa: PLR0913 - the contract's signature
     ordered = [found[place] for place in range(len(columns))]
     usable = int((~target.missing).sum())
     sample = f", a sample of {len(rows)} of {usable} rows" if usable > len(rows) else ""
-    finished = _finish(ordered, scores, largest, stages, correction, sample)
-    return DependenceTable(target.name, finished, fdr, correction, seed, target.kind)
+    if untested:
+        sample += f", {len(columns)} of {total} columns by a quick look"
+    finished = _finish(ordered, scores, largest, stages, correction, sample, len(untested))
+    return DependenceTable(target.name, finished, fdr, correction, seed, target.kind, untested)
+
+
+def _chosen(
+    columns: Sequence[DependenceColumn],
+    target: ScreenTarget,
+    rows: NDArray[np.int64],
+    max_columns: int,
+    progress: Callable[[int, int], None] | None,
+) -> tuple[Sequence[DependenceColumn], tuple[str, ...], frozenset[str]]:
+    """Columns that are tested, names of the others, and of those that may be followed to the end.
+
+    All of them, where they are not too many.
+    """
+    limit = int(check_number("screen", "max_columns", max_columns, "positive", integer=True))
+    if len(columns) <= limit:
+        return columns, (), frozenset(column.name for column in columns)
+    scores = quick_look(columns, rows, target.small, progress)
+    best = strongest(columns, scores, limit)
+    tested = frozenset(best)
+    untested = tuple(each.name for place, each in enumerate(columns) if place not in tested)
+    far = frozenset(columns[place].name for place in best[:_MOST_FAR])
+    return [columns[place] for place in sorted(best)], untested, far
 
 
 def _rows(
@@ -174,9 +210,12 @@ def _finish(
     stages: Stages,
     correction: str,
     sample: str,
+    n_untested: int,
 ) -> tuple[DependenceRow, ...]:
     """Add what needs all columns: q-values and Westfall-Young p-values."""
-    q_values = CORRECTIONS[correction]([row.p_value for row in rows])
+    p_values = [row.p_value for row in rows]
+    total = len(rows) + n_untested
+    q_values = CORRECTIONS[correction](p_values + [1.0] * n_untested)[: len(rows)]
     adjusted = exceedances(largest[1:].expand(len(rows), -1), scores, SLACK)
     constant = [row.name for row in rows if row.method == "constant"]
     if constant:
@@ -191,12 +230,18 @@ def _finish(
     shown = {rows[i].name for i in strongest[:_MOST_FUNCTIONS]}
     finished = []
     for row, q_value, count in zip(rows, q_values, adjusted.tolist(), strict=True):
+        # The largest of all columns is not known where not all were tested.
+        largest_of_all = (
+            min(1.0, total * row.p_value)
+            if n_untested
+            else permutation_p_value(count, len(largest) - 1)
+        )
         method = f"{_METHOD}, {members_words(stages.first, row.n_permutations)}{sample}"
         finished.append(
             replace(
                 row,
                 q_value=float(q_value),
-                p_adjusted=1.0 if row.method else permutation_p_value(count, len(largest) - 1),
+                p_adjusted=1.0 if row.method else largest_of_all,
                 method=row.method or method,
                 functions=row.functions if row.name in shown else None,
             )

@@ -171,7 +171,7 @@ def block_nulls(
         grids = [features.grids[i] for i in few]
         return [Rank.of(_scores(further.null(grid), grid, target.grid)) for grid in grids]
 
-    ranks = stages.follow(ranks, again)
+    ranks = stages.follow(ranks, again, [column.name for column in features.block.columns])
     nulls = [ScreenNull(*each) for each in zip(ranks, bands, first, finer, strict=True)]
     return nulls, largest
 

@@ -63,11 +63,13 @@ class DependenceTable:
 
     Args:
         target: Name of the target.
-        rows: One for each column.
+        rows: One for each column tested.
         fdr: The level asked for.
         correction: `"bh"` or `"by"`.
         seed: The seed.
         target_kind: Kind of the target.
+        untested: Names of the columns that were not tested, as they were too many: they count as
+            p = 1 in the q-values of the others.
     """
 
     target: str
@@ -76,6 +78,7 @@ class DependenceTable:
     correction: str
     seed: int
     target_kind: str = ""
+    untested: tuple[str, ...] = ()
 
     @property
     def selected(self) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ __all__ = [
     "Paragraph",
     "Section",
     "Table",
+    "folded",
 ]
 
 Cell = str | Markup
@@ -106,6 +107,13 @@ class Beside:
 
 
 Block = Paragraph | Missing | Table | Figure | Fold | Beside
+
+
+def folded(table: Table, most: int = 100) -> Table | Fold:
+    """Return a table, or a line that opens it where it is so long that it stands in the way."""
+    if len(table.rows) <= most:
+        return table
+    return Fold(Markup("{} {:,} rows").format(table.title, len(table.rows)), (table,))
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Files that survive: atomic writes, saved models that run no code, run folders that resume."""
 
 from trivium._core.atomic import atomic_folder, atomic_open, atomic_write
-from trivium._core.exact_json import from_json, to_json
+from trivium._core.exact_json import file_json, from_json, to_json
 from trivium.store.csv_file import quote_cell, unquote_cell, write_csv
 from trivium.store.model import load_model, save_model
 from trivium.store.run_folder import RunFolder, fingerprint_of
@@ -11,6 +11,7 @@ __all__ = [
     "atomic_folder",
     "atomic_open",
     "atomic_write",
+    "file_json",
     "fingerprint_of",
     "from_json",
     "load_model",

@@ -19,7 +19,7 @@ from safetensors.numpy import save as tensor_bytes
 
 from trivium._core.atomic import atomic_folder
 from trivium._core.errors import ArgumentError, DataError, ModelError, OutputError, ResourceError
-from trivium._core.exact_json import digest, from_json, to_json
+from trivium._core.exact_json import digest, file_json, from_json
 
 __all__ = ["load_model", "save_model"]
 
@@ -225,7 +225,7 @@ def _entries(tensors: dict[str, np.ndarray]) -> dict[str, Any]:
 
 
 def _render(found: dict[str, Any]) -> bytes:
-    return (to_json(found, indent=1) + "\n").encode()
+    return (file_json(found) + "\n").encode()
 
 
 def _damaged(path: Path, why: str) -> ModelError:

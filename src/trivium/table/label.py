@@ -19,6 +19,7 @@ from trivium.table.table import Table
 __all__ = ["Label", "classes_of_counts", "split_label"]
 
 _MANY = 20
+_FEW = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,15 +82,8 @@ def split_label(table: Table, label: str, options: ReadOptions | None = None) ->
     rows = np.flatnonzero(~aside)
     texts: list[str] = levels.subset(~gone).to_pylist() if (~gone).any() else []
     notices = _set_aside(levels, gone, aside, label)
-    remedy = notices[0].message + "." if notices else None
     if len(texts) < 2:
-        found = f"only {cut(texts[0])}" if texts else "none"
-        raise DataError(
-            f"split_label: label must have at least 2 classes; got {found}",
-            where=where,
-            remedy=remedy,
-            code="E-ONE-CLASS",
-        )
+        raise _one_class(texts, where, notices[0].message + ". " if notices else "")
     numeric = _check_classes(texts, len(rows), where)
     order = np.argsort(numeric, kind="stable") if numeric is not None else _by_text(texts)
     rank = np.full(len(levels) + 1, -1, dtype=np.int64)
@@ -116,17 +110,23 @@ def classes_of_counts(
     """
     texts = list(counts)
     if len(texts) < 2:
-        found = f"only {cut(texts[0])}" if texts else "none"
-        raise DataError(
-            f"split_label: label must have at least 2 classes; got {found}",
-            where=where,
-            code="E-ONE-CLASS",
-        )
+        raise _one_class(texts, where)
     numeric = _check_classes(texts, sum(counts.values()), where)
     order = np.argsort(numeric, kind="stable") if numeric is not None else _by_text(texts)
     classes = tuple(texts[i] for i in order)
     rows = np.array([counts[name] for name in classes])
     return classes, tuple(_class_notices(classes, rows, label, numbers=numeric is not None))
+
+
+def _one_class(texts: list[str], where: str, aside: str = "") -> DataError:
+    found = f"only {cut(texts[0])}" if texts else "none"
+    way = "Name a column that has two classes or more" if texts else "Fill it in, or name another"
+    return DataError(
+        f"split_label: label must have at least 2 classes; got {found}",
+        where=where,
+        remedy=f"{aside}{way}.",
+        code="E-ONE-CLASS",
+    )
 
 
 def _by_text(texts: list[str]) -> NDArray[np.int64]:
@@ -152,6 +152,13 @@ def _check_classes(texts: list[str], n_rows: int, where: str) -> NDArray[np.floa
     numeric = bool(numbers.is_number.all())
     n = len(texts)
     reason = None
+    if n == n_rows < _FEW:
+        raise DataError(
+            f"split_label: label must repeat, as classes do; all {n_rows} rows have different ones",
+            where=where,
+            remedy="Add rows: classes need several rows each, and an audit 4 at the least.",
+            code="E-TOO-FEW-ROWS",
+        )
     if n == n_rows:
         reason = f"each of the {n_rows:,} rows has a label of its own"
     elif numeric and n > _MANY and not numbers.is_integer.all():

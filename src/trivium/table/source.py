@@ -1,6 +1,5 @@
 """Opening a file: what it is, unpacked, decoded, and never more of it than was allowed."""
 
-import codecs
 import gzip
 import io
 import stat
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from trivium._core.errors import DataError
+from trivium.table.encoding import encoding_of
 from trivium.table.lines import MAX_LINE, LineReader, Utf8Stream, Window
 from trivium.table.naming import no_such_file
 from trivium.table.options import ReadOptions
@@ -21,17 +21,7 @@ from trivium.table.options import ReadOptions
 __all__ = ["Format", "Source", "open_source"]
 
 _UTF8 = ("utf-8", "utf-8-sig")
-_DROP_MARKS = ("utf-16", "utf-32")
-_GZIP = b"\x1f\x8b"
-_PARQUET = b"PAR1"
-_MARKS = (
-    (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF32_LE, "utf-32"),
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
-_FOREIGN = (
+_DROP_FOREIGN = (
     (b"PK\x03\x04", "a zip archive or an Excel workbook"),
     (b"\xd0\xcf\x11\xe0", "an old Excel workbook"),
     (b"SQLite format 3", "an SQLite database"),
@@ -212,7 +202,7 @@ def open_source(path: str | PathLike[str], options: ReadOptions) -> Source:
     if not head:
         raise DataError("read_table: the file is empty", where=str(path), code="E-EMPTY")
     shape = _shape(path, head)
-    encoding = "" if shape is Format.parquet else _encoding(path, head, options)
+    encoding = "" if shape is Format.parquet else encoding_of(path, head, options)
     return Source(path, shape, packed, encoding, options)
 
 
@@ -281,22 +271,3 @@ def _shape(path: Path, head: bytes) -> Format:
             code="E-FORMAT",
         )
     return Format.jsonl if bare.startswith(b"{") else Format.delimited
-
-
-def _encoding(path: Path, head: bytes, options: ReadOptions) -> str:
-    marked = next((name for mark, name in _MARKS if head.startswith(mark)), None)
-    if options.encoding is not None:
-        plain = codecs.lookup(options.encoding).name
-        return "utf-8-sig" if plain == "utf-8" else plain
-    if marked is not None:
-        return marked
-    even, odd = head[0::2].count(0), head[1::2].count(0)
-    if max(even, odd) > len(head) // 5:
-        guess = "utf-16-le" if odd > even else "utf-16-be"
-        raise DataError(
-            "read_table: the file must be text in UTF-8; it has a zero in every few bytes",
-            where=str(path),
-            remedy=f"If it is UTF-16 without a mark, say --encoding {guess}.",
-            code="E-ENCODING",
-        )
-    return "utf-8"

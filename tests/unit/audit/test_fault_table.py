@@ -65,12 +65,21 @@ REFUSED: dict[str, tuple[str, list[str], int, str]] = {
     "header only": ("x,y\n", [], 3, "E-EMPTY"),
     "one row": ("x,y\n1,a\n", [], 3, "E-FEW-ROWS"),
     "three rows": ("x,y\n1,a\n2,a\n3,b\n", [], 3, "E-TOO-FEW-ROWS|at least 4|column y"),
-    "one class": (table(["a"] * N, x=X), [], 3, "E-ONE-CLASS"),
+    "two rows": ("x,y\n1,a\n2,b\n", [], 3, "E-TOO-FEW-ROWS|all 2 rows|Add rows"),
+    "one class": (table(["a"] * N, x=X), [], 3, "E-ONE-CLASS|two classes or more"),
+    "no label in any row": (table([""] * N, x=X), [], 3, "E-ONE-CLASS|got none|Fill it in"),
     "label absent": (table(x=X), ["--label", "q"], 3, "E-LABEL|'x', 'y'"),
     "label differs by case": (table(x=X), ["--label", "Y"], 3, "Did you mean 'y'?"),
     "one label a row": (table([f"c{i}" for i in range(N)], x=X), [], 3, "looks like regression"),
     "row too short": ("x,y\n1,a\n2\n", [], 3, "E-ROW-WIDTH|line 3"),
-    "only a constant column": (table(c=["k"] * N), [], 3, "E-NO-COLUMNS|'c' (constant)"),
+    "only a constant column": (
+        table(c=["k"] * N),
+        [],
+        3,
+        "E-NO-COLUMNS|'c' (constant)|that varies",
+    ),
+    "only an empty column": (table(c=[""] * N), [], 3, "E-NO-COLUMNS|'c' (empty)|fill one in"),
+    "the label alone": (table(), [], 3, "E-NO-COLUMNS|there is none"),
     "only an identifier": (
         table(t=[f"u{i * 7919}" for i in range(N)]),
         [],
@@ -124,6 +133,23 @@ WENT_ON: dict[str, tuple[str, list[str], str]] = {
     "integer beyond 64 bits": (table(x=X, i=[2**64, *range(1, N)]), [], "W-OVERFLOW"),
     "inf and 1e400": (table(x=["inf", "1e400", *X[2:]]), [], "W-NOT-FINITE"),
     "missing label": (table(["", *LABEL[1:]], x=X), [], "W-MISSING-LABEL"),
+    "a cell of 2 MB": (
+        table(
+            x=X, t=["word " * 400_000 if i == 7 else f"w{i} w{i % 7} and more" for i in range(N)]
+        ),
+        [],
+        "",
+    ),
+    "a text of 20,000 words": (
+        table(x=X, t=[" ".join(f"w{300 * i + j}" for j in range(300)) for i in range(N)]),
+        [],
+        "",
+    ),
+    "a category of one level a row": (
+        table(x=X, c=[f"u{i * 7919}" for i in range(N)]),
+        ["--category", "c"],
+        "",
+    ),
     "constant column": (table(x=X, c=["k"] * N), [], "W-CONSTANT"),
     "all-distinct text": (table(x=X, t=[f"u{i * 7919}" for i in range(N)]), [], "W-IDENTIFIER"),
     "column equal to the label": (table(x=X, c=LABEL), [], "W-LEAK"),

@@ -219,7 +219,13 @@ LABELS_REFUSED = {
     "one class": ("x,y\n1,a\n2,a\n", "y", "E-ONE-CLASS", "only 'a'"),
     "one class beside missing": ("x,y\n1,a\n2,NA\n", "y", "E-ONE-CLASS", "1 of 2 rows .*'NA'"),
     "no label at all": ("x,y\n1,\n2,\n", "y", "E-ONE-CLASS", "got none"),
-    "one label a row": ("x,y\n1,a\n2,b\n3,c\n", "y", "E-REGRESSION", "looks like regression"),
+    "one label a row": (
+        "x,y\n1,a\n2,b\n3,c\n4,d\n",
+        "y",
+        "E-REGRESSION",
+        "looks like regression",
+    ),
+    "two rows with two labels": ("x,y\n1,a\n2,b\n", "y", "E-TOO-FEW-ROWS", "all 2 rows"),
     "numbers with decimals": (
         "x,y\n" + "".join(f"{i},{i % 40 / 8}\n" for i in range(200)),
         "y",

@@ -5,7 +5,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from trivium.report.blocks import Block, Column, Missing, Paragraph, Section, Table
+from trivium.report.blocks import Block, Column, Missing, Paragraph, Section, Table, folded
 from trivium.report.charts import bar
 from trivium.report.fields import Limits, record, records, words
 from trivium.report.numbers import count, finite, percent
@@ -69,9 +69,10 @@ def data_section(report: Record, limits: Limits) -> Section:
     blocks: list[Block] = [Paragraph(text)]
     classes = records(data, "classes")
     if classes:
-        blocks.append(_classes(data, classes, limits))
+        blocks.append(folded(_classes(data, classes, limits)))
     schema = records(data, "schema")
-    blocks.append(_schema(schema, rows, limits) if schema else Missing("No column was described."))
+    described = folded(_schema(schema, rows, limits)) if schema else None
+    blocks.append(described or Missing("No column was described."))
     return Section("data", question, answer, tuple(blocks))
 
 

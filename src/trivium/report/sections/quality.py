@@ -5,7 +5,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from trivium.report.blocks import Block, Column, Figure, Table
+from trivium.report.blocks import Block, Column, Figure, Table, folded
 from trivium.report.charts import reliability, shade
 from trivium.report.fields import Limits, listed, record, records, words
 from trivium.report.numbers import count, finite, percent
@@ -77,7 +77,7 @@ def per_class(scores: Record, limits: Limits) -> Block | None:
         return None
     shown_items = items[: limits.rows]
     rest = len(items) - len(shown_items)
-    return Table(
+    table = Table(
         "By class, closed form, leave-one-out.",
         (
             Column("class"),
@@ -99,6 +99,7 @@ def per_class(scores: Record, limits: Limits) -> Block | None:
         note=f"{count(rest)} more classes are in report.json." if rest > 0 else "",
         look="narrow",
     )
+    return folded(table)
 
 
 def calibration(scores: Record, limits: Limits) -> Block | None:

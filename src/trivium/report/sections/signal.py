@@ -1,5 +1,6 @@
 """Is there signal, and where: dependence of each column on the label."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ __all__ = ["signal_section", "where_section"]
 LEVEL = 0.05
 _ENOUGH_FOR_HISTOGRAM = 8
 _CHARTED = 200
+_SHIFTS = re.compile(r"\d+ shifts")
 Record = Mapping[str, Any]
 
 
@@ -43,11 +45,16 @@ def signal_section(report: Record, limits: Limits) -> Section:
         blocks.append(Missing(_no_tests(report)))
     else:
         found = _found(rows)
-        answer = _answer(len(found), len(tested))
-        blocks.append(Paragraph(_reading(len(found), len(tested))))
+        left = record(report, "untested")
+        total = len(tested) + int(finite(left.get("columns")) or 0)
+        answer = _answer(len(found), total)
+        blocks.append(Paragraph(_reading(len(found), total)))
+        if words(left, "why"):
+            blocks.append(Paragraph(Markup("Note: {}.").format(shown(words(left, "why"), 400))))
         chances = [finite(row.get("p_value")) for row in tested]
         known = [p for p in chances if p is not None]
-        if len(known) >= _ENOUGH_FOR_HISTOGRAM:
+        # Chosen ones are no sample of what chance gives.
+        if len(known) >= _ENOUGH_FOR_HISTOGRAM and total == len(tested):
             blocks.append(_spread(known))
     gain = _gain(report)
     if gain is not None:
@@ -121,6 +128,10 @@ def where_section(report: Record, limits: Limits) -> Section:
 def _columns(rows: Sequence[Record], limits: Limits) -> Table:
     found = {id(row) for row in _found(rows)}
     methods = {words(row, "method") for row in rows}
+    # Where they differ in the number of shifts alone, a number says it.
+    alike = {_SHIFTS.sub("shifts", method) for method in methods}
+    counted = len(alike) == 1 < len(methods)
+    methods = alike if counted else methods
     compared = {count(row.get("rows")) for row in rows}
     tails = any(finite(row.get("p_tail")) is not None for row in rows)
     strengths = [finite(row.get("cka")) or 0.0 for row in rows]
@@ -137,6 +148,7 @@ def _columns(rows: Sequence[Record], limits: Limits) -> Table:
         Column("q", "number"),
         *([Column("shape", "short")] if any(words(row, "shape") for row in rows) else []),
         *([Column("rows", "number")] if len(compared) > 1 else []),
+        *([Column("shifts", "number")] if counted else []),
         *([Column("method")] if len(methods) > 1 else []),
     ]
     heads = [column.head for column in columns]
@@ -156,6 +168,7 @@ def _columns(rows: Sequence[Record], limits: Limits) -> Table:
             "q": p_value(row.get("q_value")),
             "shape": shown(shape, 16) if shape else "",
             "rows": count(row.get("rows")),
+            "shifts": count(row.get("n_permutations")),
             "method": shown(words(row, "method"), limits.text),
         }
         body.append(tuple(cells[str(head)] for head in heads))

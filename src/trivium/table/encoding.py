@@ -1,0 +1,49 @@
+"""Which encoding a text file has: what was said, its byte-order mark, or UTF-8."""
+
+import codecs
+from pathlib import Path
+
+from trivium._core.errors import DataError
+from trivium.table.options import ReadOptions
+
+__all__ = ["encoding_of"]
+
+_MARKS = ("utf-16", "utf-32")
+_GZIP = b"\x1f\x8b"
+_PARQUET = b"PAR1"
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+
+
+def encoding_of(path: Path, head: bytes, options: ReadOptions) -> str:
+    """Return the name of a file's encoding.
+
+    Args:
+        path: The file.
+        head: Its first bytes, unpacked.
+        options: What the user said.
+
+    Raises:
+        DataError: It looks like UTF-16 without a mark.
+    """
+    marked = next((name for mark, name in _MARKS if head.startswith(mark)), None)
+    if options.encoding is not None:
+        plain = codecs.lookup(options.encoding).name
+        return "utf-8-sig" if plain == "utf-8" else plain
+    if marked is not None:
+        return marked
+    even, odd = head[0::2].count(0), head[1::2].count(0)
+    if max(even, odd) > len(head) // 5:
+        guess = "utf-16-le" if odd > even else "utf-16-be"
+        raise DataError(
+            "read_table: the file must be text in UTF-8; it has a zero in every few bytes",
+            where=str(path),
+            remedy=f"If it is UTF-16 without a mark, say --encoding {guess}.",
+            code="E-ENCODING",
+        )
+    return "utf-8"
