@@ -8,9 +8,6 @@ from trivium.table.options import ReadOptions
 
 __all__ = ["encoding_of"]
 
-_MARKS = ("utf-16", "utf-32")
-_GZIP = b"\x1f\x8b"
-_PARQUET = b"PAR1"
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),

@@ -21,7 +21,10 @@ from trivium.table.options import ReadOptions
 __all__ = ["Format", "Source", "open_source"]
 
 _UTF8 = ("utf-8", "utf-8-sig")
-_DROP_FOREIGN = (
+_DROP_MARKS = ("utf-16", "utf-32")
+_GZIP = b"\x1f\x8b"
+_PARQUET = b"PAR1"
+_FOREIGN = (
     (b"PK\x03\x04", "a zip archive or an Excel workbook"),
     (b"\xd0\xcf\x11\xe0", "an old Excel workbook"),
     (b"SQLite format 3", "an SQLite database"),
