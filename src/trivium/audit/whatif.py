@@ -51,6 +51,19 @@ def _columns(table: Table) -> list[list[str]]:
     return [_cells(table.column(name)) for name in ("row", "label", "new_label")]
 
 
+def _listed(path: Path) -> Table:
+    try:
+        return read_table(path, ReadOptions(missing=("",), min_rows=1))
+    except DataError as error:
+        if error.code != "E-EMPTY":
+            raise
+        raise _refuse(
+            "the fixes must list a row; a run that finds no doubtful label writes none",
+            str(path),
+            "Add lines of row, label and new_label for labels that you want to change.",
+        ) from error
+
+
 def read_fixes(path: Path, evidence: Evidence) -> Fixes:
     """Read an edited fixes.csv; a blank keeps the label, `drop` removes the row.
 
@@ -59,7 +72,7 @@ def read_fixes(path: Path, evidence: Evidence) -> Fixes:
     """
     code_of = {name: code for code, name in enumerate(evidence.classes)}
     position = {int(kept) + 1: i for i, kept in enumerate(evidence.kept)}
-    table = read_table(path, ReadOptions(missing=("",), min_rows=1))
+    table = _listed(path)
     found: dict[int, int] = {}
     classes = evidence.codes.copy()
     for line, (row, label, new) in enumerate(zip(*_columns(table), strict=True), start=1):
