@@ -70,7 +70,13 @@ def test_our_problems(name: str, capsys: pytest.CaptureFixture[str]) -> None:
         }
         assert not rows[report["best"]["evaluations"]]["seen_biased"]
     else:
-        assert (report["reference"], report["best"]["evaluations"]) == ("exact", "Exact()")
+        assert report["reference"] == "exact"
+        # Of those that are exact, up to rounding, the one with fewest evaluations.
+        most = max(row["deviation"] for row in rows.values())
+        exact = [row for row in rows.values() if row["deviation"] < 1e-10 * most]
+        least = min(row["evaluations"] for row in exact)
+        assert rows[report["best"]["evaluations"]] in exact
+        assert rows[report["best"]["evaluations"]]["evaluations"] == least
     # Eight repeats of a noisy gradient say little where nothing is exact.
     assert rows["Score()"]["cosine_of_mean"] > (0.0 if name == "normal" else 0.3)
     assert not rows["Score()"]["seen_biased"]

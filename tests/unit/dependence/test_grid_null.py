@@ -146,8 +146,9 @@ def test_ranks_and_groups():
     assert members_of(5, 119, 0).shape == (120, 5)
     assert members_of(5, 118, 0).total == 120
     stages = Stages.plan(20, 99, 30, fdr=0.05, seed=1)
-    assert (stages.first.total, stages.second.total) == (100, 620)
-    assert Stages.plan(20, 99, 4, fdr=0.05, seed=1).second is None
+    (second,) = stages.further
+    assert (stages.first.total, second.members.total) == (100, 620)
+    assert Stages.plan(20, 99, 4, fdr=0.05, seed=1).further == ()
     asked = []
 
     def again(members, few):
@@ -156,5 +157,5 @@ def test_ranks_and_groups():
 
     ranks = [Rank(9, 99), Rank(10, 99)]
     assert stages.follow(ranks, again) == [Rank(7, 619), Rank(10, 99)]
-    assert asked == [(stages.second, [0])]
-    assert Stages(stages.first, None).follow(ranks, again) == ranks
+    assert asked == [(second.members, [0])]
+    assert Stages(stages.first).follow(ranks, again) == ranks
