@@ -55,7 +55,7 @@ def _listed(path: Path) -> Table:
     try:
         return read_table(path, ReadOptions(missing=("",), min_rows=1))
     except DataError as error:
-        if error.code != "E-EMPTY":
+        if error.code != "E-EMPTY" or not path.stat().st_size:
             raise
         raise _refuse(
             "the fixes must list a row; a run that finds no doubtful label writes none",

@@ -366,6 +366,7 @@ FIXES = {
     ),
     "the data themselves": (table(x=X), "row, label, new_label is missing"),
     "nothing": ("", "E-EMPTY"),
+    "a header alone": ("row,label,new_label\n", "the fixes must list a row"),
 }
 
 
