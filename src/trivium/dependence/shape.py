@@ -119,6 +119,7 @@ def _drawn(column: DependenceColumn, values: NDArray[np.float64]) -> Function | 
     return _by_bin(column.values, values)
 
 
+@np.errstate(over="ignore")  # numpy 1.26 also divides past the end of the array
 def _by_bin(x: NDArray[np.float64], values: NDArray[np.float64]) -> Function | None:
     there = np.isfinite(x)
     x, values = x[there], values[there]
