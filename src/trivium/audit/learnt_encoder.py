@@ -26,7 +26,7 @@ from trivium.table import (
     Table,
     TableEncoder,
 )
-from trivium.table.infer import column_as
+from trivium.table.encode import as_learnt
 
 __all__ = ["Learnt", "LearntEncoder", "decoded", "encoded", "scale_of"]
 
@@ -125,7 +125,7 @@ class LearntEncoder:
     @property
     def types(self) -> dict[str, ColumnType]:
         """The columns learnt from, and what each was taken for."""
-        return {each.column: ColumnType(each.kind) for each in self.learnt} | self.base.types
+        return self.base.types
 
     def check_columns(self, names: Sequence[str], source: str) -> None:
         """Refuse a table that lacks a column, as `TableEncoder` does."""
@@ -134,15 +134,9 @@ class LearntEncoder:
     def _beside(
         self, base: Float[np.ndarray, "n b"], table: Table, options: ReadOptions | None
     ) -> Float[np.ndarray, "n d"]:
-        found, types = [base], self.base.types
+        found, types = [base], self.types
         for each in self.learnt:
-            column = table.column(each.column)
-            if column.kind is not each.kind:  # a few rows may look like another kind
-                known = types.get(each.column)
-                kind: ColumnType | Kind = each.kind
-                if known is not None and known.kind is each.kind:
-                    kind = known
-                column = column_as(column.name, column.source, kind, options)
+            column, _ = as_learnt(table.column(each.column), types[each.column], options)
             found.append(each.scaled(each.features(column)))
         return np.column_stack(found)
 

@@ -20,6 +20,7 @@ from trivium.audit.plan_work import (
     transforms,
     walks,
 )
+from trivium.dependence.quick_look import WAVES
 from trivium.dependence.screen import MOST_COLUMNS, MOST_ROWS
 from trivium.dependence.sequence import MOST_ROWS as MOST_TEXTS
 from trivium.dependence.shift import Shifts
@@ -42,7 +43,6 @@ _SMOOTH, _BASIS, _GRID, _NODES = 16, 32, 100, 48
 _DATE = (90, 50)
 _POWERS, _DIRECTIONS = 12, 20
 _LEAST_ROWS, _LEAST_TEXTS = 500, 200
-_WAVES = 8
 _SHARE_AGAIN = 0.1  # of the columns that a second, larger group is asked about
 
 
@@ -212,8 +212,8 @@ def look_work(size: TableSize, rows: int) -> list[Work]:
     others = sum(times for _, times in plain)
     found = [
         walks((count - others) * rows, 60),
-        passes((count - others) * rows, 8 * _WAVES),
-        product(count - others, rows, target, _WAVES),
+        passes((count - others) * rows, 8 * WAVES),
+        product(count - others, rows, target, WAVES),
     ]
     for column, times in plain:
         width = _DATE[0] if column.kind == "date" else max(1, column.features)

@@ -17,7 +17,7 @@ from trivium.dependence.columns import DependenceColumn, single_features
 __all__ = ["quick_look", "strongest"]
 
 _BLOCK = 2**21  # cells of numbers that are ranked at once
-_WAVES = 8
+WAVES = 8
 _TINY = 1e-300
 
 
@@ -101,7 +101,7 @@ def _waves(values: Float[np.ndarray, "k n"]) -> Iterator[tuple[Float[np.ndarray,
     """Cosines of the ranks from 0 to 1, and what is missing, each with its weight."""
     missing = np.isnan(values)
     middle = _ranks(values) * (np.pi / np.maximum((~missing).sum(1, keepdims=True), 1))
-    for half in range(1, _WAVES + 1):
+    for half in range(1, WAVES + 1):
         yield np.where(missing, 0.0, np.cos(half * middle)), 1 / half
     if missing.any():
         yield missing.astype(np.float64), 1.0

@@ -22,7 +22,7 @@ from trivium.table.notice import Notice
 from trivium.table.options import ReadOptions
 from trivium.table.table import Column, ColumnType, Kind, Table
 
-__all__ = ["TableEncoder"]
+__all__ = ["TableEncoder", "as_learnt"]
 
 _MAX_CURVED = 256
 _ROUNDING = 1e-12
@@ -158,7 +158,7 @@ class TableEncoder:
         notices: list[Notice] = []
         start = 0
         for block in self._blocks:
-            column, odd = _as_learnt(table.column(block.name), block.type, options)
+            column, odd = as_learnt(table.column(block.name), block.type, options)
             values, unknown = block.encoder.block(column)
             stop = start + values.shape[1]
             np.multiply(values - block.center, block.scale, out=found[:, start:stop])
@@ -265,7 +265,7 @@ def curves_of(table: Table) -> int:
     return N_CURVES if numbers <= _MAX_CURVED else 0
 
 
-def _as_learnt(
+def as_learnt(
     column: Column, learnt: ColumnType, options: ReadOptions | None
 ) -> tuple[Column, tuple[Notice, ...]]:
     """Read a column again where it was taken for something else than when learning.

@@ -13,10 +13,11 @@ import pytest
 
 from trivium._core.errors import DataError, TriviumWarning
 from trivium.audit import AuditOptions, fit_only, predict_files
+from trivium.audit.learnt_encoder import Learnt, LearntEncoder
 from trivium.audit.state import Silent
 from trivium.cli import main
 from trivium.parallel import open_executor
-from trivium.table import ReadOptions
+from trivium.table import Column, Kind, ReadOptions, TableEncoder, read_table
 
 N = 600
 HOLD = 1_000  # cells: far fewer than those of the files
@@ -172,3 +173,49 @@ def test_the_output_is_none_of_the_files(
     assert call(model, parts, "--out", parts / "2.csv", "--force") == 3
     assert "must not be the data that was read" in capsys.readouterr().err
     assert (parts / "2.csv").read_bytes() == before
+
+
+class Moments(Learnt):
+    """The moments of a date column, as a stage might have learnt from them."""
+
+    way, kind = "moments", Kind.datetime
+    names = ("seconds",)
+
+    def how(self) -> str:
+        return "seconds"
+
+    def features(self, column: Column) -> np.ndarray:
+        assert column.values is not None
+        return column.values[:, None]
+
+    def state(self) -> Any:
+        raise AssertionError
+
+    @classmethod
+    def from_state(cls, *_: Any) -> Any:
+        raise AssertionError
+
+
+def test_what_was_learnt_reads_dates_as_its_encoder_does(tmp_path: Path) -> None:
+    """One odd day in the first place must not turn the dates round for one of the two."""
+    rows = columns(N, 5)
+    base = TableEncoder().fit(read_table(write_csv(tmp_path / "t.csv", rows)).drop(["y"]))
+    encoder = LearntEncoder(base, (Moments("day", np.zeros(1), 1.0, ()),))
+    assert encoder.types["day"].date_order == "mdy"
+    some = [at for at, day in enumerate(rows["day"]) if int(day[3:5]) <= 12][:20]
+    few = {name: [cells[at] for at in some] for name, cells in rows.items()}
+    right = encoder.transform(
+        read_table(
+            write_csv(
+                tmp_path / "iso.csv",
+                few | {"day": [f"{day[6:]}-{day[:2]}-{day[3:5]}" for day in few["day"]]},
+            )
+        )
+    )
+    odd = {name: [*cells, cells[0]] for name, cells in few.items()}
+    odd["day"][-1] = "28/01/2024"
+    table = read_table(write_csv(tmp_path / "odd.csv", odd))
+    assert table.column("day").date_order == "dmy"
+    with pytest.warns(TriviumWarning, match="'28/01/2024'"):
+        found = encoder.transform(table)
+    np.testing.assert_array_equal(found[:-1], right)
