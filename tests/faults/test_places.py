@@ -44,23 +44,6 @@ def last(ended):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("spare", [1, 12, 25])
-def test_a_limit_of_memory_is_code_5_with_a_figure(spare, station, tmp_path):
-    """Wherever it is reached: no traceback, no end of the process, a figure to plan with."""
-    wide = write(
-        tmp_path / "wide.csv",
-        [*(f"c{i}" for i in range(120)), "y"],
-        [[*(f"{(i * j * 7919) % 1013}.5" for j in range(120)), "ab"[i % 2]] for i in range(3000)],
-    )
-    out = ["--out", "run", "--permutations", "19", "--folds", "2"]
-    ended = station.run("audit", wide, "--label", "y", *out, cwd=tmp_path, memory=spare * MB)
-    assert ended.code == 5, ended
-    line = last(ended)
-    assert line.startswith("error[E-MEMORY]: out of memory at a peak of")
-    assert re.search(r"peak of [\d,]+ MB", line)
-
-
-@pytest.mark.slow
 def test_a_gzip_bomb_takes_no_memory(station, tmp_path):
     bomb = tmp_path / "bomb.csv.gz"
     zeros = gzip.compress(b"0" * MB)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from trivium._core.atomic import atomic_open
 from trivium._core.errors import ModelError, TriviumError
+from trivium._core.peak import check_room
 
 __all__ = ["as_written", "checksum", "read_tensors", "write_tensors"]
 
@@ -69,6 +70,7 @@ def write_tensors(
     """
     held = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
     text = json.dumps(dict(about), sort_keys=True, allow_nan=False)
+    check_room(2 * sum(value.nbytes for value in held.values()))  # the library's copy, and ours
     data = save(held, {"format": kind, "about": text, "sha256": checksum(held, text)})
     with atomic_open(path, caller) as file:
         file.write(data)
@@ -113,6 +115,7 @@ def read_tensors(
         data = source.read_bytes()
         metadata = _metadata(data)
         found, text, digest = (metadata[key] for key in _METADATA)
+        check_room(len(data))
         tensors = load(data)
         about = json.loads(text)
     except (

@@ -20,6 +20,7 @@ from safetensors.numpy import save as tensor_bytes
 from trivium._core.atomic import atomic_folder
 from trivium._core.errors import ArgumentError, DataError, ModelError, OutputError, ResourceError
 from trivium._core.exact_json import digest, file_json, from_json
+from trivium._core.peak import check_room
 
 __all__ = ["load_model", "save_model"]
 
@@ -69,6 +70,7 @@ def save_model(
         ({'classes': ['a', 'b']}, (2, 2))
     """
     arrays = {name: _storable(name, array) for name, array in tensors.items()}
+    check_room(2 * sum(array.nbytes for array in arrays.values()))  # the library's copy, and ours
     data = tensor_bytes(arrays)
     body: dict[str, Any] = {
         "format": FORMAT,
@@ -125,6 +127,7 @@ def load_model(folder: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], d
         )
     if hashlib.sha256(data).hexdigest() != described["sha256"]:
         raise _damaged(place / TENSOR_FILE, "its SHA-256 is not the one in the manifest")
+    check_room(len(data))
     try:
         tensors = read_tensors(data)
     except (SafetensorError, ValueError, KeyError, TypeError) as error:

@@ -60,7 +60,7 @@ class Preset:
 
 
 QUICK = Preset("quick", 32, 2, 2, length=64, size=6, batch=16, steps=260, task_steps=360)
-FULL = Preset("full", 64, 4, 2, length=128, size=10, batch=16, steps=300, task_steps=1000, rows=32)
+FULL = Preset("full", 64, 4, 2, length=128, size=10, batch=16, steps=900, task_steps=1000, rows=32)
 _LONGEST = 4  # times the length in training that is judged at the most
 _QUICK = ("NoPosition", "Sinusoidal", "Rotary", "Linear", "Buckets")
 _OPTIONS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
