@@ -86,14 +86,14 @@ def mutated(data, rng):
 
 def reads(path):
     """The table, or None where it was refused by name; anything else is a fault."""
-    start = time.monotonic()
+    start = time.process_time()
     try:
         found = read_table(path, ReadOptions(max_bytes=10_000_000))
     except TriviumError as error:
         if error.exit_code not in (3, 5) or "\n" in error.what:
             raise AssertionError(f"refused in another way: {error}") from error
         found = None
-    assert time.monotonic() - start < SECONDS
+    assert time.process_time() - start < SECONDS
     return found
 
 
