@@ -333,7 +333,8 @@ def test_an_executor_forgotten_leaves_nothing() -> None:
 
 
 SCRIPT = """
-import sys, time
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
 sys.path.insert(0, {root!r})
 from tests.unit.parallel.test_workers import drawn, kept_in, naps
 from trivium.parallel import JoblibExecutor
