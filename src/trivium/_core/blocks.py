@@ -143,6 +143,8 @@ def _item(caller: str, item: Any) -> tuple[Any, Any, Any]:
 def _cut(caller: str, x: Any, y: Any, weight: Any, block_rows: int | None) -> Iterator[Block]:
     n = n_rows(x)
     for name, value in (("y", y), ("sample_weight", weight)):
+        if value is not None and not getattr(value, "shape", (n,)):
+            raise ShapeError(f"{caller}: {name} must have the axis (n), n = {n}; got one number")
         if value is not None and len(value) != n:
             raise ShapeError(f"{caller}: axis n is {n} in X but {len(value)} in {name}")
     rows = block_rows or tile_rows(x.shape[1], itemsize(x))

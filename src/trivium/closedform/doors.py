@@ -106,12 +106,14 @@ def check_labelled(
         rows, labels = validate_data(
             estimator, X, y, dtype=[np.float64, np.float32], ensure_min_samples=2
         )
+        if labels.dtype.kind == "O":
+            _sorted(caller, labels)
         check_classification_targets(labels)
     except ValueError as error:
         raise DataError(f"{caller}: {error}") from error
     weights = check_weights(caller, sample_weight, rows)
     kept = np.flatnonzero(weights > 0)
-    classes, codes = np.unique(labels[kept], return_inverse=True)
+    classes, codes = _sorted(caller, labels[kept])
     if len(classes) < 2:
         raise DataError(
             f"{caller}: y must have at least two classes; got 1 class, {classes[0]!r}",
@@ -126,6 +128,22 @@ def check_labelled(
         kept,
         everyone,
     )
+
+
+def _sorted(caller: str, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the distinct labels in order, and the place of each label among them.
+
+    Raises:
+        DataError: Words beside numbers, which have no order.
+    """
+    try:
+        return np.unique(labels, return_inverse=True)
+    except TypeError as error:
+        kinds = sorted({type(label).__name__ for label in labels.tolist()})
+        raise DataError(
+            f"{caller}: y must be labels of one kind; got {' and '.join(kinds)}",
+            remedy="Write all of them as text, or all as numbers.",
+        ) from error
 
 
 def check_query(estimator: Any, caller: str, X: Any) -> Tensor:

@@ -19,6 +19,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from trivium.closedform.lone import NEARLY, lone_rows
 from trivium.closedform.pull import Pull
 from trivium.closedform.spectrum import Spectrum
 
@@ -151,11 +152,15 @@ def _index(codes: Tensor, like: Tensor) -> Tensor:
     return codes.expand(len(like), 1, -1)
 
 
-def _products(spectrum: Spectrum, rows: LeftOut, inverse: Tensor) -> _Products:
+def _products(spectrum: Spectrum, rows: LeftOut, ridge: Tensor, inverse: Tensor) -> _Products:
     fixed, n_ridges = _rows_of(spectrum, rows), len(inverse)
     both = torch.cat((inverse, inverse.square())) @ rows.square.mT
     length = both[:n_ridges, None]
-    slack = (1 - fixed.change * length).clamp_min_(_SMALL)
+    slack = 1 - fixed.change * length
+    if bool((slack < NEARLY).any()):
+        lone = lone_rows(spectrum, rows.square, fixed.change, ridge)
+        slack = torch.where(lone.rows, fixed.change * (lone.rest @ rows.square.mT)[:, None], slack)
+    slack.clamp_min_(torch.finfo(slack.dtype).tiny)
     weighted = spectrum.means * inverse[:, None]
     cross = (weighted.flatten(0, 1) @ rows.residual.mT).unflatten(0, weighted.shape[:2])
     return _Products(
@@ -232,7 +237,7 @@ def leave_one_out_scores(
     fixed = _rows_of(spectrum, rows)
     if rows.memory.get("ridges") != tuple(ridges):
         # Several pulls are tried at one ridge.
-        parts = _products(spectrum, rows, inverse)
+        parts = _products(spectrum, rows, ridge, inverse)
         rows.memory.update(ridges=tuple(ridges), parts=(parts, _distances(parts, rows.codes)))
     parts, distance = rows.memory["parts"]
     total = spectrum.total - rows.removed

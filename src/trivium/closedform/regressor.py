@@ -12,13 +12,14 @@ from trivium._core.checks import check_choice, check_number
 from trivium._core.errors import ArgumentError, DataError, NumericalError
 from trivium.closedform.average import path_weights
 from trivium.closedform.doors import check_dense, check_query, check_scores, check_weights
+from trivium.closedform.lone import NEARLY, lone_rows
 from trivium.closedform.path import Path, Point, log_prior, walk
 from trivium.closedform.shrinkage import floor_of
 from trivium.closedform.spectrum import Spectrum, power_of_two, spectrum_of_rows
 
 __all__ = ["ClosedFormRegressor"]
 
-_SMALL = 1e-12
+_SMALL = 1e-300
 
 
 def _leverages(rows: Tensor, weights: Tensor, inverse: Tensor) -> Tensor:
@@ -151,15 +152,23 @@ class ClosedFormRegressor(RegressorMixin, BaseEstimator):
     ) -> tuple[Path, Tensor, Tensor]:
         """Path, coefficients (r, t) in the eigenbasis, and leave-one-out predictions."""
         cross = rows.mT @ (goal * weights[:, None])
-        removed = weights.clamp_max(1.0)[:, None]
+        removed = weights.clamp_max(1.0)
         spread = (weights @ goal.square()).clamp_min(torch.finfo(goal.dtype).tiny)
         share, total = weights[:, None] / goal.shape[1], float(weights.sum())
 
         def left_out(ridge: float) -> Tensor:
             inverse = 1 / (spectrum.values + ridge)
             residual = goal - rows @ (cross * inverse[:, None])
-            slack = (1 - removed * _leverages(rows, weights, inverse)[:, None]).clamp_min(_SMALL)
-            return goal - residual / slack
+            slack = 1 - removed * _leverages(rows, weights, inverse)
+            if bool((slack < NEARLY).any()):
+                found = lone_rows(
+                    spectrum, rows.square(), removed, torch.tensor([[ridge]]).to(rows), 1 / total
+                )
+                rest = found.rest[0]
+                slack = torch.where(found.rows, removed * (rows.square() @ rest), slack)
+                left = rows @ (cross * rest[:, None])
+                residual = torch.where(found.rows[:, None], left, residual)
+            return goal - residual / slack.clamp_min(_SMALL)[:, None]
 
         def evaluate(ridge: float) -> Point:
             error = float((share * (left_out(ridge) - goal).square() / spread).sum())

@@ -83,7 +83,7 @@ def fit_temperature(scores: Float[Tensor, "n c"], rows: Scored, start: float = 1
         start: First guess.
 
     Returns:
-        τ in [1e-8, 1e8]; 1 where no row says anything.
+        τ times the largest score in [1e-8, 1e8]; 1 where no row says anything.
 
     Cost: O(n K) per step, about six steps.
     """
@@ -92,7 +92,8 @@ def fit_temperature(scores: Float[Tensor, "n c"], rows: Scored, start: float = 1
         return 1.0
     target = float(rows.weights @ scores.gather(1, rows.codes[:, None])[:, 0]) * total / (total + 1)
     slopes = _Slopes(scores, rows, target)
-    low, high = _LOWEST, _HIGHEST
+    largest = float(torch.linalg.vector_norm(scores, torch.inf))
+    low, high = _LOWEST / largest, _HIGHEST / largest
     tau = min(max(start, low), high)
     for _ in range(_STEPS):
         first, second = slopes.at(tau)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trivium._core.checks import check_choice
-from trivium._core.errors import DataError, ShapeError
+from trivium._core.errors import ArgumentError, DataError, ShapeError
 from trivium.dependence.date_features import date_features
 from trivium.dependence.number_features import NumberColumns, number_features
 from trivium.dependence.text_features import text_features
@@ -29,6 +29,7 @@ from trivium.dependence.text_features import text_features
 __all__ = [
     "DependenceColumn",
     "FeatureBlock",
+    "check_columns",
     "column_batches",
     "feature_blocks",
     "single_features",
@@ -105,6 +106,23 @@ class DependenceColumn:
         if self.kind == "text":
             return DependenceColumn(self.name, self.kind, [self.values[int(i)] for i in rows])
         return DependenceColumn(self.name, self.kind, self.values[rows])
+
+
+def check_columns(caller: str, name: str, columns: Any) -> None:
+    """Refuse what are no columns, such as a table or an array of numbers.
+
+    Raises:
+        ArgumentError: One is no `DependenceColumn`.
+    """
+    if isinstance(columns, Sequence) and not isinstance(columns, str | bytes):
+        wrong = [each for each in columns if not isinstance(each, DependenceColumn)]
+        if not wrong:
+            return
+        columns = wrong[0]
+    raise ArgumentError(
+        f"{caller}: {name} must be of DependenceColumn; got {type(columns).__name__}",
+        remedy="Name each column and its kind: DependenceColumn('age', 'number', values).",
+    )
 
 
 @dataclass(frozen=True)

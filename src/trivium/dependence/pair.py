@@ -12,6 +12,7 @@ from torch import Tensor
 from trivium._core.checks import check_finite
 from trivium._core.errors import ArgumentError, DataError, ShapeError, TriviumWarning
 from trivium.kernel import Delta, Gaussian, Kernel, String
+from trivium.kernel.rows import dtype_of_whole
 
 __all__ = [
     "LEAST_ROWS",
@@ -105,8 +106,14 @@ def as_pair(caller: str, x: Any, y: Any, kernel_x: Kernel | str, kernel_y: Kerne
 
 
 def common_dtype(*rows: Tensor) -> torch.dtype:
-    """Return the widest floating dtype among the variables; torch's default where there is none."""
+    """Return the widest floating dtype among the variables; torch's default where there is none.
+
+    Whole numbers that float32 does not hold ask for float64.
+    """
     floats = [each.dtype for each in rows if each.is_floating_point()]
+    wholes = [dtype_of_whole(each) for each in rows if not each.is_floating_point()]
+    if torch.float64 in wholes:
+        return torch.float64
     return max(floats, key=lambda each: each.itemsize, default=torch.get_default_dtype())
 
 

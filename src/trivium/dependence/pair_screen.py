@@ -14,7 +14,12 @@ from trivium._core.checks import check_choice, check_number
 from trivium._core.errors import ArgumentError, DataError, ShapeError
 from trivium._core.random import RandomState, check_seed, numpy_generator
 from trivium.dependence.column_grid import ColumnGrid
-from trivium.dependence.columns import DependenceColumn, column_batches, feature_blocks
+from trivium.dependence.columns import (
+    DependenceColumn,
+    check_columns,
+    column_batches,
+    feature_blocks,
+)
 from trivium.dependence.compression import compress
 from trivium.dependence.false_discovery import CORRECTIONS
 from trivium.dependence.grid_null import GridTarget, Members
@@ -130,6 +135,7 @@ def screen_pairs(
 def _sampled(
     columns: Sequence[DependenceColumn], max_rows: int, seed: int
 ) -> list[DependenceColumn]:
+    check_columns("screen_pairs", "columns", columns)
     if len(columns) < 2:
         raise ArgumentError(f"screen_pairs: there must be at least two columns; got {len(columns)}")
     name, times = Counter(column.name for column in columns).most_common(1)[0]

@@ -15,7 +15,7 @@ from torch import Tensor
 from trivium._core.checks import check_choice, check_number
 from trivium._core.errors import ArgumentError, DataError, ShapeError, TriviumWarning
 from trivium._core.random import RandomState, check_seed, numpy_generator
-from trivium.dependence.columns import DependenceColumn, column_batches
+from trivium.dependence.columns import DependenceColumn, check_columns, column_batches
 from trivium.dependence.false_discovery import CORRECTIONS
 from trivium.dependence.pair import LEAST_ROWS
 from trivium.dependence.permutation import exceedances, permutation_p_value
@@ -121,6 +121,8 @@ def screen(  # noqa: PLR0913 - the contract's signature
     fdr = check_number("screen", "fdr", fdr, "in (0, 1)")
     first = int(check_number("screen", "n_permutations", n_permutations, "positive", integer=True))
     check_choice("screen", "correction", correction, CORRECTIONS)
+    check_columns("screen", "columns", columns)
+    check_columns("screen", "target", [target])
     if not columns:
         return DependenceTable(target.name, (), fdr, correction, seed, target.kind)
     rows = _rows(columns, target, max_rows, seed)

@@ -30,7 +30,7 @@ from trivium._core.errors import ArgumentError, DataError, ShapeError
 from trivium._core.random import RandomState, check_seed, numpy_generator
 from trivium.dependence.aggregate import aggregate_null
 from trivium.dependence.column_grid import ColumnGrid
-from trivium.dependence.columns import DependenceColumn, feature_blocks
+from trivium.dependence.columns import DependenceColumn, check_columns, feature_blocks
 from trivium.dependence.compression import compress
 from trivium.dependence.grid_null import GridTarget
 from trivium.dependence.permutation import exceedances, permutation_p_value
@@ -130,6 +130,7 @@ def sequence_tests(
     )
     if max_rows < _FEWEST:
         raise ArgumentError(f"sequence_tests: max_rows must be at least 4; got {max_rows}")
+    check_columns("sequence_tests", "target", [target])
     if len(texts) != len(target):
         raise ShapeError(
             f"sequence_tests: axis n is {len(target)} in the target but {len(texts)} in texts"

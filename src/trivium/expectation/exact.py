@@ -3,6 +3,8 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import mul
 
 import torch
 from jaxtyping import Float, Shaped
@@ -12,6 +14,7 @@ from trivium._core.checks import check_number
 from trivium._core.errors import ArgumentError
 from trivium.expectation.estimator import GradientEstimator
 from trivium.expectation.factors import factors
+from trivium.expectation.mass import probabilities
 from trivium.expectation.problem import Problem
 from trivium.expectation.support_size import brief, support_size
 
@@ -73,7 +76,10 @@ class Exact(GradientEstimator):
             support = combined(support, parts, n_lead)
             values = problem.values(support, len(support))
         # Where p is 0 its derivative is not: products, not logarithms.
-        return (parts.log_prob(support, n_lead).exp() * values).sum(0)
+        each = probabilities(parts.distribution, support)
+        if len(parts.batch) > n_lead:
+            each = reduce(mul, each.flatten(1 + n_lead).unbind(-1), torch.ones_like(values))
+        return (each * values).sum(0)
 
     def _check_budget(self, problem: Problem, size: int, draws: int) -> None:
         count = combinations(size, draws)

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.distributions import Bernoulli, Categorical, OneHotCategorical
 
 from trivium.expectation.factors import factor_of, factors
+from trivium.expectation.mass import probabilities
 from trivium.expectation.problem import Problem
 from trivium.expectation.replaced import values_replaced
 
@@ -41,7 +42,7 @@ def local_score(problem: Problem) -> Float[Tensor, "*lead"]:
 
     draws = parts.reduced(n_lead)
     lead = parts.batch[:n_lead]
-    probs = parts.distribution.log_prob(support).exp().reshape(len(support), 1, *lead, draws)
+    probs = probabilities(parts.distribution, support).reshape(len(support), 1, *lead, draws)
     logs = parts.distribution.log_prob(z).reshape(len(z), *lead, draws).movedim(-1, 0)
     return telescoped(values, found, probs.movedim(-1, 0), logs)
 

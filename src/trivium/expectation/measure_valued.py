@@ -200,4 +200,5 @@ def _(distribution: Any, z: Tensor) -> list[MeasurePair]:
     # Probabilities sum to 1: what one class gains, the last one loses.
     support = [value.expand_as(z) for value in distribution.enumerate_support(expand=True)]
     one = torch.ones_like(p[..., 0])
-    return [MeasurePair(p[..., k], one, support[k], support[-1]) for k in range(len(support) - 1)]
+    free = max(1, len(support) - 1)  # a class alone has a probability that cannot change
+    return [MeasurePair(p[..., k], one, support[k], support[-1]) for k in range(free)]

@@ -40,7 +40,8 @@ def values_replaced(
         which = torch.arange(start, min(draws, start + at_once), device=z.device)
         here = torch.arange(draws, device=z.device) == which[:, None]
         here = here.reshape(len(which), *[1] * place, draws, *[1] * len(event))
-        replaced = torch.where(here, flat_others, flat).reshape(-1, *z.shape[1:])
-        values = problem.values(replaced, len(replaced))
+        count = len(which) * len(others) * len(z)
+        replaced = torch.where(here, flat_others, flat).reshape(count, *z.shape[1:])
+        values = problem.values(replaced, count)
         found.append(values.reshape(len(which), *others.shape[:2], *values.shape[1:]))
     return torch.cat(found)

@@ -5,7 +5,16 @@ from dataclasses import dataclass
 
 from jaxtyping import Float
 from torch import Tensor
-from torch.distributions import Distribution, Pareto, Uniform
+from torch.distributions import (
+    AffineTransform,
+    Distribution,
+    Exponential,
+    HalfCauchy,
+    HalfNormal,
+    Pareto,
+    TransformedDistribution,
+    Uniform,
+)
 
 from trivium._core.checks import check_choice
 from trivium._core.errors import ArgumentError
@@ -168,8 +177,26 @@ class Score(GradientEstimator):
 def _moves_its_support(distribution: Distribution) -> str:
     """Say so where a parameter shifts what has a density: its score knows nothing of that."""
     base = factor_of(distribution)
+    moved = False
     if isinstance(base, (Uniform, Pareto)):
         bounds = vars(base.support).values()
-        if any(isinstance(bound, Tensor) and bound.requires_grad for bound in bounds):
-            return "its parameters move the support, which its log-probability does not show"
-    return ""
+        moved = any(isinstance(bound, Tensor) and bound.requires_grad for bound in bounds)
+    elif type(base) is TransformedDistribution:
+        moved = _moved_by_transforms(base)
+    return "its parameters move the support, which its log-probability does not show" * moved
+
+
+def _moved_by_transforms(distribution: TransformedDistribution) -> bool:
+    """Whether an edge with a density is shifted, or is away from 0 and scaled, with a gradient."""
+    base = factor_of(distribution.base_dist)
+    if not isinstance(base, (Uniform, Exponential, HalfNormal, HalfCauchy)):
+        return bool(_moves_its_support(base))
+    at_zero = not isinstance(base, Uniform)
+    moved = bool(_moves_its_support(base))
+    for each in distribution.transforms:
+        if not isinstance(each, AffineTransform):  # it may send the edge to infinity
+            break
+        moved |= bool(getattr(each.loc, "requires_grad", False))
+        moved |= bool(getattr(each.scale, "requires_grad", False)) and not at_zero
+        at_zero &= not isinstance(each.loc, Tensor) and each.loc == 0
+    return moved

@@ -288,6 +288,9 @@ class Kernel(ABC):
             return left, None
         right = as_rows(caller, "y", y, self.inputs)
         check_shapes(caller, {"x": (left, "n d"), "y": (right, "m d")})
+        if left.is_floating_point() and not (x.is_floating_point() or y.is_floating_point()):
+            dtype = max(left.dtype, right.dtype, key=lambda each: each.itemsize)
+            left, right = left.to(dtype), right.to(dtype)
         if left.dtype != right.dtype or left.device != right.device:
             raise ArgumentError(
                 f"{caller}: y must have the dtype and device of x, {left.dtype} on {left.device}; "

@@ -9,9 +9,28 @@ from torch import Tensor
 from trivium._core.checks import check_finite
 from trivium._core.errors import ArgumentError, DataError, ShapeError
 
-__all__ = ["as_rows"]
+__all__ = ["as_rows", "dtype_of_whole"]
 
 _FLOATS = (torch.float32, torch.float64)
+_SHORT = (torch.bool, torch.uint8, torch.int8, torch.int16)
+
+
+def dtype_of_whole(rows: Tensor) -> torch.dtype:
+    """Return the dtype in which whole numbers become floats: torch's default if it holds them all.
+
+    A time in seconds since 1970 does not fit float32, whose numbers are 128 apart there.
+    """
+    usual = torch.get_default_dtype()
+    if rows.dtype in _SHORT or usual == torch.float64 or rows.numel() == 0:
+        return usual
+    if torch.compiler.is_compiling():
+        return usual
+    most = 2 / torch.finfo(usual).eps
+    try:
+        fits = int(rows.amin()) >= -most and int(rows.amax()) <= most
+    except RuntimeError:  # inside torch.func.vmap values cannot be read
+        return usual
+    return usual if fits else torch.float64
 
 
 def as_rows(caller: str, name: str, value: Any, inputs: str) -> Shaped[Tensor, "n d"]:
@@ -36,7 +55,7 @@ def as_rows(caller: str, name: str, value: Any, inputs: str) -> Shaped[Tensor, "
     rows = value[:, None] if value.ndim == 1 else value
     whole = not rows.is_floating_point() and not rows.is_complex()
     if whole and inputs == "vectors":
-        rows = rows.to(torch.get_default_dtype())
+        rows = rows.to(dtype_of_whole(rows))
     elif not whole and inputs == "texts":
         raise ArgumentError(
             f"{caller}: {name} must be whole numbers, one for each character; got {rows.dtype}",

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from trivium._core.errors import ArgumentError, DataError, ModelError, NumericalError
+from trivium._core.errors import ArgumentError, DataError, ModelError, NumericalError, ShapeError
 from trivium.closedform import ClosedFormClassifier, ClosedFormRegressor
 from trivium.moment import Moments
 
@@ -211,3 +211,18 @@ def test_nobody_refits_what_was_never_fitted():
     for ask in ("refit", "what_if", "influence", "predict"):
         with pytest.raises(ValueError, match="not fitted"):
             getattr(ClosedFormClassifier(), ask)(*([[[0.0]], [0]][: 2 if ask == "refit" else 1]))
+
+
+@pytest.mark.parametrize("other", [1, None])
+def test_labels_of_two_kinds_are_refused_by_name(other):
+    X, _ = draw(6, 2, 2)
+    with pytest.raises(DataError, match=r"fit: y must be labels of one kind; got .* and "):
+        ClosedFormClassifier().fit(X, np.array(["a", other] * 3, dtype=object))
+
+
+def test_one_number_is_no_weight_of_each_row():
+    X, y = draw(6, 2, 2)
+    with pytest.raises(ShapeError, match="sample_weight must have the axis"):
+        Moments(2).update(X, y, 2.0)
+    with pytest.raises(ShapeError, match="y must have the axis"):
+        Moments(2).update(X, 1)
