@@ -107,6 +107,8 @@ class LinearAttention(AttentionLayer):
         self.output = nn.Linear(self.n_heads * self.value_dim, self.d_model, bias=False)
         self.fading = None if decay is None else self._fading()
 
+    by_group = True  # rows of `projection`: for each head of keys its queries, itself, its values
+
     @classmethod
     def examples(cls) -> Sequence["LinearAttention"]:
         """Return a few small instances."""
