@@ -190,7 +190,7 @@ class Attention(AttentionLayer):
     def _attended(
         self, x: Tensor, begin: KeyValueState, tokens: Tokens, first: bool
     ) -> tuple[Tensor, KeyValueState]:
-        position, i = self.position, tokens.places(self.position.refresh)
+        position, i = self.position, tokens.places(self.position.refresh, begin)
         at = marked(i, tokens.keep) if position.mixing else i
         q, k, v = self._projected(position.embed(x, at))
         q, k = position.query(q, i), k if position.refresh else position.key(k, i)
