@@ -16,6 +16,7 @@ from trivium.position import (
     Linear,
     Multiplicative,
     Polar,
+    Position,
     Shaw,
     Sinusoidal,
     TransformerXL,
@@ -23,6 +24,19 @@ from trivium.position import (
     ZeroPadding,
     combine,
 )
+
+
+class Doubled(Position):
+    """Queries and keys twice as wide."""
+
+    def query(self, q, i):
+        return torch.cat((q, q), -1)
+
+    def key(self, k, j):
+        return torch.cat((k, k), -1)
+
+    def width(self, d):
+        return 2 * d
 
 
 @pytest.mark.parametrize(
@@ -73,8 +87,8 @@ def test_tokens_of_another_width(made):
     [
         (lambda: combine(Sinusoidal(8), Shaw(3)), "d_head, 4; got Shaw with 3"),
         (lambda: combine(Sinusoidal(8), Fire(3)), "n_heads, 2; got Fire with 3"),
-        (lambda: combine(Polar(4), Shaw(4)), "d_head, 8; got Shaw with 4"),
-        (lambda: combine(Shaw(4, values=False), Polar(4)), "d_head, 8; got Shaw with 4"),
+        (lambda: combine(Doubled(), Shaw(4)), "d_head, 8; got Shaw with 4"),
+        (lambda: combine(Shaw(4, values=False), Doubled()), "d_head, 8; got Shaw with 4"),
         (lambda: combine(TransformerXL(8, 4), Linear(2)), "n_heads, 2; got TransformerXL with 4"),
         (lambda: Shaw(4, d_value=3), "d_value, 4; got Shaw with 3"),
     ],
@@ -86,7 +100,7 @@ def test_parts_and_values_of_other_sizes(made, message):
 
 def test_parts_that_fit_what_others_leave():
     x = torch.randn(2, 5, 8)
-    for fitting in (combine(Polar(4), Shaw(8, d_value=4)), combine(Polar(4), Linear(1))):
+    for fitting in (combine(Doubled(), Shaw(8, d_value=4)), combine(Polar(4), Linear(1))):
         assert Attention(8, 2, fitting)(x).shape == x.shape
     assert Attention(8, 2, Shaw(4, values=False, d_value=3))(x).shape == x.shape
 
