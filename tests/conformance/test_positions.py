@@ -19,6 +19,11 @@ ENCODINGS = [
     for causal in (True, False)
     if not ((encoding.causal_only and not causal) or (encoding.bidirectional_only and causal))
 ]
+ONCE = [
+    (encoding, causal)
+    for encoding, causal in ENCODINGS
+    if causal is not encoding.bidirectional_only
+]
 BEFORE = [
     (encoding, causal)
     for encoding, causal in ENCODINGS
@@ -39,6 +44,29 @@ def test_laws(encoding, causal):
 def test_laws_of_a_linear_layer(encoding, causal):
     torch.manual_seed(0)
     check_attention(LinearAttention(8, 2, position=copy.deepcopy(encoding), causal=causal))
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop")  # torch's kernel without a bias
+@pytest.mark.parametrize(("encoding", "causal"), ONCE, ids=name)
+def test_layers_without_numbers_and_layers_that_are_mapped(encoding, causal):
+    """On the meta device a layer gives shapes; under `vmap` values, and gradients through them."""
+    torch.manual_seed(0)
+    layer = Attention(8, 2, position=copy.deepcopy(encoding), causal=causal).double()
+    x = torch.randn(3, 2, 7, 8, dtype=torch.float64)
+    mapped, each = torch.vmap(layer)(x), torch.stack([layer(rows) for rows in x])
+    assert (mapped - each).abs().max() <= 1e-12
+    learned = list(layer.parameters())
+    found, wanted = (
+        torch.autograd.grad(out.sin().sum(), learned, allow_unused=True) for out in (mapped, each)
+    )
+    for one, other in zip(found, wanted, strict=True):
+        assert (one is None) == (other is None)
+        assert one is None or (one - other).abs().max() <= 1e-11
+    nowhere = layer.to("meta")
+    for _ in range(2):
+        assert nowhere(x[0].to("meta")).shape == (2, 7, 8)
+        with torch.no_grad():
+            assert nowhere(x[0].to("meta")).shape == (2, 7, 8)
 
 
 @pytest.mark.parametrize("causal", [True, False])

@@ -5,4 +5,9 @@ import torch
 
 def eager() -> bool:
     """Return whether neither `torch.compile`, an export nor a transform of `torch.func` works."""
-    return not (torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active())
+    return not (torch.compiler.is_compiling() or transformed())
+
+
+def transformed() -> bool:
+    """Return whether a transform of `torch.func` works."""
+    return torch._C._are_functorch_transforms_active()

@@ -42,7 +42,7 @@ class Attention(AttentionLayer):
 
     Raises:
         ArgumentError: A size that is not positive, heads that do not divide, a position that is
-            none, or one that means nothing with this `causal`.
+            none, one of other sizes, or one that means nothing with this `causal`.
 
     Cost:
         O(b s h (m d + t (d + v))) time for t keys.
@@ -87,7 +87,8 @@ class Attention(AttentionLayer):
         self._token = object()  # who a state belongs to: a copy of the layer gets its own
         inner = self.n_heads * self.head_dim + self.n_kv_heads * (self.head_dim + self.value_dim)
         self.projection = nn.Linear(self.d_model, inner, bias=bias)
-        check_sizes(caller, self.position, self.n_heads, self.head_dim)
+        sizes = {"d_model": self.d_model, "n_heads": self.n_heads, "d_head": self.head_dim}
+        check_sizes(caller, self.position, {**sizes, "d_value": self.value_dim})
         self.position.join(self.projection, self.n_kv_heads)
         self.output = nn.Linear(self.n_heads * self.value_dim, self.d_model, bias=bias)
 
@@ -190,7 +191,7 @@ class Attention(AttentionLayer):
     def _attended(
         self, x: Tensor, begin: KeyValueState, tokens: Tokens, first: bool
     ) -> tuple[Tensor, KeyValueState]:
-        position, i = self.position, tokens.places(self.position.refresh)
+        position, i = self.position, tokens.places(self.position.refresh, begin)
         at = marked(i, tokens.keep) if position.mixing else i
         q, k, v = self._projected(position.embed(x, at))
         q, k = position.query(q, i), k if position.refresh else position.key(k, i)

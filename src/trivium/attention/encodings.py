@@ -7,6 +7,7 @@ from torch import Tensor
 
 from trivium._core.errors import ArgumentError
 from trivium.position.base import NoPosition, Offset, Position
+from trivium.position.combined import Combined
 
 Turn = Callable[[Tensor, Tensor], Tensor]
 
@@ -28,22 +29,40 @@ def position_of(caller: str, position: Any, causal: bool) -> Position:
     return found
 
 
-def check_sizes(caller: str, position: Position, n_heads: int, head_dim: int) -> None:
-    """Refuse an encoding of logits or weights that was made for other heads.
+def check_sizes(caller: str, position: Any, sizes: dict[str, int]) -> None:
+    """Refuse an encoding of tokens, logits or weights that was made for a layer of other sizes.
+
+    Args:
+        caller: The layer.
+        position: Its encoding; a function is asked nothing.
+        sizes: `d_model`, `n_heads`, `d_head` and `d_value` of the layer.
 
     Raises:
-        ArgumentError: Its `n_heads` or `d_head` is another; one head of an `Offset` serves all.
+        ArgumentError: A part of it has another; one head of an `Offset` serves all.
     """
-    if not (position.scored or position.weighted):
+    if not isinstance(position, Position):
         return
-    for name, size in (("n_heads", n_heads), ("d_head", head_dim)):
-        own = getattr(position, name, size)
-        shared = name == "n_heads" and own == 1 and isinstance(position, Offset)
-        if own != size and not shared:
-            made = type(position).__name__
-            raise ArgumentError(
-                f"{caller}: position must have the layer's {name}, {size}; got {made} with {own}"
-            )
+    parts = list(position.parts) if isinstance(position, Combined) else [position]
+    d, whole = sizes["d_head"], position.width(sizes["d_head"])
+    for part in parts:
+        assert isinstance(part, Position)  # what a `Combined` holds
+        after = part.width(d)
+        names = ["n_heads", "d_head", "d_value"] if part.scored or part.weighted else []
+        names += [] if type(part).embed is Position.embed else ["d_model"]
+        # Logits meet queries as all parts have left them.
+        wanted = {**sizes, "d_head": whole if after == d else d}
+        for name in names:
+            size = wanted[name]
+            own = getattr(part, name, size)
+            shared = name == "n_heads" and own == 1 and isinstance(part, Offset)
+            unused = name == "d_value" and not part.weighted
+            if own is not None and own != size and not (shared or unused):
+                made = type(part).__name__
+                raise ArgumentError(
+                    f"{caller}: position must have the layer's {name}, {size}; got {made} with "
+                    f"{own}"
+                )
+        d = after
 
 
 def linear_position(caller: str, position: Any, causal: bool) -> Position | Turn | None:

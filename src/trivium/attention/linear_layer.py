@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from trivium._core.checks import check_choice
 from trivium._core.errors import ArgumentError
 from trivium.attention.doors import keep_of, normalized
-from trivium.attention.encodings import Turn, is_ordered, linear_position
+from trivium.attention.encodings import Turn, check_sizes, is_ordered, linear_position
 from trivium.attention.features import AttentionFeatures, features_of
 from trivium.attention.layer import AttentionLayer
 from trivium.attention.linear import linear_attention
@@ -54,7 +54,8 @@ class LinearAttention(AttentionLayer):
     Raises:
         ArgumentError: A size that is not positive, heads that do not divide, an unknown map or
             decay, decay without causal, weights of both signs normalized, or an encoding that
-            needs logits or weights, changes keys again, or means nothing with this `causal`.
+            needs logits or weights, changes keys again, has another width, or means nothing with
+            this `causal`.
 
     Cost:
         O(b s h (m d + r (v + chunk))) time.
@@ -97,6 +98,8 @@ class LinearAttention(AttentionLayer):
         self.position = linear_position(caller, position, self.causal)
         self.ordered = self.causal or is_ordered(self.position)
         d = self.head_dim
+        sizes = {"d_model": self.d_model, "n_heads": self.n_heads}
+        check_sizes(caller, self.position, {**sizes, "d_head": d, "d_value": self.value_dim})
         turned = self.position.width(d) if isinstance(self.position, Position) else d
         self.features: AttentionFeatures = features_of(caller, feature_map, self.n_kv_heads, turned)
         self.width = self.features.width(turned)
@@ -106,6 +109,8 @@ class LinearAttention(AttentionLayer):
         self.projection = nn.Linear(self.d_model, inner, bias=False)
         self.output = nn.Linear(self.n_heads * self.value_dim, self.d_model, bias=False)
         self.fading = None if decay is None else self._fading()
+
+    by_group = True  # rows of `projection`: for each head of keys its queries, itself, its values
 
     @classmethod
     def examples(cls) -> Sequence["LinearAttention"]:

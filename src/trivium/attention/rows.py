@@ -34,12 +34,24 @@ class Tokens:
         """Return x with zeros on padding."""
         return x if self.keep is None else x.masked_fill(~self.keep[..., None], 0)
 
-    def places(self, own: bool) -> Int[Tensor, "*b s"]:
-        """Return the positions; with `own`, padding stands no further than its row's tokens."""
+    def places(self, own: bool, begin: KeyValueState) -> Int[Tensor, "*b s"]:
+        """Return the positions; with `own`, padding stands where the token before it does.
+
+        Before the first token it stands where that does, and in a row without any where the last
+        token of the state does, so that no document seems to end at padding.
+
+        Args:
+            own: Whether padding is moved.
+            begin: The state before these tokens.
+        """
         if not own or self.keep is None:
             return self.at
         at = self.at.expand(self.keep.shape)
-        return torch.minimum(at, at.masked_fill(~self.keep, 0).amax(-1, keepdim=True))
+        steps = torch.arange(at.shape[-1], device=at.device)
+        last = torch.where(self.keep, steps, -1).cummax(-1).values
+        source = torch.where(last < 0, self.keep.int().argmax(-1, keepdim=True), last)
+        none = ~self.keep.any(-1, keepdim=True)
+        return torch.where(none, (begin.position - 1).clamp(min=0)[:, None], at.gather(-1, source))
 
     def mask(self, end: KeyValueState, hidden: bool) -> Bool[Tensor, "#b #n t"] | None:
         """Return what keeps pairs apart, but for causality.

@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import dropout, pad, scaled_dot_product_attention
 
+from trivium._core.eager import transformed
 from trivium.attention.offset_path import fits_offset_path, offset_attention
 from trivium.position.base import Offset, Position
 from trivium.position.offsets import curve_at, is_run, run_of_offsets
@@ -72,7 +73,8 @@ def attend(
     keep, empty = _seen(pairs)
     bias = position.score(q, k, pairs.i, pairs.j, keep)
     hidden = ~keep[..., None, :, :]
-    if not position.weighted:
+    # A mapped bias hides from torch that it wants a gradient, which the fused kernel does not have.
+    if not (position.weighted or (bias is not None and transformed())):
         zero = q.new_zeros(()) if bias is None else bias
         bias = zero.masked_fill(hidden, -torch.inf)
         out = _fused(q, k, v, bias, drop=drop, scale=scale)

@@ -15,16 +15,17 @@ from trivium.cli.running import EXECUTOR_NAMES
 __all__ = ["position"]
 
 _WIDTH = 88
+_BASE, _OUT = 10_000.0, Path("position-study")
 
 
 @click.command()
 @click.option("--list", "listed", is_flag=True, help="List the encodings; the default.")
 @click.option("--decay", is_flag=True, help="Table what a schedule does to a distance.")
-@click.option("--base", type=float, default=10_000.0, show_default=True, help="Of the decay.")
+@click.option("--base", type=float, default=_BASE, show_default=True, help="Of the decay.")
 @click.option("--compare", nargs=2, metavar="A B", help="Set two encodings side by side.")
 @click.option("--study", type=click.Choice(["quick", "full"]), help="Train and judge them.")
 @click.option("--text", type=PATH, metavar="FILE", help="Of the study; plays by default.")
-@click.option("--out", type=PATH, default=Path("position-study"), show_default=True)
+@click.option("--out", type=PATH, default=_OUT, show_default=True)
 @click.option("--workers", type=int, help="Processes of the study.  [default: 2 at most]")
 @click.option("--executor", type=click.Choice(EXECUTOR_NAMES), help="Where its runs are made.")
 @click.option("--scheduler", metavar="ADDRESS", help="Of Dask, tcp://host:8786, for the study.")
@@ -55,6 +56,13 @@ def position(  # noqa: PLR0913, PLR0917 - the verb's options
     chosen = sum((listed, decay, bool(compare), study is not None))
     if chosen > 1:
         raise click.UsageError("give one of --list, --decay, --compare and --study")
+    own = {"text": text, "workers": workers, "executor": executor, "scheduler": scheduler}
+    own |= {"runs": runs, "out": None if out == _OUT else out}
+    for name, value in own.items():
+        if value is not None and study is None:
+            raise click.UsageError(f"--{name} must come with --study")
+    if base != _BASE and not decay:
+        raise click.UsageError("--base must come with --decay")
     if study is not None:
         if scheduler is not None and executor != "dask":
             raise click.UsageError("--scheduler must come with --executor dask")

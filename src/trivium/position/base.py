@@ -34,6 +34,7 @@ class Position(nn.Module):
         weighted: `value` adds something, so the layer must form the attention weights; true of a
             class that overrides it, unless that says otherwise.
         scored: `score` adds something; likewise.
+        by_scale: `score` multiplies by `scale`, which no other encoding may then set.
         mixing: `embed` lets a token see its neighbours: it is told the position −1 for padding.
         stationary: Nothing changes when all positions move by the same number.
 
@@ -53,6 +54,7 @@ class Position(nn.Module):
     bidirectional_only = False
     weighted = False
     scored = False
+    by_scale = False
     mixing = False
     stationary = False
 

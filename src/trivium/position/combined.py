@@ -23,7 +23,8 @@ class Combined(Position):
 
     Tokens, queries and keys go through each in the order given; biases and additions to the
     output are summed. It is causal only, bidirectional only, refreshed and so on where a part is,
-    and stationary where all are. A part that sets the scale of the logits sets it for all.
+    and stationary where all are. A part that sets the scale of the logits sets it for all, and
+    stands beside none that adds to the logits by another.
 
     Args:
         positions: The parts.
@@ -195,14 +196,15 @@ def _scaling(parts: Sequence[Position]) -> int | None:
     if not own:
         return None
     one, *others = own
-    for other in others:
+    for other in (*others, *(at for at, part in enumerate(parts) if part.by_scale)):
         for d in _PROBES:
             a, b = parts[one].scale(d), parts[other].scale(d)
             if abs(a - b) > 1e-12 * abs(a):
                 names = [type(parts[at]).__name__ for at in (one, other)]
                 raise ArgumentError(
                     "combine: positions must agree on the scale of the logits; got "
-                    f"{a:.4g} from {names[0]} and {b:.4g} from {names[1]} at dimension {d}"
+                    f"{a:.4g} from {names[0]} and {b:.4g} from {names[1]} at dimension {d}",
+                    remedy="Buckets(scaled=True) keeps 1/√d.",
                 )
     return one
 

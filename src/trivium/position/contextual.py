@@ -48,6 +48,7 @@ class Contextual(Position):
     """
 
     stationary = True
+    by_scale = True
     causal_only = True
 
     def __init__(self, d_head: int, n_positions: int = 64) -> None:

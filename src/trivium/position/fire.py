@@ -79,14 +79,15 @@ class Fire(Position):
         Raises:
             ArgumentError: A negative position.
         """
-        if eager() and bool((i < 0).any()):
+        seen = eager() and not i.is_meta
+        if seen and bool((i < 0).any()):
             raise ArgumentError(
                 f"Fire: positions must be non-negative; got {int(i.min())}",
                 remedy="A query's position is the denominator of its distances.",
             )
         wide = torch.promote_types(self.c.dtype, torch.float32)  # narrow ones round positions
         c, least = self.c.to(wide), (self.multiplier.to(wide) * self.threshold).abs()
-        if eager() and is_run(i, j) and bool(i[-1] <= least):
+        if seen and is_run(i, j) and bool(i[-1] <= least):
             ratio = _psi(c, run_of_offsets(i, j)) / (_psi(c, least) + _EPSILON)
             return toeplitz(self._pieces(ratio).mT, i.shape[-1]).to(q.dtype)
         below = _psi(c, torch.maximum(i.to(wide), least)) + _EPSILON

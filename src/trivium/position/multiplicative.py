@@ -52,6 +52,11 @@ class Multiplicative(Added):
             )
         self.of = of
 
+    @property
+    def d_model(self) -> int | None:
+        """Width of the vectors, where the encoding given says so."""
+        return getattr(self.of, "d_model", None)
+
     @classmethod
     def examples(cls) -> Sequence["Multiplicative"]:
         """Return small instances, of a table and of sinusoids."""

@@ -178,7 +178,7 @@ def check_width(caller: str, x: Tensor, d_head: int) -> None:
 
 
 def _pairs(d_head: int, share: float) -> int:
-    turning = int(d_head * share)
+    turning = int(d_head * share + 1e-9)  # 0.58 of 100 is 57.99...
     if turning < 2 or turning % 2:
         raise ArgumentError(
             f"Rotary: d_head times share must be a positive even number, for pairs; got {turning} "

@@ -56,6 +56,7 @@ class Shaw(Position):
     """
 
     stationary = True
+    by_scale = True
 
     def __init__(
         self,

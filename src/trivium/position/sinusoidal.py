@@ -74,7 +74,7 @@ class Sinusoidal(Added):
             )
         self.tokens = scale
         self.factor = nn.Parameter(torch.ones(())) if scale == "learned" else None
-        fixed = not isinstance(self.schedule, Trained)
+        fixed = not isinstance(self.schedule, nn.Module)
         # A plain tensor: a buffer would be rounded with the layer.
         self._fixed = self.schedule.frequencies(self.d_model // 2) if fixed else None
 

@@ -78,7 +78,7 @@ class Stepped(Added, ABC):
             ArgumentError: A position that the table does not have.
         """
         rows = check_places(type(self).__name__, i, self.max_length)
-        if torch.is_grad_enabled() or not eager():
+        if torch.is_grad_enabled() or not eager() or i.is_meta:
             return embedding(i, self.table(rows))
         return embedding(i, self._kept())
 

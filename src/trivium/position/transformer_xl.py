@@ -48,6 +48,7 @@ class TransformerXL(Position):
     """
 
     stationary = True
+    by_scale = True
 
     def __init__(
         self,

@@ -63,7 +63,7 @@ class ZeroPadding(Position):
             raise ArgumentError(
                 f"ZeroPadding: width must be odd, as many neighbours on both sides; got {width}"
             )
-        self.reach = k // 2
+        self.d_model, self.reach = d, k // 2
         groups = d if depthwise else 1
         self.convolutions = nn.ModuleList(
             nn.Conv1d(d, d, k, padding=self.reach, groups=groups) for _ in range(n)

@@ -58,7 +58,7 @@ def decay(
         Su, Transformer upgrade road 1 (2021), section 5, for the finite sum.
     """
     plan = as_schedule("decay", schedule)
-    places = as_distances("decay", x)
+    places = as_distances("decay", x, "x")
     if n_frequencies is None:
         return plan.cosines(places)
     theta = plan.frequencies(n_frequencies, convention)
@@ -199,7 +199,7 @@ def as_schedule(caller: str, schedule: Schedule | None) -> Schedule:
 
 
 def _positive(caller: str, x: Any) -> Tensor:
-    places = as_distances(caller, x)
+    places = as_distances(caller, x, "x")
     if bool((places <= 0).any()):
         raise ArgumentError(f"{caller}: x must be positive; got {float(places.min())}")
     return places

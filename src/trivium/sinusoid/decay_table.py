@@ -1,6 +1,6 @@
 """Decay of several schedules at several distances, as rows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -69,7 +69,7 @@ def decay_table(
         [(100.0, 0.437, False), (10000.0, -0.037, True)]
     """
     named = name_schedules("decay_table", schedules)
-    places = as_distances("decay_table", distances).reshape(-1)
+    places = as_distances("decay_table", distances, "distances").reshape(-1)
     floor = None if n_frequencies is None else noise_floor(n_frequencies)
     rows = []
     for name, plan in named.items():
@@ -89,7 +89,9 @@ def name_schedules(
     caller: str, schedules: Schedule | Sequence[Schedule] | Mapping[str, Schedule]
 ) -> dict[str, Schedule]:
     """Return schedules by name, refusing what is none."""
-    several = [schedules] if isinstance(schedules, Schedule) else schedules
+    several: Any = [schedules] if isinstance(schedules, Schedule) else schedules
+    if isinstance(several, str) or not isinstance(several, Iterable):
+        raise ArgumentError(f"{caller}: schedules must be one or more; got {schedules!r}")
     pairs = (
         list(several.items())
         if isinstance(several, Mapping)

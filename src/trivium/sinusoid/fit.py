@@ -58,7 +58,7 @@ class FittedDecay:
             ArgumentError: Complex distances.
             DataError: A distance is not finite.
         """
-        places = as_distances("FittedDecay.decay", x)
+        places = as_distances("FittedDecay.decay", x, "x")
         return (places[..., None] * self.frequencies).cos() @ self.weights
 
     def schedule(self, trainable: bool = False) -> Trained:
@@ -138,13 +138,13 @@ def _curve(target: Any, distances: Any) -> tuple[Array, Array]:
         raise ArgumentError(
             "fit: distances must be given for values, functions and free weights; got None"
         )
-    x = as_distances("fit", distances)
+    x = as_distances("fit", distances, "distances")
     if isinstance(target, Stationary):
         y = target.of_differences(x.clone())
     elif isinstance(target, Tensor):
-        y = as_distances("fit", target)
+        y = as_distances("fit", target, "target")
     elif callable(target):
-        y = as_distances("fit", target(x))
+        y = as_distances("fit", target(x), "target")
     else:
         raise ArgumentError(
             f"fit: target must be a stationary kernel, values or a function; got {target!r}"

@@ -80,7 +80,7 @@ def head_hessians(model: nn.Module) -> dict[str, Tensor]:
     """Return H of every head of every attention layer that is recognised, by the layer's name."""
     found = {}
     for name, module in model.named_modules():
-        for read in (_of_torch, _side_by_side, _fused):
+        for read in (_of_torch, _side_by_side, _by_group, _fused):
             weights = read(module)
             if weights is not None:
                 found[name or type(module).__name__] = head_hessian(*weights)
@@ -117,6 +117,16 @@ def _side_by_side(module: nn.Module) -> Weights | None:
         if n_heads:
             return query, key, n_heads, max(1, len(key) * n_heads // len(query))
     return None
+
+
+def _by_group(module: nn.Module) -> Weights | None:
+    """Read one layer that holds for each head of keys its queries, itself, its values."""
+    whole, d = _weight(getattr(module, "projection", None)), _number(module, ("head_dim",))
+    h, g = _number(module, ("n_heads",)), _number(module, ("n_kv_heads",))
+    if not getattr(module, "by_group", False) or whole is None or not (d and h and g):
+        return None
+    cut, own = whole.unflatten(0, (g, -1)), h // g * d
+    return cut[:, :own].flatten(0, 1), cut[:, own : own + d].flatten(0, 1), h, g
 
 
 def _fused(module: nn.Module) -> Weights | None:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from trivium._core.checks import check_choice, check_number
-from trivium._core.errors import ArgumentError, DataError, TriviumWarning
+from trivium._core.errors import ArgumentError, DataError, OutputError, TriviumWarning
 from trivium.parallel import Executor, JoblibExecutor, SerialExecutor, given_executor
 from trivium.store import atomic_write
 from trivium.study.presets import FULL, QUICK, Preset, contestants
@@ -62,6 +62,7 @@ def position_study(
     Raises:
         ArgumentError: An unknown preset, a number out of its range, or workers and an executor.
         DataError: The text cannot be used, or the folder holds another study.
+        OutputError: The folder cannot be written.
         ResourceError: The executor lost its workers again and again.
 
     Cost:
@@ -81,14 +82,22 @@ def position_study(
         if executor is not None:
             raise ArgumentError(f"{caller}: one of workers and executor must be given; got both")
     given_executor(caller, executor)
-    left = None if most is None else int(check_number(caller, "most", most, integer=True))
+    if most is not None:
+        most = int(check_number(caller, "most", most, "non-negative", integer=True))
     known = read_study_text(text)
     folder = Path(out)
-    (folder / "runs").mkdir(parents=True, exist_ok=True)
+    try:
+        (folder / "runs").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"{caller}: out must be a folder that can be written; got {error.strerror}",
+            where=str(out),
+            remedy="Give another folder.",
+        ) from error
     board = _Board(preset, known, folder, first, progress)
     board.check()
     with nullcontext(executor) if executor else _own(workers) as runner:
-        board.work(runner, left)
+        board.work(runner, most)
     result = StudyResult(summary_of(preset, known.name, first, board.found, board.total))
     atomic_write(folder / "study.json", json.dumps(result.to_dict(), indent=1) + "\n")
     return result

@@ -9,7 +9,9 @@ from trivium.attention import Attention
 from trivium.position import (
     Buckets,
     Disentangled,
+    DynamicNTK,
     Linear,
+    LongRoPE,
     NoPosition,
     Offset,
     Position,
@@ -90,6 +92,27 @@ def test_the_next_token_follows_the_positions_given():
     keep, positions = packed([4, 2])
     _, state = turning(x[:1], keep=keep, positions=positions, return_state=True)
     assert (state.position.tolist(), state.count.tolist()) == ([2], [6])
+
+
+@pytest.mark.parametrize(
+    "scaling", [DynamicNTK(2.0, 4), LongRoPE([1.0, 1.5], [2.0, 4.0], 5, factor=4.0)]
+)
+def test_positions_given_on_padding_end_no_document(scaling):
+    """Keys that change with the length: whatever stands on padding, also between cached tokens."""
+    layer, x = made(Rotary(4, scaling=scaling)), rows(2, 9, 8)
+    whole = layer(x)[:, -1]
+    keep = torch.tensor([[1, 1, 1, 0, 0, 1], [0, 1, 0, 1, 0, 0]], dtype=torch.bool)
+    first, at = x.new_zeros(2, 6, 8), torch.zeros(2, 6, dtype=torch.int64)
+    for row, n in enumerate((4, 2)):
+        first[row, keep[row]], at[row, keep[row]] = x[row, :n], torch.arange(n)
+    _, state = layer(first, keep=keep, positions=at, return_state=True)
+    nothing = torch.zeros(2, 2, dtype=torch.bool)
+    _, state = layer(x[:, :2], state, keep=nothing, positions=[0, 7], return_state=True)
+    rest, at = torch.stack((x[0, 2:], x[1, 2:])), torch.arange(2, 9).repeat(2, 1)
+    keep = torch.ones(2, 7, dtype=torch.bool)
+    keep[0, :2], at[0, :2] = False, 0
+    found = layer(rest, state, keep=keep, positions=at)[:, -1]
+    assert (found - whole).abs().max() <= 1e-13
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,35 @@ def test_two_questions_are_refused():
     assert "give one of --list" in found.output
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--base", "500"], "--base must come with --decay"),
+        (["--text", "plays.txt"], "--text must come with --study"),
+        (["--decay", "--runs", "3"], "--runs must come with --study"),
+        (["--list", "--out", "here"], "--out must come with --study"),
+        (["--workers", "0"], "--workers must come with --study"),
+    ],
+)
+def test_what_belongs_to_another_question_is_refused(arguments, said):
+    found = CliRunner().invoke(position, arguments)
+    assert found.exit_code == 2
+    assert said in found.output
+
+
+def test_a_study_that_cannot_begin_says_why(tmp_path):
+    from trivium._core.errors import ArgumentError, OutputError
+
+    taken = tmp_path / "file"
+    taken.write_text("mine")
+    for folder in (taken, taken / "below"):
+        with pytest.raises(OutputError, match="out must be a folder that can be written"):
+            run("--study", "quick", "--out", str(folder), "--runs", "0")
+    assert taken.read_text() == "mine"
+    with pytest.raises(ArgumentError, match="most must be an integer, non-negative; got -1"):
+        run("--study", "quick", "--out", str(tmp_path), "--runs", "-1")
+
+
 def test_the_executors_of_a_study_are_those_that_there_are():
     from trivium.parallel import EXECUTORS
 

@@ -36,6 +36,7 @@ CLOSED = [
     Uniform(0.5, 2.0),
 ]
 CLOSED += [Power(a) for a in POWERS]
+NARROW = [Geometric(1 + share) for share in (1e-15, 1e-9, 1e-4, 0.009, 0.0101)]
 
 
 def exact(schedule: Any, x: float) -> complex:
@@ -65,6 +66,19 @@ def test_closed_forms_are_exact(schedule: Schedule) -> None:
     assert gap(schedule, schedule.kernel) < 1e-14
 
 
+@pytest.mark.parametrize("schedule", NARROW, ids=repr)
+def test_a_base_near_one_loses_nothing(schedule: Schedule) -> None:
+    assert gap(schedule, schedule.kernel) < 1e-13
+    r = torch.tensor([0.7, -3.0, 200.0, 5e6], dtype=torch.float64, requires_grad=True)
+    (slope,) = torch.autograd.grad(schedule.cosines(r).sum(), r)
+    with mpmath.workdps(40):
+        b, x = mpmath.mpf(schedule.base), [mpmath.mpf(each) for each in r.tolist()]
+        wanted = [float((mpmath.cos(y) - mpmath.cos(y / b)) / (y * mpmath.log(b))) for y in x]
+    assert (slope - torch.tensor(wanted, dtype=torch.float64)).abs().max() < 1e-14
+    found = schedule.kernel([2.0, -2.0])
+    assert found[1] == found[0].conj()
+
+
 @pytest.mark.parametrize("schedule", CLOSED, ids=repr)
 def test_the_quadrature_serves_any_schedule(schedule: Schedule) -> None:
     assert gap(schedule, lambda r: fourier_integral(schedule.quantile, r)) < 3e-9
@@ -72,7 +86,7 @@ def test_the_quadrature_serves_any_schedule(schedule: Schedule) -> None:
 
 @pytest.mark.parametrize(
     "schedule",
-    [*CLOSED, Geometric(1.0001), *Quantiles.examples()],
+    [*CLOSED, *NARROW, *Quantiles.examples()],
     ids=lambda schedule: type(schedule).__name__,  # a repr has the address of a function
 )
 def test_any_distance_has_a_value(schedule: Schedule) -> None:

@@ -7,6 +7,7 @@ from trivium._core.errors import ArgumentError
 from trivium.attention import Attention
 from trivium.position import (
     Buckets,
+    Contextual,
     Learned,
     Linear,
     NoPosition,
@@ -15,6 +16,7 @@ from trivium.position import (
     Position,
     Shaw,
     Sinusoidal,
+    TransformerXL,
     ZeroPadding,
     combine,
 )
@@ -120,6 +122,16 @@ def test_one_scale_for_all():
     assert combine(Learned(8, 8), Linear(2)).scale(16) == 0.25
     with pytest.raises(ArgumentError, match=r"got 0\.5 from Halves and 1 from Buckets at dim"):
         combine(Halves(), Linear(2), Buckets(2))
+
+
+@pytest.mark.parametrize("part", [Shaw(4), Contextual(4), TransformerXL(8, 2)])
+def test_terms_of_another_scale_are_refused(part):
+    """(q + u) k and q a under one factor: with T5's, which is 1, they would have two."""
+    with pytest.raises(ArgumentError, match=r"got 1 from Buckets and 0\.5 from .* at dimension 4"):
+        combine(part, Buckets(2))
+    with pytest.raises(ArgumentError, match=r"scale of the logits; got .* from Polar and"):
+        combine(Polar(4), part)
+    assert combine(part, Buckets(2, scaled=True)).scale(4) == 0.5
 
 
 def test_wider_keys_are_cached_as_they_are():

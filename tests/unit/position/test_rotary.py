@@ -181,6 +181,13 @@ def test_learned_frequencies_have_a_gradient():
     )
 
 
+def test_a_share_is_not_rounded_down():
+    for share in (0.28, 0.56, 0.58, 0.14):  # 100 times one of these is a little less than it is
+        assert Rotary(100, share=share).n_pairs == round(50 * share)
+    with pytest.raises(ArgumentError, match="got 29 of d_head=100"):  # and not 28
+        Rotary(100, share=0.29)
+
+
 REFUSED = [
     (lambda: Rotary(5), ArgumentError, "Rotary: d_head times share must be a positive even"),
     (lambda: Rotary(8, share=0.1), ArgumentError, "got 0 of d_head=8"),

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from trivium._core.errors import ArgumentError
-from trivium.kernel.spectral import Geometric, Trained, Uniform
+from trivium.kernel.spectral import Geometric, Schedule, Trained, Uniform
 from trivium.position import Sinusoidal
 
 
@@ -69,6 +69,27 @@ def test_trained_frequencies_learn_and_keep_their_type():
     assert len(list(position.parameters())) == 1
     position.vectors(torch.arange(4)).sum().backward()
     assert position.schedule.values.grad.abs().min() > 0
+
+
+def test_a_module_of_ones_own_learns_too():
+    class Stretched(torch.nn.Module, Schedule):
+        def __init__(self):
+            super().__init__()
+            self.stretch = torch.nn.Parameter(torch.ones(()))
+
+        def quantile(self, t):
+            return self.stretch * 100.0**-t
+
+        @classmethod
+        def examples(cls):
+            return (cls(),)
+
+    position, at = Sinusoidal(8, Stretched()), torch.arange(5)
+    position.schedule.stretch.data.fill_(2.0)
+    wanted = Sinusoidal(8, Geometric(100.0)).vectors(2 * at)
+    assert (position.vectors(at) - wanted).abs().max() <= 1e-14
+    position.vectors(at).sum().backward()
+    assert position.schedule.stretch.grad.abs() > 0
 
 
 def test_nothing_fixed_is_saved_or_rounded():

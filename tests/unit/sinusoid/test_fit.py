@@ -83,7 +83,7 @@ CASES: list[tuple[Any, type[Exception], str]] = [
     (lambda: fit(X, 2, X[:3]), ShapeError, "axis n is 3 in distances but 200 in target"),
     (lambda: fit(X[:1], 2, X[:1]), DataError, "distances must be two or more, not all zero"),
     (lambda: fit(-Laplace(3.0).of_differences(X.clone()), 2, X), DataError, "a positive part"),
-    (lambda: fit(X * torch.nan, 2, X), DataError, "fit: r must be finite"),
+    (lambda: fit(X * torch.nan, 2, X), DataError, "fit: target must be finite"),
     (lambda: fit(Gaussian(8.0), 8, X, "free").schedule(), ArgumentError, "weights must be equal"),
 ]
 

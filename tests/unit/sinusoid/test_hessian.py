@@ -198,15 +198,24 @@ def test_heads_of_fused_layers(name: str) -> None:
     assert torch.allclose(x @ hessian(layer)["Module"] @ x.mT, wanted, atol=1e-5)
 
 
-def test_heads_of_triviums_layers_give_their_scores() -> None:
-    from trivium.attention import LinearAttention
+@pytest.mark.parametrize("groups", [1, 2, 4])
+@pytest.mark.parametrize("kind", ["Attention", "LinearAttention"])
+def test_heads_of_triviums_layers_give_their_scores(kind: str, groups: int) -> None:
+    from trivium import attention
 
     torch.manual_seed(0)
-    layer = LinearAttention(8, 2)
+    layer = getattr(attention, kind)(8, 4, head_dim=3, n_kv_heads=groups)
+    x = torch.randn(1, 5, 8)
+    # Scores of the layer itself, whatever the order of its rows: those of its queries and keys.
+    given = (x,) if kind == "Attention" else (x, torch.arange(5))
+    q, k = layer._projected(*given)[:2]
+    wanted = (q @ k.repeat_interleave(4 // groups, 1).mT)[0]
+    assert torch.allclose(x[0] @ hessian(layer)[kind] @ x[0].mT, wanted, atol=1e-5)
+
+
+def test_heads_of_a_fused_layer_that_are_shared() -> None:
+    torch.manual_seed(0)
     x = torch.randn(5, 8)
-    q, k, _ = layer.projection(x).split(8, 1)
-    q, k = (each.unflatten(1, (2, 4)).transpose(0, 1) for each in (q, k))
-    assert torch.allclose(x @ hessian(layer)["LinearAttention"] @ x.mT, q @ k.mT, atol=1e-5)
     grouped = nn.Module()  # four heads of queries, two of keys and values
     grouped.n_heads, grouped.n_kv_heads, grouped.head_dim = 4, 2, 3
     grouped.projection = nn.Linear(8, 24)

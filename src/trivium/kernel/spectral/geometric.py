@@ -19,6 +19,9 @@ from trivium.kernel.spectral.slope import sinc, with_slope
 __all__ = ["Geometric"]
 
 _TERMS = 10
+_NARROW = 0.01  # of ln B: below, differences of Ci and Si have lost digits
+_POWERS = 9
+_SLOW = 12.0
 
 
 @dataclass(frozen=True)
@@ -64,13 +67,19 @@ class Geometric(Schedule):
 
     def _slope(self, r: Float[Tensor, "..."]) -> Complex[Tensor, "..."]:
         r"""Return $\kappa'(r) = (e^{i r} - e^{i r/B}) / (r \ln B)$, as a wave times its width."""
-        half, middle = (1 - 1 / self.base) / 2, (1 + 1 / self.base) / 2
-        width = sinc(r * half) * (2 * half / math.log(self.base))
-        turn = r * middle
-        return torch.complex(-width * turn.sin(), width * turn.cos())
+        scale = math.log(self.base)
+        half = -math.expm1(-scale) / 2
+        width, back = sinc(r * half) * (2 * half / scale), r * half
+        # The wave of the middle, 1 − half, without rounding the product.
+        cos = r.cos() * back.cos() + r.sin() * back.sin()
+        sin = r.sin() * back.cos() - r.cos() * back.sin()
+        return torch.complex(-width * sin, width * cos)
 
     def _value(self, r: Float[Tensor, "..."]) -> Complex[Tensor, "..."]:
         size, scale = r.cpu().abs().numpy(), math.log(self.base)
+        if scale < _NARROW:
+            values = torch.as_tensor(_narrow(size, scale)).to(r.device)
+            return torch.where(r < 0, values.conj(), values).resolve_conj()
         near = np.asarray(size / self.base)  # of one distance NumPy would make a number
         fast, slow = sici(size), sici(near)
         with np.errstate(invalid="ignore"):  # at zero, which takes the other branch
@@ -90,3 +99,24 @@ def _cin(x: NDArray[np.float64]) -> NDArray[np.float64]:
         series += term / (2 * k)
     large = np.maximum(x, 1.0)
     return np.where(x < 1, series, np.euler_gamma + np.log(large) - sici(large)[1])
+
+
+def _narrow(r: NDArray[np.float64], scale: float) -> NDArray[np.complex128]:
+    r"""Return κ for frequencies $m + w u$, u in [−1, 1], that are nearly one.
+
+    $\frac{w}{m \ln B} e^{i r m} \int e^{i r w u} / (1 + q u)\,du$ with q = w/m = tanh(ln B / 2).
+    """
+    half, ratio = -math.expm1(-scale) / 2, math.tanh(scale / 2)
+    z = np.asarray(r * half)
+    points, weights = np.polynomial.legendre.leggauss(32)
+    slow = np.minimum(z, _SLOW)
+    near = np.exp(1j * slow[..., None] * points) @ (weights / (1 + ratio * points))
+    fast = np.maximum(z, _SLOW)
+    moment, far = 2 * np.sin(fast) / fast + 0j, np.zeros(z.shape, dtype=np.complex128)
+    for k in range(_POWERS):  # by parts: of uᵏ from that of uᵏ⁻¹
+        if k:
+            ends = np.exp(1j * fast) - (-1) ** k * np.exp(-1j * fast)
+            moment = (ends - k * moment) / (1j * fast)
+        far = far + (-ratio) ** k * moment
+    # The middle is 1 − half: its wave without rounding the product.
+    return np.where(z < _SLOW, near, far) * np.exp(1j * r) * np.exp(-1j * z) * (ratio / scale)

@@ -18,12 +18,15 @@ _PART = 2**13
 _SHIFTS = {"left": 0.0, "midpoint": 0.5}
 
 
-def as_distances(caller: str, r: Any) -> Float[Tensor, "..."]:
+def as_distances(caller: str, r: Any, name: str = "r") -> Float[Tensor, "..."]:
     """Return distances as a float64 tensor, refusing what is not real and finite."""
     if isinstance(r, Tensor) and r.is_complex():
-        raise ArgumentError(f"{caller}: r must be real; got {r.dtype}")
-    found = torch.as_tensor(r, dtype=torch.float64)
-    check_finite(caller, "r", found)
+        raise ArgumentError(f"{caller}: {name} must be real; got {r.dtype}")
+    try:
+        found = torch.as_tensor(r, dtype=torch.float64)
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
+        raise ArgumentError(f"{caller}: {name} must be a tensor or numbers; got {r!r}") from error
+    check_finite(caller, name, found)
     return found
 
 
@@ -92,7 +95,7 @@ class Schedule(ABC):
             r: Distances, a tensor or numbers, of any shape.
 
         Raises:
-            ArgumentError: `r` is complex.
+            ArgumentError: `r` is complex, or not numbers.
             DataError: A distance is not finite.
         """
         return _by_parts(self._kernel, as_distances(f"{type(self).__name__}.kernel", r))
