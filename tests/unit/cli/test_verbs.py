@@ -1,6 +1,8 @@
 """Every verb from its arguments to its exit code, in this process."""
 
+import contextlib
 import csv
+import io
 import json
 from pathlib import Path
 
@@ -302,3 +304,9 @@ def test_fixes_are_read_again_whatever_the_columns_are_called(tmp_path: Path) ->
     with (run / "fixes.csv").open("w", newline="") as file:
         csv.writer(file).writerows([header, first])
     assert call("whatif", run, run / "fixes.csv") == 0
+
+
+def test_a_stream_of_text_is_written_to_as_a_notebook_has_one() -> None:
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        assert call("list") == 0
+    assert "metrics" in said.getvalue()
