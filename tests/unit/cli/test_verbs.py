@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trivium.audit import QUANTITIES
+from trivium.audit import QUANTITIES, AuditOptions, audit, load_classifier
 from trivium.cli import main
 from trivium.cli.console import printable
 from trivium.cli.entry import trivium
@@ -310,3 +310,12 @@ def test_a_stream_of_text_is_written_to_as_a_notebook_has_one() -> None:
     with contextlib.redirect_stdout(io.StringIO()) as said:
         assert call("list") == 0
     assert "metrics" in said.getvalue()
+
+
+def test_paths_of_the_library_may_be_text(data: Path, tmp_path: Path) -> None:
+    options = AuditOptions(data=str(data), label="answer", permutations=19, folds=2)
+    result = audit(options, str(tmp_path / "run"))
+    assert result.report["data"]["source"] == data.name
+    assert load_classifier(str(tmp_path / "run")).label == "answer"
+    whole = AuditOptions(data=data, label="answer", permutations=19, folds=2)
+    assert options.fingerprint(b"") == whole.fingerprint(b"")
