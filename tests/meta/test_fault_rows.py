@@ -212,7 +212,7 @@ ROWS = {
         "tests/unit/audit/test_workers.py::test_a_killed_audit_goes_on_where_it_was_block_by_block",
     ],
     ("memory limit reached", "5 with an estimate"): [
-        f"{PLACES}::test_a_limit_of_memory_is_code_5_with_a_figure",
+        "tests/faults/test_memory.py::test_an_audit_ends_with_code_5_and_a_figure",
         f"{AUDIT}::test_memory_limit_is_told_with_a_figure",
     ],
     ("network forbidden", "works"): [

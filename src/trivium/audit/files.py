@@ -1,6 +1,6 @@
 """The files of a run: report.json, report.html, rows.csv, fixes.csv, model/ and evidence/."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +87,18 @@ def _listed_rows(state: AuditState) -> Iterator[list[Any]]:
         yield [item["row"], item["label"], predicted, own, item["rank"], *evidence]
 
 
+def _shown(names: Sequence[str]) -> list[str]:
+    """Return names of the data's columns for fixes.csv, which must differ to be read again."""
+    taken, shown = {*FIXES, *names}, []
+    for name in names:
+        new = name if name not in FIXES else f"{name} (data)"
+        while new != name and new in taken:
+            new += " (data)"
+        taken.add(new)
+        shown.append(new)
+    return shown
+
+
 def _fixes(state: AuditState) -> Iterator[list[Any]]:
     """The flagged rows, an empty cell to fill in, then the row itself to decide by."""
     of_row = {int(kept) + 1: row for row, kept in enumerate(state.label.rows)}
@@ -118,9 +130,8 @@ def write_files(state: AuditState, folder: Path) -> None:
     classifier, rows = state.classifier, _rows(state)
     if state.large is not None:
         classifier, rows = state.large.classifier, _listed_rows(state)
-    shown = [name if name not in FIXES else f"{name} (data)" for name in state.used.names]
     write_csv(folder / "rows.csv", ROWS, rows)
-    write_csv(folder / "fixes.csv", [*FIXES, *shown], _fixes(state))
+    write_csv(folder / "fixes.csv", [*FIXES, *_shown(state.used.names)], _fixes(state))
     if state.large is None:
         found = CardFigures.of(state, state.flags)
     else:

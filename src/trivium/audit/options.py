@@ -74,7 +74,7 @@ class DependOptions:
         ArgumentError: Neither a target nor pairs, or columns to keep without a target.
     """
 
-    data: Path | tuple[Path, ...]
+    data: str | Path | tuple[str | Path, ...]
     target: str | None = None
     pairs: bool = False
     how: Screening = field(default_factory=Screening)
@@ -96,11 +96,11 @@ class DependOptions:
             )
 
 
-def as_paths(data: Path | tuple[Path, ...] | None) -> tuple[Path, ...]:
-    """Return the files and folders that were named, as a tuple."""
+def as_paths(data: str | Path | tuple[str | Path, ...] | None) -> tuple[Path, ...]:
+    """Return the files and folders that were named, as a tuple; text is a path too."""
     if data is None:
         return ()
-    return (data,) if isinstance(data, Path) else tuple(data)
+    return (Path(data),) if isinstance(data, str | Path) else tuple(map(Path, data))
 
 
 def _check_least(caller: str, name: str, value: int, least: int) -> None:
@@ -171,7 +171,7 @@ class AuditOptions:
         ArgumentError: A value breaks its rule.
     """
 
-    data: Path | tuple[Path, ...] | None = None
+    data: str | Path | tuple[str | Path, ...] | None = None
     label: str | None = None
     metric: str | None = None
     positive: str | None = None

@@ -19,7 +19,8 @@ from trivium.audit.options import HOLD
 from trivium.audit.read_stage import open_table
 from trivium.audit.saved import SavedClassifier, load_classifier
 from trivium.parallel import Executor, Progress, SerialExecutor
-from trivium.table import FileBlock, Parts, ReadOptions, Table, find_files
+from trivium.table import ColumnType, FileBlock, Parts, ReadOptions, Table, find_files
+from trivium.table.dates import Order
 from trivium.table.read_files import file_starts
 
 __all__ = ["predict_files"]
@@ -75,11 +76,34 @@ _Judged = tuple[Int64[np.ndarray, " n"], Float[np.ndarray, "n c"]]
 
 @dataclass(frozen=True, eq=False)
 class _Reading:
-    """What every block needs; it goes to every worker once."""
+    """What every block needs; it goes to every worker once.
+
+    Args:
+        saved: The model.
+        types: The columns that it takes, and how their cells are read.
+        read: How the files are read.
+        starts: Rows of the whole table before each file.
+    """
 
     saved: SavedClassifier
+    types: Mapping[str, ColumnType]
     read: ReadOptions
     starts: Mapping[str, int]
+
+
+@dataclass(frozen=True, eq=False)
+class _Block:
+    """What was found of one block.
+
+    Args:
+        judged: Classes and probabilities.
+        odd: Cells that do not fit.
+        orders: See `_orders`.
+    """
+
+    judged: _Judged
+    odd: tuple[Oddity, ...]
+    orders: Mapping[str, Order | None]
 
 
 @one_thread()
@@ -87,31 +111,83 @@ def _at_once(saved: SavedClassifier, table: Table, options: ReadOptions) -> _Jud
     return saved.decide(table, options)
 
 
-def _judge(block: FileBlock, reading: _Reading) -> tuple[_Judged, tuple[Oddity, ...]]:
+def _judge(block: FileBlock, reading: _Reading) -> _Block:
     """Predict the rows of one block."""
     encoder = reading.saved.encoder
-    table, _ = block_as(block, encoder.types, reading.read, reading.starts)
+    table, _ = block_as(block, reading.types, reading.read, reading.starts)
     X, unknown = encoder.encode(table, reading.read)
-    return reading.saved.judge(X), oddities(table, unknown)
+    return _Block(reading.saved.judge(X), oddities(table, unknown), _orders(table, reading))
+
+
+def _orders(table: Table, reading: _Reading) -> dict[str, Order | None]:
+    """Return the columns whose dates took an order from these cells alone, and which.
+
+    `None` is the order of dates that could be either.
+    """
+    if reading.read.date_order is not None:
+        return {}
+    return {
+        column.name: None if any(n.code == "W-AMBIGUOUS-DATE" for n in column.notes) else order
+        for column in table.columns
+        if (order := column.date_order) and reading.types[column.name].date_order is None
+    }
+
+
+def _orders_of(block: FileBlock, reading: _Reading) -> dict[str, Order | None]:
+    return _orders(block_as(block, reading.types, reading.read, reading.starts)[0], reading)
+
+
+def _settled(reading: _Reading, told: Iterable[Mapping[str, Order | None]]) -> _Reading:
+    """Read dates by the order that all blocks together tell, as `read_dates` does of a column."""
+    types = dict(reading.types)
+    for name, order in (item for each in told for item in each.items()):
+        before = types[name].date_order
+        types[name] = replace(types[name], date_order="dmy" if before == "dmy" else order or before)
+    return replace(reading, types=types)
+
+
+def _in_order(
+    reading: _Reading, blocks: Sequence[FileBlock], executor: Executor, progress: Progress | None
+) -> Generator[_Block]:
+    """Yield what was found of each block, in their order."""
+    waiting: dict[int, _Block] = {}
+    coming = 0
+    with closing(executor.each(_judge, blocks, shared=reading, progress=progress)) as each:
+        for number, found in each:
+            waiting[number] = found
+            while coming in waiting:
+                yield waiting.pop(coming)
+                coming += 1
 
 
 def _by_blocks(
     saved: SavedClassifier, parts: Parts, executor: Executor, progress: Progress | None
 ) -> Generator[_Judged]:
-    """Yield what was found of each block, in their order; say at the end which cells were odd."""
-    reading = _Reading(saved, parts.options, file_starts(parts))
-    waiting: dict[int, tuple[_Judged, tuple[Oddity, ...]]] = {}
+    """Yield what was found of each block, in their order; say at the end which cells were odd.
+
+    An order of dates that neither the model nor the options have belongs to the whole table: the
+    first block that needs one stops the work until all others were asked.
+    """
+    reading = _Reading(saved, saved.encoder.types, parts.options, file_starts(parts))
     odd: tuple[Oddity, ...] = ()
-    coming = 0
-    blocks = executor.each(_judge, parts.blocks, shared=reading, progress=progress)
-    with closing(blocks):
-        for number, found in blocks:
-            waiting[number] = found
-            while coming in waiting:
-                judged, own = waiting.pop(coming)
-                odd = merged_oddities(odd, own)
-                coming += 1
-                yield judged
+    at, start, asked = 0, 0, False
+
+    def tell(ended: int, of: int) -> None:
+        if progress is not None:
+            progress(start + ended, start + of)
+
+    while at < len(parts.blocks):
+        start, left = at, parts.blocks[at:]
+        with closing(_in_order(reading, left, executor, tell)) as blocks:
+            for found in blocks:
+                if found.orders and not asked:
+                    break
+                at += 1
+                odd = merged_oddities(odd, found.odd)
+                yield found.judged
+        if at < len(parts.blocks):
+            told = executor.map(_orders_of, parts.blocks[at:], shared=reading)
+            reading, asked = _settled(reading, told), True
     for notice in (each.notice for each in odd):
         warn(f"predict: {notice.where}: {notice.message}", TriviumWarning, stacklevel=2)
 

@@ -48,7 +48,9 @@ _UNUSED = {Kind.constant: "constant", Kind.identifier: "identifier"}
 _LEAK = "W-LEAK"
 
 
-def locate(data: Path | tuple[Path, ...] | None, label: str | None) -> tuple[tuple[Path, ...], str]:
+def locate(
+    data: str | Path | tuple[str | Path, ...] | None, label: str | None
+) -> tuple[tuple[Path, ...], str]:
     """Return the files and the label column; the bundled table where none was given.
 
     Raises:

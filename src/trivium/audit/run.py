@@ -159,7 +159,7 @@ def _frontmatter(options: AuditOptions, command: list[str]) -> Section:
 @one_thread()
 def audit(
     options: AuditOptions,
-    out: Path | None = None,
+    out: str | Path | None = None,
     *,
     force: bool = False,
     listener: Listener | None = None,
@@ -191,6 +191,7 @@ def audit(
         ResourceError: The disk is full or memory ran out.
     """
     paths, _ = locate(options.data, options.label)
+    out = None if out is None else Path(out)
     if out is not None:
         for path in paths:
             spare_input("audit", out, path)

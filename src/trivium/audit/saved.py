@@ -167,12 +167,13 @@ def checked_model(
     return tensors, manifest
 
 
-def load_classifier(folder: Path) -> SavedClassifier:
+def load_classifier(folder: str | Path) -> SavedClassifier:
     """Load what `save_classifier` wrote; a run's folder may be given for its `model/`.
 
     Raises:
         ModelError: Damaged, incomplete, of another kind or newer; nothing of it was used.
     """
+    folder = Path(folder)
     if (folder / "model").is_dir():
         folder = folder / "model"
     tensors, manifest = checked_model(

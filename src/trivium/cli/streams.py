@@ -53,8 +53,10 @@ def hold_streams(*, own: bool) -> None:
     sys.stdout = sys.stdout or io.TextIOWrapper(io.BytesIO())
     sys.stderr = sys.stderr or io.TextIOWrapper(io.BytesIO())
     for stream in (sys.stdout, sys.stderr):
-        # LANG=C must not turn a label into a crash.
-        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+        # LANG=C must not turn a label into a crash. A stream of text that is held, and that of a
+        # notebook, take every character.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _fill() -> None:

@@ -97,11 +97,11 @@ class CategoryEncoder(ColumnEncoder):
     ) -> tuple[Notice, ...]:
         if self.rare:
             return ()
-        new = [level for level in levels if level not in self._places]
+        new = [code for code, level in enumerate(levels) if level not in self._places]
         if not new:
             return ()
-        rows = int(np.isin(codes, [levels.index(level) for level in new]).sum())
-        names = listed([cut(level) for level in new])
+        rows = int(np.isin(codes, new).sum())
+        names = listed((cut(levels[code]) for code in new[:5]), len(new))
         message = f"{rows} rows hold levels that were not in the data that was learnt from: {names}"
         return (Notice("W-UNKNOWN-LEVEL", f"column {column.name}", message),)
 

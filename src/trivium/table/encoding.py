@@ -6,7 +6,7 @@ from pathlib import Path
 from trivium._core.errors import DataError
 from trivium.table.options import ReadOptions
 
-__all__ = ["encoding_of"]
+__all__ = ["encoding_of", "likely_encodings"]
 
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -44,3 +44,31 @@ def encoding_of(path: Path, head: bytes, options: ReadOptions) -> str:
             code="E-ENCODING",
         )
     return "utf-8"
+
+
+def likely_encodings(text: bytes) -> str:
+    """Say which encodings bytes that are no UTF-8 may be in.
+
+    Characters of East Asia are pairs of bytes above 0xA0; letters of Europe mostly stand alone.
+
+    Args:
+        text: From the beginning of a line on; its last line may be cut.
+
+    Example:
+        >>> likely_encodings("城市,评论".encode("gbk"))
+        'gb18030 (Chinese) or euc-kr (Korean)'
+        >>> likely_encodings("Zoë,née".encode("latin-1"))
+        'latin-1 or cp1252'
+    """
+    lines = [line for line in text.split(b"\n") if not line.isascii()]
+    lines = lines[:-1] or lines
+    pairs = sum(_decodes(line, "gb2312") for line in lines)
+    return "gb18030 (Chinese) or euc-kr (Korean)" if 2 * pairs > len(lines) else "latin-1 or cp1252"
+
+
+def _decodes(line: bytes, encoding: str) -> bool:
+    try:
+        line.decode(encoding)
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -37,7 +37,7 @@ from trivium._core.errors import DataError
 from trivium.table.draft import Draft
 from trivium.table.infer_date import date_column, known_dates
 from trivium.table.naming import cut
-from trivium.table.numbers import Numbers, read_numbers
+from trivium.table.numbers import Numbers, dressed_numbers, read_numbers
 from trivium.table.options import ReadOptions
 from trivium.table.table import Column, ColumnType, Kind
 from trivium.table.words import is_sequence, kind_of_words
@@ -237,5 +237,24 @@ def _category(draft: Draft) -> Column:
 
 def _words(draft: Draft) -> Column:
     """Rule 6."""
+    draft = _dressed(draft)
     kind = kind_of_words(draft.texts, draft.levels.n_rows(~draft.token))
     return _category(draft) if kind is Kind.category else draft.build(kind)
+
+
+def _dressed(draft: Draft) -> Draft:
+    """Note numbers that are none for what stands about them."""
+    texts = draft.texts
+    # One text tells of most columns that they are others.
+    if not len(texts) or not dressed_numbers(texts.slice(0, 1)).all():
+        return draft
+    numbers = read_numbers(texts, draft.options.decimal).is_number
+    if numbers.all() or not dressed_numbers(texts).all():
+        return draft
+    bad = draft.all_levels(~numbers)
+    row, text = draft.levels.first(bad)
+    message = (
+        f"not read as numbers: {draft.levels.n_rows(bad):,} cells have a currency, a percent sign, "
+        f"marks of thousands or the like about the number, first {text}; written plain they are"
+    )
+    return draft.noted("W-DRESSED", message, row=row)

@@ -10,6 +10,7 @@ from trivium.table.label import Label
 from trivium.table.levels import Levels
 from trivium.table.naming import cut, listed
 from trivium.table.notice import Notice
+from trivium.table.numbers import read_numbers
 from trivium.table.table import Column, Kind, Table
 
 __all__ = ["duplicate_groups", "inspect_columns", "leaking_columns"]
@@ -168,9 +169,10 @@ def _state(column: Column) -> Notice | None:
     if column.kind is Kind.identifier:
         present = len(column) - column.n_missing
         share = "all" if column.n_distinct == present else f"{column.n_distinct:,} of {present:,}"
+        numbers = read_numbers(Levels.of(column.strings).texts).is_number.all()
+        ways = "--category, --text or --number" if numbers else "--category or --text"
         message = (
-            f"{cut(column.name)} identifies rows ({share} values differ); left out. "
-            "--category, --text or --number uses it"
+            f"{cut(column.name)} identifies rows ({share} values differ); left out. {ways} uses it"
         )
         return Notice("W-IDENTIFIER", where, message)
     return None

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from trivium.table.matching import FEW, matching
 
-__all__ = ["Numbers", "read_numbers"]
+__all__ = ["Numbers", "dressed_numbers", "read_numbers"]
 
 _SPACE = "[ \t]*"
 _NUMBER = {
@@ -20,6 +20,17 @@ _INFINITE = rf"{_SPACE}[+-]?(?i:inf|infinity){_SPACE}"
 _INTEGER = rf"{_SPACE}[+-]?[0-9]+{_SPACE}"
 _LEADING_ZERO = rf"{_SPACE}[+-]?0[0-9](?s:.*)"
 _NOT_ZERO = rf"{_SPACE}[+-]?[0.,]*[1-9](?s:.*)"
+
+# What people put about numbers: currencies, per cent and mille, other spaces, another minus.
+_BLANK = "[ \t\u00a0\u202f]*"
+_SIGN = "[-+\u2212]?"
+_COIN = "[$\u00a3\u00a5\u20a9\u20ac\u20b9\uffe5]?"
+_THOUSANDS = "[0-9]{1,3}(?:[,' \u00a0\u202f][0-9]{3})+(?:[.][0-9]+)?"
+_DRESSED = (
+    rf"{_BLANK}[(]?{_SIGN}{_BLANK}{_COIN}{_BLANK}{_SIGN}"
+    rf"(?:{_THOUSANDS}|[0-9]{{1,3}}(?:[.][0-9]{{3}})+,[0-9]+|[0-9]+(?:[.,][0-9]+)?)"
+    f"{_BLANK}(?:[%\u2030\u5143]|{_COIN})[)]?{_BLANK}"
+)
 
 Mask = NDArray[np.bool_]
 
@@ -83,6 +94,17 @@ def read_numbers(texts: pa.Array, decimal: str = ".") -> Numbers:
         rounded=rounded,
         underflow=matching(texts, _NOT_ZERO) & zero if zero.any() else none,
     )
+
+
+def dressed_numbers(texts: pa.Array) -> Mask:
+    """Tell which texts are numbers but for what stands about them: `$1,200.50`, `45%`, `(3.2)`.
+
+    Example:
+        >>> import pyarrow as pa
+        >>> dressed_numbers(pa.array(["$1,200.50", "45%", "12-34", "7"])).tolist()
+        [True, True, False, True]
+    """
+    return matching(texts, _DRESSED)
 
 
 def _parse(texts: pa.Array, decimal: str) -> NDArray[np.float64]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from trivium._core.errors import DataError
-from trivium.table.encoding import encoding_of
+from trivium.table.encoding import encoding_of, likely_encodings
 from trivium.table.lines import MAX_LINE, LineReader, Utf8Stream, Window
 from trivium.table.naming import no_such_file
 from trivium.table.options import ReadOptions
@@ -159,9 +159,11 @@ class Source:
                 raise self._undecodable(error) from error
 
     def _undecodable(self, error: UnicodeError) -> DataError:
-        line, found = self._bad_line()
+        line, found, text = self._bad_line()
         place = self.where if line is None else self.at(line)
-        guess = "" if self.options.encoding else ", for example --encoding latin-1 or cp1252"
+        guess = (
+            "" if self.options.encoding else f", for example --encoding {likely_encodings(text)}"
+        )
         return DataError(
             f"read_table: the file must be text in {self.encoding}; got {found or error}",
             where=place,
@@ -169,10 +171,14 @@ class Source:
             code="E-ENCODING",
         )
 
-    def _bad_line(self) -> tuple[int | None, str | None]:
-        """Find the first line that does not decode; only where a byte is a line end."""
+    def _bad_line(self) -> tuple[int | None, str | None, bytes]:
+        """Find the first line that does not decode; only where a byte is a line end.
+
+        Returns:
+            Its number, the byte in the way, and the text from there on.
+        """
         if self.encoding not in _UTF8:
-            return None, None
+            return None, None, b""
         with self.binary() as stream:
             number = 0
             while line := stream.readline(MAX_LINE):
@@ -180,8 +186,12 @@ class Source:
                 try:
                     line.decode("utf-8")
                 except UnicodeDecodeError as error:
-                    return number, f"the byte 0x{line[error.start]:02x}"
-        return None, None
+                    return (
+                        number,
+                        f"the byte 0x{line[error.start]:02x}",
+                        line + stream.read(1 << 12),
+                    )
+        return None, None, b""
 
 
 def open_source(path: str | PathLike[str], options: ReadOptions) -> Source:

@@ -219,3 +219,45 @@ def test_what_was_learnt_reads_dates_as_its_encoder_does(tmp_path: Path) -> None
     with pytest.warns(TriviumWarning, match="'28/01/2024'"):
         found = encoder.transform(table)
     np.testing.assert_array_equal(found[:-1], right)
+
+
+def test_an_order_of_dates_is_that_of_all_blocks(tmp_path: Path) -> None:
+    """Dates in ISO taught no order: one file in four tells how those of the others are meant."""
+    rows = columns(N, 6)
+    iso = [f"{day[6:]}-{day[:2]}-{day[3:5]}" for day in rows["day"]]
+    odd = np.random.default_rng(6).random(N) < 0.1  # else the day would be left out as a leak
+    rows["y"] = [
+        "low" if (day[5:7] > "06") != no else "high" for day, no in zip(iso, odd, strict=True)
+    ]
+    fit_only(
+        AuditOptions(data=write_csv(tmp_path / "t.csv", rows | {"day": iso}), label="y"),
+        tmp_path / "model",
+        Silent(),
+    )
+    early = [at for at, day in enumerate(iso) if int(day[8:]) <= 12]
+    late = [at for at, day in enumerate(iso) if int(day[8:]) > 12]
+    slashed = [f"{day[8:]}/{day[5:7]}/{day[:4]}" for day in iso]
+    for data, days in (("new", slashed), ("same", iso)):
+        (tmp_path / data).mkdir()
+        for i, (cells, some) in enumerate(
+            ((iso, early[:9]), (days, early[9:20]), (days, late[:9]), (days, early[20:30]))
+        ):
+            part = {
+                name: [cells[at] for at in some] for name, cells in (rows | {"day": cells}).items()
+            }
+            write_csv(tmp_path / data / f"{i}.csv", part)
+    right = predicted(tmp_path / "model", [tmp_path / "same"])
+    assert predicted(tmp_path / "model", [tmp_path / "new"]) == right
+    seen: list[tuple[int, int]] = []
+    found = predicted(
+        tmp_path / "model", [tmp_path / "new"], hold=1, progress=lambda *at: seen.append(at)
+    )
+    assert [row[:2] for row in found] == [row[:2] for row in right]
+    np.testing.assert_allclose(
+        [row[2:] for row in found], [row[2:] for row in right], rtol=0, atol=1e-12
+    )
+    assert seen[-1] == (4, 4)
+    (tmp_path / "new" / "2.csv").unlink()
+    either = sum(slashed[at][:2] != slashed[at][3:5] for at in early[9:30])
+    with pytest.warns(TriviumWarning, match=f" {either} cells could be day/month or month/day"):
+        predicted(tmp_path / "model", [tmp_path / "new"], hold=1)

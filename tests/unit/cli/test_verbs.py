@@ -1,13 +1,15 @@
 """Every verb from its arguments to its exit code, in this process."""
 
+import contextlib
 import csv
+import io
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from trivium.audit import QUANTITIES
+from trivium.audit import QUANTITIES, AuditOptions, audit, load_classifier
 from trivium.cli import main
 from trivium.cli.console import printable
 from trivium.cli.entry import trivium
@@ -274,3 +276,46 @@ def test_the_budget_of_an_audit_is_a_count(
     for value in ("many", "0", "-1e9", "0.5", "inf"):
         assert call("audit", data, "--label", "answer", "--budget", value) == 2
         assert "is not a whole number such as 1e12" in capsys.readouterr().err
+
+
+def test_fixes_are_read_again_whatever_the_columns_are_called(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((60, 4))
+    path = tmp_path / "t.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["row", "row (data)", "row (data) (data)", "label (data)", "answer"])
+        flip = rng.random(60) < 0.05
+        for (a, *more), wrong in zip(x, flip, strict=True):
+            right = (a > 0) != wrong
+            writer.writerow([f"{a:.4f}", *(f"{b:.4f}" for b in more), "u" if right else "d"])
+    run = tmp_path / "run"
+    assert call("audit", path, "--label", "answer", "--out", run, *FAST) == 0
+    with (run / "fixes.csv").open(newline="") as file:
+        header, first, *_ = csv.reader(file)
+    assert len(set(header)) == len(header)
+    assert header[5:] == [
+        "row (data) (data) (data)",
+        "row (data)",
+        "row (data) (data)",
+        "label (data)",
+    ]
+    first[4] = first[2]
+    with (run / "fixes.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([header, first])
+    assert call("whatif", run, run / "fixes.csv") == 0
+
+
+def test_a_stream_of_text_is_written_to_as_a_notebook_has_one() -> None:
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        assert call("list") == 0
+    assert "metrics" in said.getvalue()
+
+
+def test_paths_of_the_library_may_be_text(data: Path, tmp_path: Path) -> None:
+    options = AuditOptions(data=str(data), label="answer", permutations=19, folds=2)
+    result = audit(options, str(tmp_path / "run"))
+    assert result.report["data"]["source"] == data.name
+    assert load_classifier(str(tmp_path / "run")).label == "answer"
+    whole = AuditOptions(data=data, label="answer", permutations=19, folds=2)
+    assert options.fingerprint(b"") == whole.fingerprint(b"")

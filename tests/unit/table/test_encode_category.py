@@ -1,10 +1,13 @@
 """Categories against scikit-learn's one-hot encoder; rare, unknown and many levels."""
 
+import time
+
 import numpy as np
 import pyarrow as pa
 import pytest
 from sklearn.preprocessing import OneHotEncoder
 
+from trivium.table import column_as
 from trivium.table.encode_category import CategoryEncoder
 from trivium.table.table import Column, Kind
 
@@ -64,3 +67,15 @@ def test_missing_is_a_level_of_its_own():
     encoder = CategoryEncoder.fit(_column([None] * 3 + ["missing"] * 3))
     assert encoder.names == ("= missing", "missing")
     np.testing.assert_array_equal(encoder.block(_column([None, "missing"]))[0], [[0, 1], [1, 0]])
+
+
+def test_many_new_levels_are_counted_in_one_pass():
+    n = 100_000
+    encoder = CategoryEncoder(("a", "b"), (), rare=False, missing=False)
+    texts = pa.array([*(f"new {i:06d}" for i in range(n)), "a"], pa.large_string())
+    start = time.process_time()
+    block, notices = encoder.block(column_as("x", texts, "category"))
+    assert time.process_time() - start < 10  # 40 s when each level was looked for in all others
+    assert block.sum() == 1
+    assert f"{n} rows hold levels" in notices[0].message
+    assert notices[0].message.endswith(f"'new 000004' and {n - 5} more")

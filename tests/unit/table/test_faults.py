@@ -62,6 +62,13 @@ REFUSED = {
         "E-ENCODING",
         "0xe9.*line 3.*--encoding latin-1",
     ),
+    "GBK bytes": (
+        "城市,y\n1,a\n北京,帝企鹅\n".encode("gbk"),
+        "data.csv",
+        {},
+        "E-ENCODING",
+        "0xb3.*line 1.*--encoding gb18030",
+    ),
     "UTF-16 without a mark": (
         "x,y\n1,a\n2,b\n".encode("utf-16-le"),
         "data.csv",

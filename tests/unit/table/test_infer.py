@@ -17,6 +17,7 @@ from trivium.table import (
     duplicate_groups,
     from_frame,
     infer_column,
+    inspect_columns,
     read_table,
     split_label,
 )
@@ -205,3 +206,38 @@ def test_sniffing_and_naming():
     assert listed(["a", "b", "c"], limit=2) == "a, b and 1 more"
     assert len(cut("x" * 1000)) <= 62
     assert "columns are" in nearest("zzz", ["a", "b"])
+
+
+# 300 different texts go through Arrow's expressions, 3 through Python's.
+@pytest.mark.parametrize("times", [1, 100])
+@pytest.mark.parametrize(
+    ("shapes", "at", "first"),
+    [
+        (["{}2", "\u00a5{},234.50", "\uffe5{}.1"], 2, "\u00a51,234.50"),
+        (["{}%", "{}.5%", "{}2 \u2030"], 1, "1%"),
+        (["$ {}", "(2.{})", "\u2212{}"], 1, "$ 1"),
+        (["{}.5", "{}.200,50", "7{}\u00a0\u20ac"], 2, "1.200,50"),
+        (["{}", "{}\u00a0", "{}\u5143"], 2, "1\u00a0"),
+    ],
+)
+def test_numbers_with_signs_about_them_are_named(shapes, at, first, times):
+    found = column([shape.format(i + 1) for i in range(times) for shape in shapes])
+    assert found.kind in {Kind.category, Kind.identifier}
+    (note,) = (note for note in found.notes if note.code == "W-DRESSED")
+    assert note.where == f"column x, row {at}"
+    assert repr(first) in note.message
+
+
+@pytest.mark.parametrize(
+    "cells", [["007", "012"], ["12-34", "5"], ["$", "%"], ["$1", "two"], ["v1.2", "v1.3"]]
+)
+def test_other_words_are_not_taken_for_numbers(cells):
+    assert not [note for note in column(cells).notes if note.code == "W-DRESSED"]
+
+
+def test_only_an_identifier_of_numbers_is_offered_to_be_one():
+    ids = {"id": [f"{i}" for i in range(40)], "name": [f"A{i}" for i in range(40)]}
+    table = from_frame(pa.table(ids | {"y": ["a", "b"] * 20}))
+    said = {n.where: n.message for n in inspect_columns(table, split_label(table, "y"))}
+    assert "--category, --text or --number uses it" in said["column id"]
+    assert said["column name"].endswith("--category or --text uses it")
