@@ -1,5 +1,7 @@
 """The path of biases by offset: values, gradients of every order, faint weights, who takes it."""
 
+import sys
+
 import pytest
 import torch
 
@@ -85,6 +87,23 @@ def test_faint_weights_are_left_out_and_nothing_changes(learned):
     ours = torch.autograd.grad(found.sin().sum(), (q, k, v))
     theirs = torch.autograd.grad(wanted.sin().sum(), (q, k, v))
     assert all((a - b).abs().max() <= 1e-13 for a, b in zip(ours, theirs, strict=True))
+
+
+@pytest.mark.parametrize("before", [True, False])
+@pytest.mark.parametrize("learned", [True, False])
+def test_the_processor_is_left_as_it_was(before, learned):
+    heads = _heads(7, 7)
+    heads[3].requires_grad_(learned)
+    half = torch.tensor(sys.float_info.min, dtype=torch.float64)
+    if not torch.set_flush_denormal(before):
+        pytest.skip("this processor cannot flush")
+    try:
+        out = offset_attention(*heads, causal=True, scale=0.3)
+        assert bool(half * 0.5 == 0) is before
+        torch.autograd.grad(out.sum(), heads[:3])
+        assert bool(half * 0.5 == 0) is before
+    finally:
+        torch.set_flush_denormal(False)
 
 
 class Steep(Offset):
