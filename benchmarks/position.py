@@ -1,7 +1,8 @@
 """Position encodings in one attention layer on a CPU: time over no encoding, and far angles.
 
-One thread, float32, 8 rows, d_model 512, 8 heads of 64, causal: the layer's forward and backward,
-with the same projections and the same fused kernel for everyone. A peer's encoding is put in as a
+One thread, float32, 8 rows, d_model 512, 8 heads of 64: the layer's forward and backward, with the
+same projections and the same fused kernel for everyone; causal, or in both directions beside a
+layer of its own kind without an encoding, where the name says so. A peer's encoding is put in as a
 `Position` that calls its own code: x-transformers, rotary-embedding-torch and transformers.
 A contestant is a line of `CONTESTANTS`; run it with the `peers` of this room installed.
 """
@@ -20,6 +21,7 @@ from torch import Tensor
 ROWS, HEADS, DIM = 8, 8, 64
 LENGTHS = (512, 1024)
 TURNS = 2
+BOTH = ", both directions"
 
 
 def _ours(name: str, **options: Any) -> Any:
@@ -144,6 +146,9 @@ CONTESTANTS: dict[str, Callable[[], Any]] = {
         "Disentangled", d_model=HEADS * DIM, n_heads=HEADS, d_head=DIM
     ),
     "ours: Contextual (CoPE)": lambda: _ours("Contextual", d_head=DIM),
+    "none" + BOTH: lambda: None,
+    "ours: Linear (ALiBi)" + BOTH: lambda: _ours("Linear", n_heads=HEADS),
+    "ours: Buckets (T5)" + BOTH: lambda: _ours("Buckets", n_heads=HEADS),
     "x-transformers: ALiBi": _x_alibi,
     "x-transformers: T5": _x_t5,
     "transformers: T5": _t5,
@@ -158,7 +163,7 @@ def layer(who: str) -> Any:
     from trivium.attention import Attention
 
     torch.manual_seed(0)
-    return Attention(HEADS * DIM, HEADS, CONTESTANTS[who]())
+    return Attention(HEADS * DIM, HEADS, CONTESTANTS[who](), causal=not who.endswith(BOTH))
 
 
 def time_cell(who: str, n: int) -> dict:
@@ -170,11 +175,10 @@ def time_cell(who: str, n: int) -> dict:
         attention(leaf).sum().backward()
 
     repeats = 3 if n <= 512 else 2
-    found = {
-        name: in_a_loop(partial(step, layer(name)), repeats=repeats, warm=1)
-        for name in ("none", who)
-    }
-    base, mine = found["none"], found[who]
+    base, mine = (
+        in_a_loop(partial(step, layer(name)), repeats=repeats, warm=1)
+        for name in ("none" + BOTH if who.endswith(BOTH) else "none", who)
+    )
     return {**mine, "over": mine["cpu"] / base["cpu"], "base": base["cpu"]}
 
 
@@ -239,7 +243,9 @@ def table(board: Board) -> str:
         rows.append(row)
     head = [part for n in lengths for part in (f"n = {n:,}, CPU ms", "over none")]
     text = (
-        "# Position encodings\n\nForward and backward of a causal layer, medians of the turns.\n\n"
+        "# Position encodings\n\n"
+        "Forward and backward of a layer, causal where nothing else is said; medians of the turns."
+        "\n\n"
     )
     text += markdown(["encoding", *head], rows)
     errors = [

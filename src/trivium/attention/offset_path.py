@@ -2,10 +2,14 @@ r"""Attention whose bias is a function of the offset, without a matrix of biases
 
 With the keys in reverse, $b_{ij} = T_{i + j'}$: a table of n + t − 1 numbers a head, read as a
 matrix through its strides. Forward is torch's fused kernel on blocks of queries with only the
-keys that they see; backward forms the weights again in tiles that stay in the processor's cache,
-and sums the gradient of the bias along the diagonals of each tile.
+keys that they see; backward the kernel's own, on blocks of keys with only the queries that see
+them. Where the bias learns, backward forms the weights again in tiles that stay in the
+processor's cache, and sums the gradient of the bias along the diagonals of each tile.
 """
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,23 +21,26 @@ from torch.nn.functional import pad
 from trivium._core.eager import eager
 from trivium.position.offsets import toeplitz
 
-_BLOCK = 128  # queries at a time
-_KEYS = 512  # keys at a time in the backward pass
+_BLOCK = 256  # queries, or keys, that the kernel takes at a time in a causal layer
+_ROWS, _KEYS = 128, 512  # queries and keys of a tile
 _TILE = 1 << 17  # weights formed at a time there
 _NOTHING = -50.0  # logarithm of a weight that changes no sum in float64
 _FLASH: Any = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu", None)
+_BACK: Any = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu_backward", None)
 
 
 def fits_offset_path(q: Tensor, k: Tensor, v: Tensor, drop: float) -> bool:
     """Return whether `offset_attention` takes these heads: on a CPU, eager, nothing dropped."""
     return (
         _FLASH is not None
+        and _BACK is not None
         and drop == 0
         and eager()
         and q.device.type == "cpu"
         and q.dtype in (torch.float32, torch.float64)
         and q.dtype == k.dtype == v.dtype
         and q.shape[-1] == k.shape[-1] == v.shape[-1]
+        and q.stride(-1) == k.stride(-1) == v.stride(-1) == 1  # the kernel does not look
     )
 
 
@@ -66,7 +73,22 @@ def offset_attention(
         hidden = hidden | (torch.arange(table.shape[-1], device=table.device) < n - 1)
     table = table.masked_fill(hidden, -torch.inf)
     heads = (q, k.flip(2), v.flip(2), table.contiguous())
-    return _OffsetAttention.apply(*heads, causal, scale)  # type: ignore[no-untyped-call]
+    with _flushed():
+        return _OffsetAttention.apply(*heads, causal, scale)  # type: ignore[no-untyped-call]
+
+
+@contextmanager
+def _flushed() -> Iterator[None]:
+    """Let this thread take numbers too small to be normal for 0: the faint ones that are left.
+
+    Where queries and keys are long the bound of `_faint` is far off.
+    """
+    before = sys.float_info.min * 0.5 == 0  # torch says not what is set, the processor does
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(before)
 
 
 def _faint(q: Tensor, k: Tensor, table: Tensor, scale: float) -> Tensor:
@@ -88,12 +110,21 @@ def dense_attention(
     return (scale * (q @ k.mT) + bias).softmax(-1) @ v
 
 
-def _blocks(n: int, t: int, causal: bool) -> list[tuple[slice, slice]]:
+def _blocks(n: int, t: int, causal: bool, step: int) -> list[tuple[slice, slice]]:
     """Return blocks of queries, and of the reversed keys that they see."""
-    cuts = range(0, n, _BLOCK)
+    stops = [min(a + step, n) for a in range(0, n, step)]
     return [
-        (slice(a, min(a + _BLOCK, n)), slice(n - min(a + _BLOCK, n) if causal else 0, t))
-        for a in cuts
+        (slice(a, stop), slice(n - stop if causal else 0, t))
+        for a, stop in zip(range(0, n, step), stops, strict=True)
+    ]
+
+
+def _key_blocks(n: int, t: int, step: int) -> list[tuple[slice, slice]]:
+    """Return the queries that see them, and blocks of reversed keys; the last is seen by all."""
+    stops = [a + step if a + step < n else t for a in range(0, n, step)]
+    return [
+        (slice(max(0, n - stop), n), slice(a, stop))
+        for a, stop in zip(range(0, n, step), stops, strict=True)
     ]
 
 
@@ -111,6 +142,7 @@ class _OffsetAttention(torch.autograd.Function):
     def forward(  # a Function's arguments are positional
         ctx: Any, q: Tensor, k: Tensor, v: Tensor, table: Tensor, causal: bool, scale: float
     ) -> Tensor:
+        n = q.shape[2]
         found = [
             _FLASH(
                 q[:, :, rows],
@@ -119,10 +151,9 @@ class _OffsetAttention(torch.autograd.Function):
                 attn_mask=_bias(table, rows, keys)[None],
                 scale=scale,
             )
-            for rows, keys in _blocks(q.shape[2], k.shape[2], causal)
+            for rows, keys in _blocks(n, k.shape[2], causal, _BLOCK if causal else n)
         ]
-        out = torch.cat([part for part, _ in found], 2)
-        logs = torch.cat([part for _, part in found], 2)
+        out, logs = (_joined(parts) for parts in zip(*found, strict=True))
         ctx.save_for_backward(q, k, v, table, out, logs)
         ctx.causal, ctx.scale = causal, scale
         return out
@@ -130,20 +161,54 @@ class _OffsetAttention(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, table, out, logs = ctx.saved_tensors
-        needs = ctx.needs_input_grad[:4]
+        needs, causal, scale = ctx.needs_input_grad[:4], ctx.causal, ctx.scale
         if torch.is_grad_enabled():  # a derivative of this one will be asked for
-            again = dense_attention(q, k, v, table, ctx.scale)
+            again = dense_attention(q, k, v, table, scale)
             asked = [x for x, need in zip((q, k, v, table), needs, strict=True) if need]
             found = iter(torch.autograd.grad(again, asked, grad, create_graph=True))
             return (*(next(found) if need else None for need in needs), None, None)
-        inner = (grad * out).sum(-1, keepdim=True)
-        tiles = _Tiles(q, k, v, table, logs, grad, inner, ctx.scale)
-        return (*tiles.slopes(ctx.causal, needs[3]), None, None)
+        with _flushed():
+            if not needs[3]:
+                return (*_kernel_slopes(ctx.saved_tensors, grad, causal, scale), None, None, None)
+            inner = (grad * out).sum(-1, keepdim=True)
+            tiles = _Tiles(q, k, v, table, logs, grad, inner, scale)
+            return (*tiles.slopes(causal), None, None)
+
+
+def _kernel_slopes(
+    saved: tuple[Tensor, ...], grad: Tensor, causal: bool, scale: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the gradients of q, k and v by the backward pass of torch's kernel."""
+    q, k, v, table, out, logs = saved
+    n, t = q.shape[2], k.shape[2]
+    found = [
+        _BACK(
+            grad[:, :, rows],
+            q[:, :, rows],
+            k[:, :, keys],
+            v[:, :, keys],
+            out[:, :, rows],
+            logs[:, :, rows],
+            0.0,
+            False,
+            attn_mask=_bias(table, rows, keys)[None],
+            scale=scale,
+        )
+        for rows, keys in _key_blocks(n, t, _BLOCK if causal else n)
+    ]
+    slopes, *others = zip(*found, strict=True)
+    for part in slopes[:-1]:
+        slopes[-1][:, :, -part.shape[2] :] += part
+    return slopes[-1], *(_joined(parts) for parts in others)
+
+
+def _joined(parts: tuple[Tensor, ...]) -> Tensor:
+    return torch.cat(parts, 2) if len(parts) > 1 else parts[0]
 
 
 @dataclass(frozen=True)
 class _Tiles:
-    """The backward pass, tile by tile.
+    """The backward pass of a bias that learns, tile by tile.
 
     Args:
         q: Queries.
@@ -165,13 +230,13 @@ class _Tiles:
     inner: Tensor
     scale: float
 
-    def slopes(self, causal: bool, curved: bool) -> tuple[Tensor | None, ...]:
-        """Return the gradients of q, k, v, and of the table where it is `curved`."""
+    def slopes(self, causal: bool) -> tuple[Tensor, ...]:
+        """Return the gradients of q, k, v and the table."""
         slopes = [torch.zeros_like(x) for x in (self.q, self.k, self.v)]
         table = torch.zeros_like(self.table)
         b, h, n, _ = self.q.shape
         spans = _spans(self.table)
-        for rows, keys in _blocks(n, self.k.shape[2], causal):
+        for rows, keys in _blocks(n, self.k.shape[2], causal, _ROWS):
             for head in range(h):
                 for part in _parts(rows, keys, spans[head]):
                     own = _bias(self.table, rows, part)[head].contiguous()
@@ -180,10 +245,9 @@ class _Tiles:
                     for first in range(0, b, some):
                         at = (slice(first, first + some), head)
                         total += self._tile(slopes, at, rows, part, own)
-                    if curved:
-                        begin, found = rows.start + part.start, _diagonals(total)
-                        table[head, begin : begin + len(found)] += found
-        return (slopes[0].mul_(self.scale), *slopes[1:], table if curved else None)
+                    begin, found = rows.start + part.start, _diagonals(total)
+                    table[head, begin : begin + len(found)] += found
+        return (slopes[0].mul_(self.scale), *slopes[1:], table)
 
     def _tile(
         self, slopes: list[Tensor], at: tuple[slice, int], rows: slice, keys: slice, bias: Tensor
