@@ -19,6 +19,7 @@ __all__ = [
     "atomic_folder",
     "atomic_open",
     "atomic_write",
+    "check_free",
     "named_errors",
     "remove_leftovers",
 ]
@@ -133,7 +134,7 @@ def atomic_folder(
     with named_errors(caller, target):
         if old.is_dir() and not os.path.lexists(target):
             os.replace(old, target)
-        _check_free(target, caller, overwrite=overwrite)
+        check_free(target, caller, overwrite=overwrite)
         try:
             aside.mkdir()
             yield aside
@@ -159,7 +160,12 @@ def remove_leftovers(folder: Path) -> None:
                 leftover.unlink()
 
 
-def _check_free(target: Path, caller: str, *, overwrite: bool) -> None:
+def check_free(target: Path, caller: str, *, overwrite: bool) -> None:
+    """Refuse to build a folder where something is, unless it is a folder to replace.
+
+    Raises:
+        OutputError: A link or a file, or a folder without `overwrite`.
+    """
     if not os.path.lexists(target) or (overwrite and target.is_dir() and not target.is_symlink()):
         return
     kind = "a folder" if target.is_dir() else "a file"

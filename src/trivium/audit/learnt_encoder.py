@@ -131,6 +131,10 @@ class LearntEncoder:
         """Refuse a table that lacks a column, as `TableEncoder` does."""
         self.base.check_columns(names, source)
 
+    def check_sentences(self) -> None:
+        """Refuse a sentence encoder that is not on this machine, as `TableEncoder` does."""
+        self.base.check_sentences()
+
     def _beside(
         self, base: Float[np.ndarray, "n b"], table: Table, options: ReadOptions | None
     ) -> Float[np.ndarray, "n d"]:

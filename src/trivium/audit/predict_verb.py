@@ -50,6 +50,8 @@ def predict_files(
 
     Raises:
         ModelError: The model is damaged.
+        MissingExtraError: It reads texts by a sentence encoder, and that is not installed.
+        ArgumentError: Its sentence encoder is not on this machine.
         DataError: A column of the fit is missing; a file is refused; of a large table perhaps
             only when its block is reached.
 
@@ -57,6 +59,7 @@ def predict_files(
         As reading; memory of the table, or where it is larger of a few blocks.
     """
     saved = load_classifier(model)
+    saved.encoder.check_sentences()
     # A single row to predict is no fault.
     options = replace(options, min_rows=1)
     executor = executor or SerialExecutor()

@@ -33,8 +33,9 @@ from trivium.audit.tune_training import Sample
 from trivium.closedform import ClosedFormClassifier, label_flags
 from trivium.cost.families import FAMILIES
 from trivium.parallel import Executor
-from trivium.store import atomic_write, to_json
+from trivium.store import atomic_write, check_model, check_run, to_json
 from trivium.table import Label, demo_table, grade, shown_name
+from trivium.table.encode_sentence import check_sentences
 
 __all__ = ["audit_demo", "catalog", "explain_run", "fit_only"]
 
@@ -61,7 +62,15 @@ def fit_only(
 
     The executor changes no bit of the result. Of a table that is too large to be held the encoder
     is learnt from a sample; the closed form and its leave-one-out are of all rows.
+
+    Raises:
+        MissingExtraError: The sentence encoder asked for is not installed.
+        DataError: The table is refused; nothing was written.
+        OutputError: The model's folder exists (without `force`) or cannot be written.
+        ResourceError: The disk is full or memory ran out.
     """
+    check_model(out, overwrite=force)
+    check_sentences(options.text_encoder, texts=False)
     state = _state(options, listener, executor)
     read_stage(state)
     encode_table(state)
@@ -91,7 +100,7 @@ def explain_run(run: Path, rows: list[int], top: int) -> list[Section]:
     Raises:
         DataError: A row that the run did not use.
     """
-    evidence = load_evidence(run)
+    evidence, saved = load_evidence(run), load_classifier(run)
     position = {int(kept) + 1: i for i, kept in enumerate(evidence.kept)}
     for row in rows:
         if row not in position:
@@ -107,7 +116,6 @@ def explain_run(run: Path, rows: list[int], top: int) -> list[Section]:
         for explained in explain_rows(classifier, evidence.X, wanted)
         for item in _listed(evidence, explained, top)
     ]
-    saved = load_classifier(run)
     if saved.tuned is not None and trained_layers(saved.tuning):
         retraced = _retraced(evidence, saved, classifier)
         apart = _listed(evidence, retraced.explain(wanted), top)
@@ -203,6 +211,8 @@ def audit_demo(
     executor: Executor | None = None,
 ) -> AuditResult:
     """Generate a table with planted truth, audit it, and grade the audit in its report."""
+    if out.is_dir():
+        check_run(out / "run", force=force)
     demo = demo_table(rows, seed)
     _make_demo_folder(out, demo.csv, force=force)
     atomic_write(out / "demo.csv", demo.csv)

@@ -27,6 +27,7 @@ def calibrate(out: Path | None, seed: int, force: bool, as_json: bool, **given: 
     """
     from trivium._core.errors import OutputError
     from trivium.cost.machine_file import default_path
+    from trivium.store import check_place
 
     place = default_path() if out is None else out
     if out is not None and place.exists() and not force:
@@ -38,7 +39,7 @@ def calibrate(out: Path | None, seed: int, force: bool, as_json: bool, **given: 
         )
     if out is None:
         _make_folder(place.parent)
-    _check_writable(place.parent)
+    check_place(place, "calibrate")
     machine = _measure(seed, as_json, given)
     machine.save(place)
     if as_json:
@@ -76,17 +77,3 @@ def _make_folder(folder: Path) -> None:
             where=str(folder),
             remedy="Name the file: --out FILE.",
         ) from error
-
-
-def _check_writable(folder: Path) -> None:
-    """Refuse before the measuring, not after it."""
-    import os
-
-    from trivium._core.errors import OutputError
-
-    if not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise OutputError(
-            "calibrate: the folder must be one that can be written to",
-            where=str(folder),
-            remedy="Choose a place that you may write to.",
-        )

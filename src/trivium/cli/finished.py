@@ -44,7 +44,7 @@ def predict(
     """
     from trivium._core.errors import OutputError
     from trivium.audit import predict_files, spare_input
-    from trivium.store import write_csv
+    from trivium.store import check_place, write_csv
     from trivium.table import find_files
 
     if out is not None:
@@ -52,6 +52,13 @@ def predict(
             spare_input("predict", out, Path(path))
         if out.exists() and not force:
             raise OutputError(f"predict: {out} must not exist", remedy="Add --force, or rename it.")
+        if out.is_dir():
+            raise OutputError(
+                "predict: --out must be a file; got a folder",
+                where=str(out),
+                remedy="Name a file in it.",
+            )
+        check_place(out, "predict")
     opened = open_given(given)
     # Rows on a terminal are a progress bar of their own.
     with opened as executor, StageLines(quiet=out is None) as lines:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from trivium._core.atomic import named_errors
 from trivium._core.checks import check_choice, check_number
 from trivium._core.errors import ArgumentError, DataError, TriviumWarning
 from trivium.parallel import Executor, JoblibExecutor, SerialExecutor, given_executor
@@ -62,7 +63,8 @@ def position_study(
     Raises:
         ArgumentError: An unknown preset, a number out of its range, or workers and an executor.
         DataError: The text cannot be used, or the folder holds another study.
-        ResourceError: The executor lost its workers again and again.
+        OutputError: The folder cannot be written to.
+        ResourceError: The disk is full, or the executor lost its workers again and again.
 
     Cost:
         About four minutes of one processor for quick, two and a half hours for full.
@@ -81,14 +83,16 @@ def position_study(
         if executor is not None:
             raise ArgumentError(f"{caller}: one of workers and executor must be given; got both")
     given_executor(caller, executor)
-    left = None if most is None else int(check_number(caller, "most", most, integer=True))
+    if most is not None:
+        most = int(check_number(caller, "most", most, "non-negative", integer=True))
     known = read_study_text(text)
     folder = Path(out)
-    (folder / "runs").mkdir(parents=True, exist_ok=True)
+    with named_errors(caller, folder):
+        (folder / "runs").mkdir(parents=True, exist_ok=True)
     board = _Board(preset, known, folder, first, progress)
     board.check()
     with nullcontext(executor) if executor else _own(workers) as runner:
-        board.work(runner, left)
+        board.work(runner, most)
     result = StudyResult(summary_of(preset, known.name, first, board.found, board.total))
     atomic_write(folder / "study.json", json.dumps(result.to_dict(), indent=1) + "\n")
     return result

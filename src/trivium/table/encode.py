@@ -14,7 +14,7 @@ from trivium.table.encode_category import CategoryEncoder
 from trivium.table.encode_column import ColumnEncoder
 from trivium.table.encode_curve import N_CURVES
 from trivium.table.encode_number import DateEncoder, NumberEncoder
-from trivium.table.encode_sentence import PREFIX, SentenceEncoder
+from trivium.table.encode_sentence import PREFIX, SentenceEncoder, check_sentences
 from trivium.table.encode_text import TextEncoder
 from trivium.table.infer import column_as
 from trivium.table.naming import cut, listed, nearest
@@ -165,6 +165,16 @@ class TableEncoder:
             notices += odd + unknown
             start = stop
         return found, tuple(notices)
+
+    def check_sentences(self) -> None:
+        """Refuse a sentence encoder learnt with that is not on this machine.
+
+        Raises:
+            MissingExtraError: sentence-transformers is not installed.
+            ArgumentError: There is no such model.
+        """
+        if any(block.encoder.way == SentenceEncoder.way for block in self._blocks):
+            check_sentences(self.text_encoder, texts=True)
 
     def check_columns(self, names: Sequence[str], source: str) -> None:
         """Refuse a table that lacks a column.

@@ -1,7 +1,7 @@
 """Text through an installed sentence encoder, projected on its leading directions."""
 
 from collections.abc import Mapping
-from functools import cached_property
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from trivium.table.encode_column import Arrays, ColumnEncoder, Facts, missing_fl
 from trivium.table.notice import Notice
 from trivium.table.table import Column
 
-__all__ = ["SentenceEncoder"]
+__all__ = ["SentenceEncoder", "check_sentences"]
 
 PREFIX = "sentence-transformers:"
 MAX_DIMS = 64
@@ -35,10 +35,6 @@ class SentenceEncoder(ColumnEncoder):
         self.model = model
         self.axes = axes
         self.missing = missing
-
-    @cached_property
-    def _encoder(self) -> Any:
-        return _load(self.model)
 
     @classmethod
     def fit(cls, column: Column, model: str) -> "SentenceEncoder":
@@ -83,7 +79,7 @@ class SentenceEncoder(ColumnEncoder):
 
     def _vectors(self, column: Column) -> Float[np.ndarray, "n d"]:
         texts = [text or "" for text in column.texts()]
-        found = self._encoder.encode(texts, normalize_embeddings=True, show_progress_bar=False)
+        found = _model(self.model).encode(texts, normalize_embeddings=True, show_progress_bar=False)
         return np.asarray(found, dtype=np.float64)
 
     def state(self) -> tuple[Arrays, Facts]:
@@ -96,8 +92,33 @@ class SentenceEncoder(ColumnEncoder):
         return cls(str(facts["model"]), arrays["axes"], bool(facts["missing"]))
 
 
-def _load(model: str) -> Any:
-    package = require("sentence_transformers", "text", f"the sentence encoder {model}")
+def check_sentences(text_encoder: str, *, texts: bool) -> None:
+    """Refuse a sentence encoder that is not on this machine, before it is needed.
+
+    Args:
+        text_encoder: As for `TableEncoder`.
+        texts: Whether there are texts to read, so that its model is needed.
+
+    Raises:
+        MissingExtraError: sentence-transformers is not installed.
+        ArgumentError: There are texts, and no such model on this machine.
+    """
+    if text_encoder.startswith(PREFIX):
+        model = text_encoder.removeprefix(PREFIX)
+        _model(model) if texts else _package(model)
+
+
+def _package(model: str) -> Any:
+    return require("sentence_transformers", "text", f"the sentence encoder {model}")
+
+
+def _model(model: str) -> Any:
+    return _load(_package(model), model)
+
+
+@lru_cache(maxsize=1)
+def _load(package: Any, model: str) -> Any:
+    """Load a model once, for all columns."""
     try:
         # Never from a hub: a name that is not on this machine is refused, not fetched.
         return package.SentenceTransformer(model, local_files_only=True)
