@@ -73,6 +73,7 @@ def predict_files(
     return header, _rows(judged, saved.classes)
 
 
+_AHEAD = 4  # blocks a worker, from the first that has not ended on
 _Judged = tuple[Int64[np.ndarray, " n"], Float[np.ndarray, "n c"]]
 
 
@@ -101,12 +102,16 @@ def _judge(block: FileBlock, reading: _Reading) -> tuple[_Judged, tuple[Oddity, 
 def _by_blocks(
     saved: SavedClassifier, parts: Parts, executor: Executor, progress: Progress | None
 ) -> Generator[_Judged]:
-    """Yield what was found of each block, in their order; say at the end which cells were odd."""
+    """Yield what was found of each block, in their order; say at the end which cells were odd.
+
+    A block that comes late holds the others up after a while: what has ended waits in memory.
+    """
     reading = _Reading(saved, parts.options, file_starts(parts))
     waiting: dict[int, tuple[_Judged, tuple[Oddity, ...]]] = {}
     odd: tuple[Oddity, ...] = ()
     coming = 0
-    blocks = executor.each(_judge, parts.blocks, shared=reading, progress=progress)
+    ahead = _AHEAD * executor.n_workers
+    blocks = executor.each(_judge, parts.blocks, shared=reading, progress=progress, ahead=ahead)
     with closing(blocks):
         for number, found in blocks:
             waiting[number] = found
