@@ -16,16 +16,12 @@ from torch import Tensor
 
 from trivium._core.atomic import named_errors, remove_leftovers
 from trivium._core.errors import BusyError, ModelError, OutputError
+from trivium._core.file_lock import try_lock
 from trivium._core.tensor_file import as_written, read_tensors, write_tensors
 from trivium.pathkernel.note_form import NoteForm, check_rows
 from trivium.pathkernel.notes import Checkpoint, StepNote
 from trivium.pathkernel.plain import as_plain, from_plain
 from trivium.pathkernel.row_store import RowStore
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 __all__ = ["RecordingFolder"]
 
@@ -81,19 +77,18 @@ class RecordingFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = os.open(self.path / ".lock", os.O_CREAT | os.O_RDWR, 0o644)
         try:
-            if fcntl is not None:
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            self.close()
-            raise BusyError(
-                f"{self.caller}: one process may record into a folder; another one is at work",
-                where=str(self.path),
-            ) from error
+            locked = try_lock(self._lock)
         except OSError as error:
             self.close()
             raise OutputError(
                 f"{self.caller}: cannot lock {self.path}: {error.strerror}"
             ) from error
+        if locked is False:
+            self.close()
+            raise BusyError(
+                f"{self.caller}: one process may record into a folder; another one is at work",
+                where=str(self.path),
+            )
         remove_leftovers(self.path)
         strange = sorted(one.name for one in self.path.iterdir() if not _ours(one.name))
         if strange:

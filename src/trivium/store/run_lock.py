@@ -1,16 +1,11 @@
 """The lock of a run's folder: held while a run writes, gone with its process."""
 
-import errno
 import os
 import warnings
 from pathlib import Path
 
 from trivium._core.errors import BusyError, TriviumWarning
-
-try:
-    import fcntl
-except ImportError:  # not a POSIX system: a lock file made with O_EXCL serves instead
-    fcntl = None  # type: ignore[assignment]
+from trivium._core.file_lock import has_locks, try_lock
 
 __all__ = ["check_unlocked", "take_lock"]
 
@@ -21,7 +16,7 @@ def check_unlocked(path: Path) -> None:
     Raises:
         BusyError: One does.
     """
-    if fcntl is None:
+    if not has_locks():
         if path.exists():
             raise _busy(path)
         return
@@ -30,11 +25,8 @@ def check_unlocked(path: Path) -> None:
     except OSError:  # taking it will say why
         return
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise _busy(path) from error
-    except OSError:
-        return
+        if try_lock(handle) is False:
+            raise _busy(path)
     finally:
         os.close(handle)
 
@@ -45,7 +37,7 @@ def take_lock(path: Path) -> int:
     Raises:
         BusyError: Another run holds it.
     """
-    if fcntl is None:
+    if not has_locks():  # a lock file made with O_EXCL serves instead
         try:
             return os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR)
         except FileExistsError as error:
@@ -66,13 +58,10 @@ def take_lock(path: Path) -> int:
 
 
 def _flock(handle: int, path: Path) -> None:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno in {errno.EWOULDBLOCK, errno.EACCES}:
-            raise _busy(path) from error
-        if error.errno not in {errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS}:
-            raise
+    locked = try_lock(handle)
+    if locked is False:
+        raise _busy(path)
+    if locked is None:
         warnings.warn(
             "RunFolder: this file system has no locks; do not start two runs into one folder",
             TriviumWarning,
