@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from trivium._core.counted import counted
 from trivium._core.errors import NumericalError
 
 __all__ = ["PSDFactor", "cholesky_psd", "condition_number", "eigh_psd"]
@@ -36,7 +37,7 @@ def _finite(caller: str, matrix: Tensor) -> Tensor:
     if not bool(torch.isfinite(matrix).all()):
         raise NumericalError(
             f"{caller}: the matrix must be finite; it has "
-            f"{int((~torch.isfinite(matrix)).sum())} entries that are not",
+            f"{counted(int((~torch.isfinite(matrix)).sum()), 'entry')} that are not",
             remedy="Scale the columns, or pass float64 data.",
         )
     return matrix

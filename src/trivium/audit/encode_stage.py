@@ -3,6 +3,7 @@
 from functools import partial
 from typing import Any
 
+from trivium._core.counted import counted
 from trivium.audit.folds import make_folds
 from trivium.audit.learnt_encoder import Learnt, LearntEncoder
 from trivium.audit.sequence_stage import asks_for_order, kept_network, read_in_order
@@ -59,8 +60,8 @@ def encode_stage(state: AuditState) -> str:
 
 def _did(section: Section) -> str:
     kinds = sorted({column["kind"] for column in section["columns"]})
-    columns = f"{len(section['columns'])} columns ({', '.join(kinds)})"
-    return f"{section['features']} features from {columns}{_said(section)}"
+    columns = counted(len(section["columns"]), "column") + f" ({', '.join(kinds)})"
+    return f"{counted(section['features'], 'feature')} from {columns}{_said(section)}"
 
 
 def _told(tried: list[Section], held: str) -> list[dict[str, Any]]:

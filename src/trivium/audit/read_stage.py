@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from trivium._core.counted import counted
 from trivium._core.errors import ArgumentError, DataError
 from trivium.audit.large_plan import sample_section
 from trivium.audit.large_read import look_through
@@ -253,6 +254,7 @@ def read_stage(state: AuditState) -> str:
     }
     used = len(state.used.columns)
     return (
-        f"{found.n_rows:,} rows, {used} of {len(table.columns)} columns used, "
-        f"{len(label.classes)} classes, {len(notices)} warnings"
+        f"{counted(found.n_rows, 'row')}, "
+        f"{used:,} of {counted(len(table.columns), 'column')} used, "
+        f"{counted(len(label.classes), 'class')}, {counted(len(notices), 'warning')}"
     )

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from trivium._core.counted import counted
 from trivium._core.errors import DataError, OutputError
 from trivium._core.families import members
 from trivium._core.threads import one_thread
@@ -106,7 +107,7 @@ def explain_run(run: Path, rows: list[int], top: int) -> list[Section]:
         if row not in position:
             raise DataError(
                 f"explain: row {row} must be a labelled row of the run",
-                where=f"{len(position)} rows, the last is {max(position)}",
+                where=f"{counted(len(position), 'row')}, the last is {max(position)}",
                 remedy="Rows are counted from 1, without the header.",
             )
     classifier = ClosedFormClassifier().fit(evidence.X, evidence.codes)

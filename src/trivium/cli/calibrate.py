@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from trivium._core.counted import counted
 from trivium.cli.console import StageLines, echo
 from trivium.cli.options import FORCE, JSON, PATH, SEED, print_json
 
@@ -61,7 +62,7 @@ def _measure(seed: int, quiet: bool, given: dict[str, Any]) -> Any:
         lines.begin("calibrate")
         machine = Machine.calibrate(progress=lines.step, cases=cases, random_state=seed, **given)
         about = machine.about
-        did = f"{about['cases']} calls, each at least {about['rounds']} times"
+        did = f"{counted(about['cases'], 'call')}, each at least {about['rounds']} times"
         lines.end("calibrate", did, float(about["seconds"]))
     return machine
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from trivium._core.counted import counted
 from trivium.cli.console import StageLines, echo, printable
 from trivium.cli.options import (
     FORCE,
@@ -70,7 +71,7 @@ def predict(
             _print(header, rows)
             return
         written = write_csv(out, header, rows)
-    echo(f"{written:,} predictions in {out}")
+    echo(f"{counted(written, 'prediction')} in {out}")
 
 
 def _print(header: list[str], rows: Iterable[list[Any]]) -> None:

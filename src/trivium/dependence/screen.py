@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trivium._core.checks import check_choice, check_number
+from trivium._core.counted import counted
 from trivium._core.errors import ArgumentError, DataError, ShapeError, TriviumWarning
 from trivium._core.random import RandomState, check_seed, numpy_generator
 from trivium.dependence.columns import DependenceColumn, column_batches
@@ -141,9 +142,9 @@ def screen(  # noqa: PLR0913 - the contract's signature
             progress(len(found), len(columns))
     ordered = [found[place] for place in range(len(columns))]
     usable = int((~target.missing).sum())
-    sample = f", a sample of {len(rows)} of {usable} rows" if usable > len(rows) else ""
+    sample = f", a sample of {len(rows)} of {counted(usable, 'row')}" if usable > len(rows) else ""
     if untested:
-        sample += f", {len(columns)} of {total} columns by a quick look"
+        sample += f", {len(columns)} of {counted(total, 'column')} by a quick look"
     finished = _finish(ordered, scores, largest, stages, correction, sample, len(untested))
     return DependenceTable(target.name, finished, fdr, correction, seed, target.kind, untested)
 
@@ -220,7 +221,8 @@ def _finish(
     constant = [row.name for row in rows if row.method == "constant"]
     if constant:
         warnings.warn(
-            f"screen: {len(constant)} of {len(rows)} columns are constant or empty and get p = 1: "
+            f"screen: {len(constant)} of {counted(len(rows), 'column')} are constant or empty and "
+            "get p = 1: "
             + ", ".join(repr(name) for name in constant[:5])
             + (", ..." if len(constant) > 5 else ""),
             TriviumWarning,

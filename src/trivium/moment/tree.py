@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from itertools import accumulate
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
+from trivium._core.counted import counted
 from trivium._core.errors import ArgumentError
 
 __all__ = ["MergeTree", "Mergeable", "merge_tree"]
@@ -66,8 +67,8 @@ class MergeTree(Generic[T]):
         starts = [place << level for level, place in left]
         if not left or starts != [*accumulate((1 << level for level, _ in left), initial=0)][:-1]:
             raise ArgumentError(
-                f"MergeTree.total: parts must be numbered 0, 1, 2, ...; got {self._n} parts"
-                + (" with a gap" if left else "")
+                "MergeTree.total: parts must be numbered 0, 1, 2, ...; got "
+                f"{counted(self._n, 'part')}" + (" with a gap" if left else "")
             )
         total = self._held.pop(left.pop())
         while left:

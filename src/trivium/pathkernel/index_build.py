@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from trivium._core.checks import check_choice, check_number
+from trivium._core.counted import counted
 from trivium._core.errors import ArgumentError, ResourceError
 from trivium.pathkernel.asked import BUDGET
 from trivium.pathkernel.index import Index
@@ -139,7 +140,8 @@ def _check_budget(recording: "Recording", k: int, budget: int) -> None:
     allowed = int(check_number("index", "budget", budget, "positive", integer=True))
     if size > allowed:
         raise ResourceError(
-            f"index: {n_directions} directions in {weights.n_weights:,} weights need "
+            f"index: {counted(n_directions, 'direction')} in "
+            f"{counted(weights.n_weights, 'weight')} need "
             f"{size / 1e6:.1f} MB; got a budget of {allowed / 1e6:.1f} MB",
             remedy="Take fewer directions k, or raise budget.",
         )

@@ -18,6 +18,7 @@ from safetensors.numpy import load as read_tensors
 from safetensors.numpy import save as tensor_bytes
 
 from trivium._core.atomic import atomic_folder, check_free
+from trivium._core.counted import counted
 from trivium._core.errors import ArgumentError, DataError, ModelError, OutputError, ResourceError
 from trivium._core.exact_json import digest, file_json, from_json
 from trivium._core.peak import check_room
@@ -124,7 +125,8 @@ def load_model(folder: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], d
     data = _read_regular(place / TENSOR_FILE)
     if len(data) != described["bytes"]:
         raise _damaged(
-            place / TENSOR_FILE, f"it must have {described['bytes']} bytes; got {len(data)}"
+            place / TENSOR_FILE,
+            f"it must have {counted(described['bytes'], 'byte')}; got {len(data)}",
         )
     if hashlib.sha256(data).hexdigest() != described["sha256"]:
         raise _damaged(place / TENSOR_FILE, "its SHA-256 is not the one in the manifest")
@@ -224,7 +226,8 @@ def _read_regular(path: Path) -> bytes:
         raise _damaged(path, f"it cannot be read: {error.strerror}") from error
     except MemoryError as error:
         raise ResourceError(
-            f"load_model: the file must fit in memory; it has {path.stat().st_size} bytes",
+            "load_model: the file must fit in memory; it has "
+            f"{counted(path.stat().st_size, 'byte')}",
             where=str(path),
         ) from error
 

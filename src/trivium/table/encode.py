@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from trivium._core.counted import counted
 from trivium._core.errors import ArgumentError, DataError, ModelError, TriviumWarning
 from trivium._core.random import RandomState, check_seed, derive
 from trivium.table.encode_block import Block, Packer, unpack
@@ -95,7 +96,7 @@ class TableEncoder:
         if not used or table.n_rows == 0:
             raise DataError(
                 f"TableEncoder: at least one column must carry information; "
-                f"got {len(table.columns)} columns, {table.n_rows} rows",
+                f"got {counted(len(table.columns), 'column')}, {counted(table.n_rows, 'row')}",
                 where=table.source,
                 remedy="Add a column that is neither constant nor an identifier.",
                 code="E-NO-COLUMNS",

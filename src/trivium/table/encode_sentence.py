@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from trivium._core.checks import require
+from trivium._core.counted import counted
 from trivium._core.errors import ArgumentError, DataError
 from trivium.table.encode_column import Arrays, ColumnEncoder, Facts, missing_flag, with_missing
 from trivium.table.notice import Notice
@@ -61,8 +62,8 @@ class SentenceEncoder(ColumnEncoder):
     def how(self) -> str:
         """Say in words how the column is encoded."""
         return (
-            f"sentence vectors of {self.model}, projected to {self.axes.shape[1]} features"
-            + ", missing marked" * self.missing
+            f"sentence vectors of {self.model}, projected to "
+            f"{counted(self.axes.shape[1], 'feature')}" + ", missing marked" * self.missing
         )
 
     def block(self, column: Column) -> tuple[Float[np.ndarray, "n d"], tuple[Notice, ...]]:
@@ -70,7 +71,8 @@ class SentenceEncoder(ColumnEncoder):
         vectors = self._vectors(column)
         if vectors.shape[1] != len(self.axes):
             raise DataError(
-                f"TableEncoder: the sentence encoder must give {len(self.axes)} numbers as when "
+                "TableEncoder: the sentence encoder must give "
+                f"{counted(len(self.axes), 'number')} as when "
                 f"it was learnt from; got {vectors.shape[1]}",
                 where=f"column {column.name}",
                 remedy=f"Install the same model as then: {self.model}.",

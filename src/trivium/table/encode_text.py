@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy import sparse
 
+from trivium._core.counted import counted
 from trivium.table.encode_column import Arrays, ColumnEncoder, Facts, missing_flag, with_missing
 from trivium.table.notice import Notice
 from trivium.table.table import Column
@@ -107,7 +108,7 @@ class TextEncoder(ColumnEncoder):
         """Say in words how the column is encoded."""
         return (
             f"words and word pieces, hashed and weighed by rarity, projected to "
-            f"{self.axes.shape[1]} features; number of words; order of words is not seen"
+            f"{counted(self.axes.shape[1], 'feature')}; number of words; order of words is not seen"
             + ", missing marked"
             * self.missing
         )

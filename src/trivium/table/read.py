@@ -2,6 +2,7 @@
 
 from os import PathLike
 
+from trivium._core.counted import counted
 from trivium._core.errors import DataError
 from trivium.table.delimited import read_delimited
 from trivium.table.infer import infer_column
@@ -68,7 +69,8 @@ def build_table(raw: RawTable, options: ReadOptions, name: str, where: str) -> T
         raise DataError("read_table: there is a header and no rows", where=where, code="E-EMPTY")
     if raw.n_rows < options.min_rows:
         raise DataError(
-            f"read_table: there must be at least {options.min_rows} rows; got {raw.n_rows}",
+            f"read_table: there must be at least {counted(options.min_rows, 'row')}; got "
+            f"{raw.n_rows}",
             where=where,
             code="E-FEW-ROWS",
         )

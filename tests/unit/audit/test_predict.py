@@ -128,7 +128,7 @@ def test_odd_cells_of_all_blocks_are_said_once(model: Path, parts: Path, tmp_pat
         predicted(model, paths, hold=HOLD)
     said = [str(one.message) for one in told]
     assert len(said) == 1
-    assert "0.csv, line 52): 3 cells are no number" in said[0]
+    assert "0.csv, line 52): 3 cells with no number" in said[0]
 
 
 def test_a_missing_column_is_refused_before_any_row(model: Path, tmp_path: Path) -> None:

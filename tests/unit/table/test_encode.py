@@ -126,7 +126,7 @@ def _instead(table, *columns):
 def test_text_among_numbers_warns_and_counts_as_missing(table, encoder):
     cells = ["4000", "heavy", None, *["4100.5"] * (N - 3)]
     new = _instead(table, _column("mass", Kind.text, cells))
-    with pytest.warns(TriviumWarning, match="column mass.*1 cells are no number"):
+    with pytest.warns(TriviumWarning, match="column mass.*1 cell with no number"):
         found = encoder.transform(new)
     X, notices = encoder.encode(new)
     assert [notice.code for notice in notices] == ["W-UNREADABLE"]
