@@ -9,7 +9,6 @@ from scipy import sparse
 from torch import Tensor
 
 from trivium._core.blocks import iter_blocks
-from trivium._core.counted import counted
 from trivium._core.errors import ArgumentError, DataError, ShapeError
 from trivium._core.sources import beside, dense_rows, is_dask, is_delayed, is_matrix, matrix
 
@@ -48,8 +47,7 @@ def pair_blocks(
         found = (block.x.shape[1], right.shape[1])
         if found != columns:
             raise ShapeError(
-                f"{caller}: x and y must have the {columns[0]} and "
-                f"{counted(columns[1], 'column')} of their "
+                f"{caller}: x and y must have the {columns[0]} and {columns[1]} columns of their "
                 f"feature maps; got {found[0]} and {found[1]}"
             )
         _check_rows(caller, "x", block.x, block.start)

@@ -57,7 +57,7 @@ def screen(  # noqa: PLR0913 - the contract's signature
     kernels, the features and the number of rows.
 
     Numbers, a number target too, are compared at five lengthscales, an eighth to twice the median
-    distance: each pair's statistic is studentised over the group, and the largest, wide
+    distance: each pair's statistic is studentized over the group, and the largest, wide
     ones a little favored, is ranked over the same group, which is exact again
     (`aggregate_null`). `statistic`, `cka`, `null_band` and `p_tail` are those of the medians.
 
@@ -142,9 +142,9 @@ def screen(  # noqa: PLR0913 - the contract's signature
             progress(len(found), len(columns))
     ordered = [found[place] for place in range(len(columns))]
     usable = int((~target.missing).sum())
-    sample = f", a sample of {len(rows)} of {counted(usable, 'row')}" if usable > len(rows) else ""
+    sample = f", a sample of {len(rows)} of {usable} rows" if usable > len(rows) else ""
     if untested:
-        sample += f", {len(columns)} of {counted(total, 'column')} by a quick look"
+        sample += f", {len(columns)} of {total} columns by a quick look"
     finished = _finish(ordered, scores, largest, stages, correction, sample, len(untested))
     return DependenceTable(target.name, finished, fdr, correction, seed, target.kind, untested)
 

@@ -159,8 +159,7 @@ class CrossMoments:
             y = dense_rows(caller, matrix(caller, y), 0, len(block.x))
             if block.x.shape[1] != self.n_x or y.shape[1] != self.n_y:
                 raise ShapeError(
-                    f"{caller}: X and Y must have {self.n_x} and {counted(self.n_y, 'column')}; "
-                    "got shapes "
+                    f"{caller}: X and Y must have {self.n_x} and {self.n_y} columns; got shapes "
                     f"{tuple(block.x.shape)}, {tuple(y.shape)}"
                 )
             dtype = torch.promote_types(block.x.dtype, y.dtype)
