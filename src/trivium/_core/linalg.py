@@ -1,4 +1,4 @@
-"""One policy for positive semi-definite matrices: symmetrise, then a ladder of jitter, then say.
+"""One policy for positive semi-definite matrices: symmetrize, then a ladder of jitter, then say.
 
 Everything is done in the dtype given; the callers choose float64 for what must not cancel.
 """
@@ -77,7 +77,7 @@ def eigh_psd(
     Args:
         caller: Public name, to put in front of messages.
         matrix: The matrix.
-        lower: Whether only its lower triangle is meant; else it is symmetrised first.
+        lower: Whether only its lower triangle is meant; else it is symmetrized first.
 
     Raises:
         NumericalError: Not finite, or negative beyond rounding.

@@ -93,9 +93,9 @@ def why_unused(table: Table, leaks: set[str]) -> dict[str, str]:
 def _check_rows(label: Label, source: str) -> None:
     if len(label.codes) < 4:
         raise DataError(
-            f"audit: the table must have at least 4 labelled rows; it has {len(label.codes)}",
+            f"audit: the table must have at least 4 labeled rows; it has {len(label.codes)}",
             where=f"{source}, column {label.name}",
-            remedy="Add labelled rows.",
+            remedy="Add labeled rows.",
             code="E-TOO-FEW-ROWS",
         )
 

@@ -190,7 +190,7 @@ def audit(
     grade: Callable[[Section], Any] | None = None,
     executor: Executor | None = None,
 ) -> AuditResult:
-    """Audit a labelled table and write the run's folder.
+    """Audit a labeled table and write the run's folder.
 
     Args:
         options: The data, the label and how to look at them.

@@ -82,7 +82,7 @@ def choose_estimator(
     Args:
         scores: Scores of the rows, of which at most 512 are used.
         codes: Their classes.
-        metric: What is maximised.
+        metric: What is maximized.
         seed: Seed of the draws.
 
     Raises:

@@ -106,7 +106,7 @@ def explain_run(run: Path, rows: list[int], top: int) -> list[Section]:
     for row in rows:
         if row not in position:
             raise DataError(
-                f"explain: row {row} must be a labelled row of the run",
+                f"explain: row {row} must be a labeled row of the run",
                 where=f"{counted(len(position), 'row')}, the last is {max(position)}",
                 remedy="Rows are counted from 1, without the header.",
             )

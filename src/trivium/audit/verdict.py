@@ -190,7 +190,7 @@ def _scale(report: Section) -> list[str]:
         return []
     return [
         f"Scale: {sample['of']:,} rows are too many to be held at once. The closed form and the "
-        f"judgement of labels are exact over all of them; everything else is of {sample['rows']:,} "
+        f"judgment of labels are exact over all of them; everything else is of {sample['rows']:,} "
         "rows drawn at random."
     ]
 

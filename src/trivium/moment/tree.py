@@ -29,7 +29,7 @@ T = TypeVar("T", bound="Mergeable")
 class MergeTree(Generic[T]):
     """Parts put together as they come, in the one tree over their numbers.
 
-    Neighbours are merged first, then pairs of pairs; what has no neighbour at the end is merged
+    Neighbors are merged first, then pairs of pairs; what has no neighbor at the end is merged
     from the right. The tree depends on the number of parts only, so the bits do too.
 
     Example:
@@ -82,7 +82,7 @@ class MergeTree(Generic[T]):
 def merge_tree(parts: Iterable[T]) -> T:
     """Merge parts, given in the order of their rows, as a binary tree over that order.
 
-    Neighbours are merged first, then pairs of pairs: the tree depends on the number of parts
+    Neighbors are merged first, then pairs of pairs: the tree depends on the number of parts
     only, and rounding grows with its depth log₂ b for b parts. Parts made by other processes give
     the same bits as parts made here. The parts are not changed.
 

@@ -223,7 +223,7 @@ class Executor(ABC):
             Exception: What the function raised.
 
         Cost:
-            One merge a block; memory of the parts whose neighbours have not come yet, as a rule
+            One merge a block; memory of the parts whose neighbors have not come yet, as a rule
             log₂ of their number.
 
         Example:

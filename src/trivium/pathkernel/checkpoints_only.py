@@ -89,7 +89,7 @@ def from_checkpoints(  # noqa: PLR0913 - a training in parts: what was left of i
 
     Raises:
         ArgumentError: Fewer than two checkpoints, another number of weights, a rate or a number
-            of steps that is none, rows coupled by batch normalisation, or as `Recording.made`.
+            of steps that is none, rows coupled by batch normalization, or as `Recording.made`.
         ShapeError: Targets, ids or steps of another number than rows or checkpoints.
         DataError: A weight of a checkpoint or a gradient is not finite.
 
@@ -165,7 +165,7 @@ def _replay(model: nn.Module, loss: Callable[..., Tensor]) -> Replay:
     if couples_rows(replay.model.train()):
         raise ArgumentError(
             "from_checkpoints: a row's gradient must not depend on its batch; got batch "
-            "normalisation",
+            "normalization",
             remedy="Record the training, and ask recording.made.",
         )
     replay.model.eval()

@@ -62,7 +62,7 @@ def build_index(
 
     Raises:
         ArgumentError: An unknown kind, a number out of range, an id that was not recorded, batch
-            normalisation, or a recording that is still open.
+            normalization, or a recording that is still open.
         DataError: The recording has no step, or replaying it does not meet its checkpoints.
         ResourceError: The directions do not fit the budget.
 
@@ -95,7 +95,7 @@ def build_index(
     replay = recording.run("index").replay
     if recording.couples_rows:
         raise ArgumentError(
-            "index: a row's gradient must not depend on its batch; got batch normalisation",
+            "index: a row's gradient must not depend on its batch; got batch normalization",
             remedy="Ask recording.made or recording.without, which go through the batch.",
         )
     _check_budget(recording, directions, budget)

@@ -54,7 +54,7 @@ class Queries:
         ):
             raise ArgumentError(
                 f"{caller}: rows asked about must not depend on each other; this model's batch "
-                "normalisation keeps no running statistics in evaluation",
+                "normalization keeps no running statistics in evaluation",
                 remedy="Train with track_running_stats=True.",
             )
         self.call, self.rows, self.n_rows = as_call(caller, x)

@@ -164,7 +164,7 @@ class Recording(Questions):
 
     @property
     def couples_rows(self) -> bool:
-        """Whether rows shared their batch's moments: batch normalisation that was training."""
+        """Whether rows shared their batch's moments: batch normalization that was training."""
         kind = nn.modules.batchnorm._BatchNorm
         norms = [i for i, one in enumerate(self.model.modules()) if isinstance(one, kind)]
         modes = {one.modes for note in self.notes for one in note.pieces}

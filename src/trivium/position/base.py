@@ -34,7 +34,7 @@ class Position(nn.Module):
         weighted: `value` adds something, so the layer must form the attention weights; true of a
             class that overrides it, unless that says otherwise.
         scored: `score` adds something; likewise.
-        mixing: `embed` lets a token see its neighbours: it is told the position −1 for padding.
+        mixing: `embed` lets a token see its neighbors: it is told the position −1 for padding.
         stationary: Nothing changes when all positions move by the same number.
 
     Example:

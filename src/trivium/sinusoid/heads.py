@@ -79,7 +79,7 @@ def head_hessian(
 
 
 def head_hessians(model: nn.Module) -> dict[str, Tensor]:
-    """Return H of every head of every attention layer that is recognised, by the layer's name."""
+    """Return H of every head of every attention layer that is recognized, by the layer's name."""
     found = {}
     for name, module in model.named_modules():
         for read in (_of_torch, _side_by_side, _fused):

@@ -35,7 +35,7 @@ class TableEncoder:
 
     | kind | features |
     |---|---|
-    | number, integer | standardised value (normal score where the tails are heavy), and three curves of the rank that show what is not monotone; more than 256 such columns get no curves |
+    | number, integer | standardized value (normal score where the tails are heavy), and three curves of the rank that show what is not monotone; more than 256 such columns get no curves |
     | category | one for each frequent level, hashed buckets beyond 64 levels, one for the rare |
     | datetime | smooth trend, and sines and cosines of the year, the week and the day, where the dates span and resolve them |
     | text | hashed words and word pieces, projected to at most 64; or an installed sentence encoder |
@@ -50,7 +50,7 @@ class TableEncoder:
     Args:
         text_encoder: `"hashed"`, or `"sentence-transformers:NAME"` with the name or path of an
             installed model.
-        random_state: Seed of the randomised projection of texts.
+        random_state: Seed of the randomized projection of texts.
 
     Raises:
         ArgumentError: Another text encoder.

@@ -43,7 +43,7 @@ class TextEncoder(ColumnEncoder):
     scripts without spaces, of characters and pairs of them. They are hashed (a fixed hash) into
     16,384 buckets, damped `log(1 + count)`, weighed by `log((1 + n) / (1 + n_with)) + 1`, brought
     to length 1, and projected on the leading right singular vectors of the rows learnt from
-    (randomised, fixed seed). The logarithm of the number of words is one more feature, as large
+    (randomized, fixed seed). The logarithm of the number of words is one more feature, as large
     as the largest of the others.
 
     Args:

@@ -204,7 +204,7 @@ def test_explain_has_a_line_for_every_column(table, encoder):
     assert sum(entry["features"] for entry in entries) == len(encoder.feature_names)
     how = {entry["column"]: entry["how"] for entry in entries}
     assert how["size"].startswith("normal score of the rank")
-    assert how["mass"] == "standardised, 3 smooth curves of the rank, missing marked"
+    assert how["mass"] == "standardized, 3 smooth curves of the rank, missing marked"
     assert "year (2 harmonics)" in how["laid"]
     assert how["place"] == "left out: constant"
 

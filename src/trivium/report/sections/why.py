@@ -155,7 +155,7 @@ def _signed(value: float | None) -> str:
 
 def _summary(item: Record) -> Markup:
     agrees = words(item, "label") == words(item, "predicted")
-    return Markup("Row {}: labelled {}, predicted {} {}").format(
+    return Markup("Row {}: labeled {}, predicted {} {}").format(
         Markup("<b>{}</b>").format(count(item.get("row"))),
         shown(item.get("label"), 32),
         shown(item.get("predicted"), 32),
