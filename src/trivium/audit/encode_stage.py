@@ -16,10 +16,13 @@ __all__ = ["encode_stage", "encode_table"]
 
 def encode_table(state: AuditState) -> TableEncoder:
     """Encode the columns used without looking at the label, and write the section `encode`."""
-    encoder = TableEncoder(
-        text_encoder=state.options.text_encoder, random_state=state.options.seed
-    ).fit(state.used)
-    state.encoder, state.X = encoder, encoder.transform(state.used)
+    encoder = TableEncoder(state.options.text_encoder, random_state=state.options.seed)
+    step = state.listener.step  # each column is learnt and then encoded
+    encoder.fit(state.used, progress=lambda done, total: step(done, 2 * total))
+    state.encoder = encoder
+    state.X = encoder.transform(
+        state.used, progress=lambda done, total: step(total + done, 2 * total)
+    )
     state.report["encode"] = {
         "features": state.X.shape[1],
         "columns": encoder.explain(),

@@ -12,7 +12,7 @@ from trivium.audit.large_plan import sample_section
 from trivium.audit.large_read import look_through
 from trivium.audit.options import as_paths
 from trivium.audit.state import AuditState
-from trivium.parallel import Executor
+from trivium.parallel import Executor, Progress
 from trivium.table import (
     Kind,
     Label,
@@ -135,7 +135,11 @@ def check_used(why: dict[str, str], source: str) -> None:
 
 
 def open_table(
-    paths: Sequence[Path], read: ReadOptions, hold: int, executor: Executor
+    paths: Sequence[Path],
+    read: ReadOptions,
+    hold: int,
+    executor: Executor,
+    progress: Progress | None = None,
 ) -> Table | Parts:
     """Read a table, or open it in parts where it has more cells than are held at once.
 
@@ -144,6 +148,7 @@ def open_table(
         read: How they are read.
         hold: Cells, rows times columns, that are held.
         executor: Reads the blocks of several files.
+        progress: Told of columns done and in all, where the table is held.
 
     Raises:
         DataError: The table is refused.
@@ -159,8 +164,8 @@ def open_table(
     if parts is not None and parts.n_rows * len(parts.names) > hold:
         return parts
     if single or parts is None:
-        return read_table(paths[0], read)
-    return gather(parts, executor.map(read_block, parts.blocks))
+        return read_table(paths[0], read, progress=progress)
+    return gather(parts, executor.map(read_block, parts.blocks), progress)
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,13 +194,13 @@ class _Found:
 def _read(state: AuditState) -> _Found:
     paths, name = locate(state.options.data, state.options.label)
     read, hold = state.options.read, state.options.hold
-    opened = open_table(paths, read, hold, state.executor)
+    seed, progress = state.options.seed, state.listener.step
+    opened = open_table(paths, read, hold, state.executor, progress)
     if isinstance(opened, Table):
         label = split_label(opened, name, read)
         state.label = label
         of_label = noted(opened, label.notices)
         return _Found(opened, label, opened.notices, of_label, opened.n_rows, label.counts)
-    seed, progress = state.options.seed, state.listener.step
     found = look_through(opened, name, hold, seed, state.executor, progress)
     assert found.label is not None
     state.large, state.label = found.large, found.global_label()

@@ -73,7 +73,9 @@ def fit_only(
     check_model(out, overwrite=force)
     check_sentences(options.text_encoder, texts=False)
     state = _state(options, listener, executor)
+    listener.begin("read")
     read_stage(state)
+    listener.begin("encode")
     encode_table(state)
     if state.large is None:
         state.classifier = classifier = ClosedFormClassifier().fit(state.X, state.codes)

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from trivium._core.checks import check_choice, check_number
-from trivium._core.counted import counted
 from trivium._core.errors import ArgumentError, ModelError
 from trivium._core.random import RandomState, check_seed, derive
 from trivium.dependence.bottleneck_layers import (
@@ -185,7 +184,7 @@ class HSICBottleneck:
         rows, labels = labelled_rows(caller, X, y)
         if layers is not None and len(layers) != len(self.layers):
             raise ArgumentError(
-                f"{caller}: layers must be {counted(len(self.layers), 'module')}; got {len(layers)}"
+                f"{caller}: layers must be {len(self.layers)} modules; got {len(layers)}"
             )
         found = self.untrained_layers(rows) if layers is None else list(layers)
         return self._read(found, outputs_of(found, rows), labels)

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from trivium._core.checks import check_choice, check_number
-from trivium._core.counted import counted
 from trivium._core.errors import ArgumentError, DataError
 from trivium._core.random import RandomState, check_seed
 from trivium.dependence.feature_choice import FEATURES, check_fitted, fitted_map
@@ -137,8 +136,7 @@ class HSICMoments:
     def __repr__(self) -> str:
         """Say how much is held."""
         sizes = (self.features_x.n_features, self.features_y.n_features)
-        rows = counted(self.count, "row")
-        return f"HSICMoments({sizes[0]} by {counted(sizes[1], 'feature')}, {rows})"
+        return f"HSICMoments({sizes[0]} by {sizes[1]} features, {self.count} rows)"
 
     @torch.no_grad()
     def update(self, x: Any, y: Any = None) -> "HSICMoments":

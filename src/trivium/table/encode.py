@@ -10,6 +10,7 @@ from jaxtyping import Float
 from trivium._core.counted import counted
 from trivium._core.errors import ArgumentError, DataError, ModelError, TriviumWarning
 from trivium._core.random import RandomState, check_seed, derive
+from trivium.parallel import Progress
 from trivium.table.encode_block import Block, Packer, unpack
 from trivium.table.encode_category import CategoryEncoder
 from trivium.table.encode_column import ColumnEncoder
@@ -22,6 +23,7 @@ from trivium.table.naming import cut, listed, nearest
 from trivium.table.notice import Notice
 from trivium.table.options import ReadOptions
 from trivium.table.table import Column, ColumnType, Kind, Table
+from trivium.table.told import told
 
 __all__ = ["TableEncoder", "as_learnt"]
 
@@ -76,8 +78,8 @@ class TableEncoder:
         self._blocks: tuple[Block, ...] = ()
         self._left_out: tuple[dict[str, Any], ...] = ()
 
-    def fit(self, table: Table) -> "TableEncoder":
-        """Learn from the table's columns; drop the label first.
+    def fit(self, table: Table, *, progress: Progress | None = None) -> "TableEncoder":
+        """Learn from the table's columns, telling of those done and in all; drop the label first.
 
         Raises:
             DataError: No column can be used.
@@ -101,7 +103,7 @@ class TableEncoder:
                 remedy="Add a column that is neither constant nor an identifier.",
                 code="E-NO-COLUMNS",
             )
-        self._blocks = tuple(self._fit_block(column, n_curves) for column in used)
+        self._blocks = tuple(self._fit_block(column, n_curves) for column in told(used, progress))
         return self
 
     def _fit_block(self, column: Column, n_curves: int) -> Block:
@@ -125,7 +127,7 @@ class TableEncoder:
         return TextEncoder.fit(column, derive(self.seed, "text", column.name) % 2**32)
 
     def transform(
-        self, table: Table, options: ReadOptions | None = None
+        self, table: Table, options: ReadOptions | None = None, *, progress: Progress | None = None
     ) -> Float[np.ndarray, "n d"]:
         """Return the features of a table, columns matched by name, others ignored.
 
@@ -136,18 +138,19 @@ class TableEncoder:
         Args:
             table: Any table with the columns learnt from.
             options: How the table's file was read: decimal mark, order of dates, missing tokens.
+            progress: Told of columns done and in all.
 
         Raises:
             DataError: A column is missing; the message names it and the nearest.
         """
-        found, notices = self.encode(table, options)
+        found, notices = self.encode(table, options, progress=progress)
         for notice in notices:
             message = f"TableEncoder: {notice.where}: {notice.message}"
             warnings.warn(message, TriviumWarning, stacklevel=2)
         return found
 
     def encode(
-        self, table: Table, options: ReadOptions | None = None
+        self, table: Table, options: ReadOptions | None = None, *, progress: Progress | None = None
     ) -> tuple[Float[np.ndarray, "n d"], tuple[Notice, ...]]:
         """Return the features and notices about cells that do not fit their column.
 
@@ -158,7 +161,7 @@ class TableEncoder:
         found = np.empty((table.n_rows, len(self.feature_names)))
         notices: list[Notice] = []
         start = 0
-        for block in self._blocks:
+        for block in told(self._blocks, progress):
             column, odd = as_learnt(table.column(block.name), block.type, options)
             values, unknown = block.encoder.block(column)
             stop = start + values.shape[1]
