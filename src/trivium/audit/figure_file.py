@@ -7,7 +7,8 @@ from typing import Any
 
 from trivium._core.checks import require
 from trivium._core.errors import ArgumentError, OutputError
-from trivium.store import atomic_write, check_place
+from trivium._core.place import check_place
+from trivium.store import atomic_write
 
 __all__ = ["check_figure", "write_figure"]
 

@@ -17,6 +17,7 @@ import torch
 from trivium import __version__
 from trivium._core.errors import OutputError, TriviumWarning
 from trivium._core.peak import peak_bytes
+from trivium._core.place import check_place
 from trivium._core.threads import one_thread
 from trivium.audit.depend_stage import depend_stage
 from trivium.audit.encode_stage import encode_stage
@@ -33,7 +34,8 @@ from trivium.audit.tune_metric import source_of, tune_metric
 from trivium.audit.tune_stage import tune_stage
 from trivium.audit.verdict import verdict
 from trivium.parallel import Executor, SerialExecutor
-from trivium.store import RunFolder, check_place, check_run
+from trivium.store import RunFolder
+from trivium.store.run_folder import check_run
 from trivium.table import Kind
 from trivium.table.encode_sentence import check_sentences
 from trivium.table.read_files import shown_name

@@ -34,7 +34,9 @@ from trivium.audit.tune_training import Sample
 from trivium.closedform import ClosedFormClassifier, label_flags
 from trivium.cost.families import FAMILIES
 from trivium.parallel import Executor
-from trivium.store import atomic_write, check_model, check_run, to_json
+from trivium.store import atomic_write, to_json
+from trivium.store.model import check_model
+from trivium.store.run_folder import check_run
 from trivium.table import Label, demo_table, grade, shown_name
 from trivium.table.encode_sentence import check_sentences
 

@@ -27,8 +27,8 @@ def calibrate(out: Path | None, seed: int, force: bool, as_json: bool, **given: 
     runs: what others do to the machine is measured with it.
     """
     from trivium._core.errors import OutputError
+    from trivium._core.place import check_place
     from trivium.cost.machine_file import default_path
-    from trivium.store import check_place
 
     place = default_path() if out is None else out
     if out is not None and place.exists() and not force:

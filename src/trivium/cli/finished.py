@@ -44,8 +44,9 @@ def predict(
     through. What has more cells than --hold is read and written block by block.
     """
     from trivium._core.errors import OutputError
+    from trivium._core.place import check_place
     from trivium.audit import predict_files, spare_input
-    from trivium.store import check_place, write_csv
+    from trivium.store import write_csv
     from trivium.table import find_files
 
     if out is not None:

@@ -2,19 +2,15 @@
 
 from trivium._core.atomic import atomic_folder, atomic_open, atomic_write
 from trivium._core.exact_json import file_json, from_json, to_json
-from trivium._core.place import check_place
 from trivium.store.csv_file import quote_cell, unquote_cell, write_csv
-from trivium.store.model import check_model, load_model, save_model
-from trivium.store.run_folder import RunFolder, check_run, fingerprint_of
+from trivium.store.model import load_model, save_model
+from trivium.store.run_folder import RunFolder, fingerprint_of
 
 __all__ = [
     "RunFolder",
     "atomic_folder",
     "atomic_open",
     "atomic_write",
-    "check_model",
-    "check_place",
-    "check_run",
     "file_json",
     "fingerprint_of",
     "from_json",
