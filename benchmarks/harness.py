@@ -233,7 +233,7 @@ class Board:
         print(f"\r\x1b[K{self.name} {self.n_done}{total} {key}"[:120], end=end, file=sys.stderr)
 
     def write(self) -> None:
-        """Write the file whole: a temporary neighbour, then a rename."""
+        """Write the file whole: a temporary neighbor, then a rename."""
         document = {"benchmark": self.name, "machine": machine(), "cells": self.cells}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         temporary = self.path.with_suffix(f".{os.getpid()}.tmp")

@@ -29,7 +29,7 @@ SIZES = {False: (320, 8), True: (64, 2)}  # width and layers
 
 
 class Block(nn.Module):
-    """Attention and a feed-forward layer, after normalisation."""
+    """Attention and a feed-forward layer, after normalization."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

@@ -141,7 +141,7 @@ def read_set(name: str, cache: Path) -> TextSet:
 
 
 def minilm_encoder(cache: Path) -> Callable[[list[str]], np.ndarray]:
-    """Return texts -> mean-pooled, normalised MiniLM vectors, by the packaged weights."""
+    """Return texts -> mean-pooled, normalized MiniLM vectors, by the packaged weights."""
     import torch
     from transformers import AutoModel, AutoTokenizer
 

@@ -116,7 +116,7 @@ def _metric(kind: str, n_classes: int) -> dict:
 
 
 def _split(load: Callable[[], Rows], n: int, seed: int) -> tuple[np.ndarray, ...]:
-    """Audited and fresh rows with all classes in both, standardised by the audited ones."""
+    """Audited and fresh rows with all classes in both, standardized by the audited ones."""
     from sklearn.model_selection import train_test_split
 
     X, y = load()

@@ -1,7 +1,7 @@
 """Train a network layer by layer, without back-propagation, and say what that is worth.
 
-Each layer is trained alone on numbers that the layer before left behind: it maximises the
-alignment (normalised HSIC) of its outputs with the labels. Beside it stand the same layers
+Each layer is trained alone on numbers that the layer before left behind: it maximizes the
+alignment (normalized HSIC) of its outputs with the labels. Beside it stand the same layers
 untrained with the same linear readout, and the same layers back-propagated. Digits of
 scikit-learn, 1,797 images of 8 x 8 pixels.
 

@@ -1,8 +1,8 @@
-"""Maximise F1 itself on imbalanced data, against cross-entropy with and without a tuned threshold.
+"""Maximize F1 itself on imbalanced data, against cross-entropy with and without a tuned threshold.
 
 Each of the ten digits against the rest (10 % positive), 16 coarse pixels, a linear model, several
 random halves: half of the 1,797 images to train, F1 on the other half. The expected F1 is exact, so
-that a deterministic optimiser can climb it. The fair rival is cross-entropy with the
+that a deterministic optimizer can climb it. The fair rival is cross-entropy with the
 threshold that is best on the training rows; it is one line, and often as good.
 """
 
@@ -22,7 +22,7 @@ DECAY, F1 = 1e-4, FBeta()
 
 
 def climb(x: Tensor, start: Tensor, loss: Callable[[Tensor], Tensor], steps: int) -> Tensor:
-    """Minimise a loss of the logits, with a little decay of the weights."""
+    """Minimize a loss of the logits, with a little decay of the weights."""
     weights = start.clone().requires_grad_()
     step = torch.optim.LBFGS([weights], max_iter=steps, line_search_fn="strong_wolfe")
 
@@ -37,7 +37,7 @@ def climb(x: Tensor, start: Tensor, loss: Callable[[Tensor], Tensor], steps: int
 
 
 def tuned(logits: Tensor, y: Tensor) -> float:
-    """The threshold of best F1: between two neighbours among the logits."""
+    """The threshold of best F1: between two neighbors among the logits."""
     order = logits.sort().values
     middle = (order[1:] + order[:-1]) / 2
     scores = F1.values(y, (logits > middle[:, None]).long())

@@ -1,4 +1,4 @@
-"""BLEU maximised by sampling whole translations, after the usual training by likelihood.
+"""BLEU maximized by sampling whole translations, after the usual training by likelihood.
 
 A toy language: adjectives (odd words) change places with the noun behind them, one word becomes
 two, and a tenth of the training references are wrong. BLEU is counted outside torch.

@@ -59,7 +59,7 @@ class Upwards(Permutation):
 
 
 class Detached(Permutation):
-    """The gradient does not reach the normalisation."""
+    """The gradient does not reach the normalization."""
 
     def log_prob(self, value):
         right = super().log_prob(value)

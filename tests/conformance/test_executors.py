@@ -128,6 +128,24 @@ class KeepsWhatWasDropped(SerialExecutor):
             self.old += ended[done:]
 
 
+class HurriesAhead(SerialExecutor):
+    """Runs the last blocks first, and holds none back."""
+
+    def each(self, *args: Any, ahead: Any = None, **more: Any) -> Generator[tuple[int, Any]]:
+        found = list(super().each(*args, **more))
+        yield from found if ahead is None else found[::-1]
+
+
+class TakesTheFirstOnly(SerialExecutor):
+    """Does not look again for blocks that were held back."""
+
+    def _run(
+        self, task: BlockTask, blocks: Sequence[Any], queue: deque[int], shared: Any
+    ) -> Generator[tuple[int, Outcome]]:
+        for number in list(queue):
+            yield number, task(blocks[number], shared)
+
+
 WRONG: dict[type[Executor], str] = {
     ByArrival: "bits_of_one_after_the_other",
     LosesTheLast: "bits_of_one_after_the_other",
@@ -140,6 +158,8 @@ WRONG: dict[type[Executor], str] = {
     OtherBits: "bits_of_one_after_the_other",
     RunsAllAgain: "journal_spares",
     KeepsWhatWasDropped: "dropped_half_way",
+    HurriesAhead: "no_further_than_asked",
+    TakesTheFirstOnly: "no_further_than_asked",
 }
 
 

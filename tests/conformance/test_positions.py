@@ -217,7 +217,7 @@ class ForgetsKeep(Position):
 
 
 class NeighboursByPlace(ZeroPadding):
-    """Neighbours are what stands beside, not what has the next position."""
+    """Neighbors are what stands beside, not what has the next position."""
 
     def __init__(self):
         super().__init__(8, 3, 2)

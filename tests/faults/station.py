@@ -36,7 +36,8 @@ class Injector:
         opened, os_opened = io.open, os.open
 
         def open_file(path, mode="r", *rest, **options):
-            if not self.ours(path) or not set(mode) & set("wxa+"):
+            # An opener of its own ends in os.open, which counts.
+            if not self.ours(path) or not set(mode) & set("wxa+") or options.get("opener"):
                 return opened(path, mode, *rest, **options)
             self.step(f"open {Path(path).name}")
             plain = mode.replace("b", "").replace("t", "")

@@ -14,7 +14,7 @@ import pytest
 import torch
 from test_damage import MADE, files
 
-from trivium._core.errors import TriviumError
+from trivium._core.errors import DataError, ModelError, TriviumError
 from trivium._core.exact_json import digest, from_json
 from trivium._core.tensor_file import read_tensors, write_tensors
 from trivium.store import load_model
@@ -140,8 +140,7 @@ def test_what_fits_its_checksum_is_read_or_refused(name, tmp_path):
     write(path)
     rng = random.Random(f"{name} {SEED}")
     whole = {one: one.read_bytes() for one in files(path)}
-    # Notes of steps are replayed by the model, which may stumble over them in any way.
-    chosen = sorted(one for one in whole if not one.name.startswith("part-"))
+    chosen = sorted(whole)
     faults = []
     for number in range(6 * MORE):
         one = rng.choice(chosen)
@@ -163,3 +162,28 @@ def test_what_fits_its_checksum_is_read_or_refused(name, tmp_path):
                 place.parent.mkdir(exist_ok=True)
                 place.write_bytes(data)
     assert not faults, "\n".join(faults)
+
+
+def test_notes_that_cannot_be_repeated_are_refused_by_their_file(tmp_path):
+    """Whatever the model would make of them: what they lead to is read, or they are named."""
+    write, read = MADE["recording"]
+    path = tmp_path / "saved"
+    write(path)
+    rng = random.Random(f"notes {SEED}")
+    whole = {one: one.read_bytes() for one in files(path)}
+    chosen = sorted(one for one in whole if one.name.startswith(("part-", "state-")))
+    named = 0
+    for _ in range(40 * MORE):
+        one = rng.choice(chosen)
+        if forge(one, rng):
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    read(path)
+            except ModelError as error:
+                named += one.name in f"{error} {error.where}"
+            except DataError as error:  # they can be repeated, and lead elsewhere
+                assert "record: " in str(error)  # noqa: PT017 - it may also be read
+        for place, data in whole.items():
+            place.write_bytes(data)
+    assert named > 20 * MORE

@@ -89,7 +89,7 @@ def test_100_000_columns_of_50_rows(station, audit, tmp_path):
         before="" if whole else stop,
         timeout=1500,
     )
-    assert "100000 of 100000 columns used" in ended.err
+    assert "100,000 of 100,000 columns used" in ended.err
     assert re.search(r"plan +\d+ choices by counts, [\d.e+]+ multiply-adds", ended.err)
     assert ended.code in ((0, 5) if whole else (130,)), ended.err
     last(ended) if ended.code else None
@@ -113,7 +113,7 @@ def test_2_100_columns_of_30_rows_to_the_end(station, audit, tmp_path):
     assert "W-COLUMNS" in {one["code"] for one in report["warnings"]}
     assert report["depend"][0]["column"] == "c7"
     assert report["depend"][0]["q_value"] < 0.05
-    assert "of 2100 columns depend on y" in " ".join(ended.out.split())
+    assert "of 2,100 columns depend on y" in " ".join(ended.out.split())
     page = tmp_path / "run" / "report.html"
     assert page.stat().st_size < 2 * MB
     assert "of 2,100 columns the 2,000" in page.read_text()

@@ -1,29 +1,30 @@
 """Whole or not at all: a file or a folder appears under its name only when it is complete.
 
 Everything is built beside the target, forced to disk and renamed over it, so a full disk, a crash
-or a kill at any moment leaves what was there before.
+or a kill at any moment leaves what was there before. What a killed process has built is removed by
+who next writes the same target.
 """
 
 import errno
 import os
-import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from trivium._core.aside import file_aside, folder_aside, remove_leftovers
 from trivium._core.errors import OutputError, ResourceError
 
 __all__ = [
     "atomic_folder",
     "atomic_open",
     "atomic_write",
+    "check_free",
     "named_errors",
     "remove_leftovers",
 ]
 
-_PREFIX = ".trivium-"
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
 
 
@@ -90,18 +91,14 @@ def atomic_open(path: str | os.PathLike[str], caller: str = "atomic_write") -> I
         OutputError: The place cannot be written to.
     """
     target = Path(path)
-    aside = target.parent / f"{_PREFIX}{secrets.token_hex(8)}.tmp"
     with named_errors(caller, target):
-        try:
-            with open(aside, "xb") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
+        with file_aside(target) as (aside, file):
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+            if os.name == "nt":  # where no open file can be renamed
+                file.close()
             os.replace(aside, target)
-        except BaseException:
-            with suppress(OSError):
-                aside.unlink(missing_ok=True)
-            raise
         _settle(target.parent)
 
 
@@ -129,37 +126,27 @@ def atomic_folder(
     """
     target = Path(path)
     old = target.parent / f".{target.name}.trivium-old"
-    aside = target.parent / f"{_PREFIX}{secrets.token_hex(8)}.tmp"
     with named_errors(caller, target):
         if old.is_dir() and not os.path.lexists(target):
             os.replace(old, target)
-        _check_free(target, caller, overwrite=overwrite)
-        try:
-            aside.mkdir()
+        check_free(target, caller, overwrite=overwrite)
+        with folder_aside(target) as aside:
             yield aside
             _sync_tree(aside)
             if target.is_dir():
                 shutil.rmtree(old, ignore_errors=True)
                 os.replace(target, old)
             _take_name(aside, target, old)
-        except BaseException:
-            shutil.rmtree(aside, ignore_errors=True)
-            raise
         _settle(target.parent)
         shutil.rmtree(old, ignore_errors=True)
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Delete what a killed run left half-written in a folder that nobody else is writing to."""
-    for leftover in folder.glob(f"{_PREFIX}*.tmp"):
-        if leftover.is_dir() and not leftover.is_symlink():
-            shutil.rmtree(leftover, ignore_errors=True)
-        else:
-            with suppress(OSError):
-                leftover.unlink()
+def check_free(target: Path, caller: str, *, overwrite: bool) -> None:
+    """Refuse to build a folder where something is, unless it is a folder to replace.
 
-
-def _check_free(target: Path, caller: str, *, overwrite: bool) -> None:
+    Raises:
+        OutputError: A link or a file, or a folder without `overwrite`.
+    """
     if not os.path.lexists(target) or (overwrite and target.is_dir() and not target.is_symlink()):
         return
     kind = "a folder" if target.is_dir() else "a file"

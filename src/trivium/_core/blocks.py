@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
+from trivium._core.counted import counted
 from trivium._core.dask_chunks import dask_parts
 from trivium._core.errors import ArgumentError, ShapeError
 from trivium._core.sources import (
@@ -132,7 +133,8 @@ def _item(caller: str, item: Any) -> tuple[Any, Any, Any]:
     parts = tuple(item) if isinstance(item, tuple | list) and not is_rows(item) else (item,)
     if not 1 <= len(parts) <= _MAX_PARTS:
         raise ArgumentError(
-            f"{caller}: a block must be X, (X, y) or (X, y, weight); got {len(parts)} parts"
+            f"{caller}: a block must be X, (X, y) or (X, y, weight); got "
+            f"{counted(len(parts), 'part')}"
         )
     x, y, weight = (*parts, None, None)[:_MAX_PARTS]
     if not is_matrix(x):

@@ -1,4 +1,4 @@
-"""One policy for positive semi-definite matrices: symmetrise, then a ladder of jitter, then say.
+"""One policy for positive semi-definite matrices: symmetrize, then a ladder of jitter, then say.
 
 Everything is done in the dtype given; the callers choose float64 for what must not cancel.
 """
@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from trivium._core.counted import counted
 from trivium._core.errors import NumericalError
 
 __all__ = ["PSDFactor", "cholesky_psd", "condition_number", "eigh_psd"]
@@ -36,7 +37,7 @@ def _finite(caller: str, matrix: Tensor) -> Tensor:
     if not bool(torch.isfinite(matrix).all()):
         raise NumericalError(
             f"{caller}: the matrix must be finite; it has "
-            f"{int((~torch.isfinite(matrix)).sum())} entries that are not",
+            f"{counted(int((~torch.isfinite(matrix)).sum()), 'entry')} that are not",
             remedy="Scale the columns, or pass float64 data.",
         )
     return matrix
@@ -76,7 +77,7 @@ def eigh_psd(
     Args:
         caller: Public name, to put in front of messages.
         matrix: The matrix.
-        lower: Whether only its lower triangle is meant; else it is symmetrised first.
+        lower: Whether only its lower triangle is meant; else it is symmetrized first.
 
     Raises:
         NumericalError: Not finite, or negative beyond rounding.

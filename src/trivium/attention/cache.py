@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from trivium._core.counted import counted
 from trivium._core.errors import ArgumentError, ModelError, ShapeError
 from trivium._core.tensor_file import read_tensors, write_tensors
 from trivium.attention.selection import picked_rows
@@ -85,7 +86,7 @@ class KeyValueState:
     def __repr__(self) -> str:
         """Say how much is held."""
         b, h, _, d = self.keys.shape
-        sizes = f"{b} × {h} heads of {d} and {self.values.shape[-1]}"
+        sizes = f"{b} × {counted(h, 'head')} of {d} and {self.values.shape[-1]}"
         return f"KeyValueState({sizes}, {self.count.tolist()} tokens, {self.keys.dtype})"
 
     def next(self, steps: int) -> Int[Tensor, "*b s"]:

@@ -8,6 +8,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from trivium._core.checks import check_finite, check_shapes
+from trivium._core.counted import counted
 from trivium._core.eager import eager
 from trivium._core.errors import ArgumentError, ShapeError
 from trivium.attention.features import AttentionFeatures
@@ -100,7 +101,8 @@ def steps_of(caller: str, chunk: int | str, steps: int, log_decay: Any) -> int:
         return min(_CHUNK_BY_FEATURE if by_feature else _CHUNK, steps)
     if not isinstance(chunk, int) or isinstance(chunk, bool) or not 1 <= chunk <= steps:
         raise ArgumentError(
-            f"{caller}: chunk must be 'auto' or a whole number from 1 to the row's {steps} steps; "
+            f"{caller}: chunk must be 'auto' or a whole number from 1 to the row's "
+            f"{counted(steps, 'step')}; "
             f"got {chunk!r}"
         )
     return chunk
@@ -125,14 +127,14 @@ def keep_of(
         raise ArgumentError(f"{caller}: lengths must be whole numbers; got {found.dtype}")
     if found.shape != (batch,):
         raise ShapeError(
-            f"{caller}: lengths must be one for each of the {batch} rows; got shape "
+            f"{caller}: lengths must be one for each of the {counted(batch, 'row')}; got shape "
             f"{tuple(found.shape)}"
         )
     if eager():
         bad = ((found < 1) | (found > steps)).nonzero().flatten().tolist()
         if bad:
             raise ArgumentError(
-                f"{caller}: lengths must be from 1 to the {steps} steps of a row; got "
+                f"{caller}: lengths must be from 1 to the {counted(steps, 'step')} of a row; got "
                 f"{int(found[bad[0]])}",
                 where=f"row {bad[0]}",
             )

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from trivium._core.checks import check_number
+from trivium._core.counted import counted
 from trivium._core.errors import ShapeError
 from trivium.attention.features import AttentionFeatures
 
@@ -72,7 +73,8 @@ class Hedgehog(AttentionFeatures):
         """Return φ(x)."""
         if x.shape[-3] != self.n_heads or x.shape[-1] != self.head_dim:
             raise ShapeError(
-                f"Hedgehog: x must have {self.n_heads} heads of dimension {self.head_dim}; got "
+                f"Hedgehog: x must have {counted(self.n_heads, 'head')} of dimension "
+                f"{self.head_dim}; got "
                 f"shape {tuple(x.shape)}"
             )
         turned = x @ self.weight.to(x).mT + self.bias.to(x)

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from trivium._core.counted import counted
 from trivium._core.errors import ArgumentError, ShapeError
 from trivium.attention.features import AttentionFeatures
 from trivium.kernel.feature_map import FeatureMap
@@ -67,7 +68,8 @@ class KernelFeatures(AttentionFeatures):
         """Return r."""
         if head_dim != self.fitted.n_columns:
             raise ShapeError(
-                f"KernelFeatures: head_dim must be the {self.fitted.n_columns} columns of fit; "
+                f"KernelFeatures: head_dim must be the {counted(self.fitted.n_columns, 'column')} "
+                "of fit; "
                 f"got {head_dim}"
             )
         return self.fitted.n_features

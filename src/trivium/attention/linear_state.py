@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from trivium._core.checks import check_number
+from trivium._core.counted import counted
 from trivium._core.errors import ArgumentError, ModelError, ShapeError
 from trivium._core.tensor_file import read_tensors, write_tensors
 from trivium.attention.selection import picked_rows
@@ -100,7 +101,7 @@ class LinearState:
     def __repr__(self) -> str:
         """Say how much is held."""
         b, h, r, v = self.sums.shape
-        held = f"{b} × {h} heads, {r} × {v - 1}, {self.count.tolist()} tokens"
+        held = f"{b} × {counted(h, 'head')}, {r} × {v - 1}, {self.count.tolist()} tokens"
         return f"LinearState({self.features}, decay {self.decay}, {held}, {self.sums.dtype})"
 
     def merge(self, other: "LinearState") -> "LinearState":

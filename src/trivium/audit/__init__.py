@@ -1,4 +1,4 @@
-"""The main job: a second opinion on labelled data, stage by stage."""
+"""The main job: a second opinion on labeled data, stage by stage."""
 
 from trivium.audit.costs import Costs, read_costs
 from trivium.audit.depend_plot import check_plot, write_plot

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from trivium._core.counted import counted, noun
 from trivium.audit.aspects import text_aspects
 from trivium.audit.options import Screening
 from trivium.audit.state import AuditState, Section
@@ -97,7 +98,8 @@ def untested(n_columns: int, n_tested: int) -> Section:
     if n_columns == n_tested:
         return {}
     why = (
-        f"of {n_columns:,} columns the {n_tested:,} that vary most with the target at a quick look "
+        f"of {counted(n_columns, 'column')} the {n_tested:,} that vary most with the target at a "
+        "quick look "
         f"were tested; the others count as p = 1 in every q-value, so what is found holds for "
         f"all {n_columns:,}"
     )
@@ -129,6 +131,7 @@ def depend_stage(state: AuditState) -> str:
         state.warn("W-COLUMNS", "stage depend", left["untested"]["why"])
     hits = sum(row["q_value"] < 0.05 for row in rows)
     return (
-        f"{hits} of {all_of_them} columns depend on {state.label.name} "
-        f"(false-discovery rate 5 %, {state.options.permutations:,} shifts or more)"
+        f"{hits} of {counted(all_of_them, 'column')} {noun(hits, 'depends', 'depend')} on "
+        f"{state.label.name} "
+        f"(false-discovery rate 5 %, {counted(state.options.permutations, 'shift')} or more)"
     )

@@ -99,7 +99,8 @@ def _opened(
 ) -> tuple[Table, int, Tell | None]:
     """Return the rows held, the number of all rows, and what numbers notices about a sample."""
     paths = tuple(map(Path, find_files(as_paths(options.data))))
-    opened = open_table(paths, options.read, options.hold, executor)
+    listener.begin("read")
+    opened = open_table(paths, options.read, options.hold, executor, listener.step)
     if isinstance(opened, Table):
         return opened, opened.n_rows, None
     seed, hold = options.how.seed, options.hold

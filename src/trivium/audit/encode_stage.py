@@ -3,6 +3,7 @@
 from functools import partial
 from typing import Any
 
+from trivium._core.counted import counted
 from trivium.audit.folds import make_folds
 from trivium.audit.learnt_encoder import Learnt, LearntEncoder
 from trivium.audit.sequence_stage import asks_for_order, kept_network, read_in_order
@@ -15,10 +16,13 @@ __all__ = ["encode_stage", "encode_table"]
 
 def encode_table(state: AuditState) -> TableEncoder:
     """Encode the columns used without looking at the label, and write the section `encode`."""
-    encoder = TableEncoder(
-        text_encoder=state.options.text_encoder, random_state=state.options.seed
-    ).fit(state.used)
-    state.encoder, state.X = encoder, encoder.transform(state.used)
+    encoder = TableEncoder(state.options.text_encoder, random_state=state.options.seed)
+    step = state.listener.step  # each column is learnt and then encoded
+    encoder.fit(state.used, progress=lambda done, total: step(done, 2 * total))
+    state.encoder = encoder
+    state.X = encoder.transform(
+        state.used, progress=lambda done, total: step(total + done, 2 * total)
+    )
     state.report["encode"] = {
         "features": state.X.shape[1],
         "columns": encoder.explain(),
@@ -59,8 +63,8 @@ def encode_stage(state: AuditState) -> str:
 
 def _did(section: Section) -> str:
     kinds = sorted({column["kind"] for column in section["columns"]})
-    columns = f"{len(section['columns'])} columns ({', '.join(kinds)})"
-    return f"{section['features']} features from {columns}{_said(section)}"
+    columns = counted(len(section["columns"]), "column") + f" ({', '.join(kinds)})"
+    return f"{counted(section['features'], 'feature')} from {columns}{_said(section)}"
 
 
 def _told(tried: list[Section], held: str) -> list[dict[str, Any]]:

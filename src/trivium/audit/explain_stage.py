@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from trivium._core.counted import counted
 from trivium.audit.excerpt import excerpt
 from trivium.audit.explain_tuned import TUNED_METHOD, Retraced, trained_layers
 from trivium.audit.explained import SHOWN, Explained, Shown, listed_rows
@@ -136,7 +137,7 @@ def explain_stage(state: AuditState) -> str:
         state.warn(
             "W-BUDGET",
             "stage explain",
-            f"only the {len(asked):,} most suspect of {n:,} rows are explained; "
+            f"only the {len(asked):,} most suspect of {counted(n, 'row')} are explained; "
             "trivium explain shows any other",
         )
     shown = state.flags.rank[:SHOWN].tolist()
@@ -167,4 +168,4 @@ def explain_stage(state: AuditState) -> str:
         state.warn(
             "W-COMPLETENESS", "stage explain", f"contributions miss the score by {error:.2g}"
         )
-    return f"{len(asked):,} rows by exact contributions, completeness error {error:.1e}"
+    return f"{counted(len(asked), 'row')} by exact contributions, completeness error {error:.1e}"

@@ -54,7 +54,7 @@ class Retraced:
         Args:
             tuned: What was kept.
             described: How: `trained`, `estimator`, `seed`, as the model's manifest has them.
-            metric: What was maximised.
+            metric: What was maximized.
             sample: The rows of the run.
 
         Raises:

@@ -7,6 +7,7 @@ from typing import Any
 
 from trivium._core.checks import require
 from trivium._core.errors import ArgumentError, OutputError
+from trivium._core.place import check_place
 from trivium.store import atomic_write
 
 __all__ = ["check_figure", "write_figure"]
@@ -25,7 +26,8 @@ def check_figure(verb: str, path: Path, *, force: bool) -> None:
     Raises:
         ArgumentError: Neither an SVG nor a PNG nor a PDF.
         MissingExtraError: matplotlib is not installed.
-        OutputError: The file is there, or its folder is not.
+        OutputError: The file is there, or its folder is not or cannot be written to.
+        ResourceError: The disk is full.
     """
     if path.suffix.lower() not in _FORMATS:
         raise ArgumentError(f"{verb}: --plot must end in .svg, .png or .pdf; got {path.name!r}")
@@ -43,6 +45,7 @@ def check_figure(verb: str, path: Path, *, force: bool) -> None:
             remedy="Add --force, or name another file.",
             code="E-EXISTS",
         )
+    check_place(path, verb)
 
 
 def write_figure(draw: Callable[[], Any], path: Path) -> None:

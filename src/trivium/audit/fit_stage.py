@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
+from trivium._core.counted import counted
 from trivium.audit.baselines import BASELINES, boosting_iterations, held_out_probabilities
 from trivium.audit.fold_features import FoldFeatures
 from trivium.audit.folds import make_folds
@@ -153,7 +154,8 @@ def _warn_of_whole_classes(state: AuditState, folds: np.ndarray) -> None:
     ]
     if whole:
         message = (
-            f"all rows of {len(whole)} of {len(state.classes)} classes are identical, so they "
+            f"all rows of {len(whole)} of {counted(len(state.classes), 'class')} are identical, "
+            "so they "
             f"share a fold and no model scored there has seen the class: "
             f"{listed(cut(name) for name in whole)}"
         )
@@ -178,4 +180,4 @@ def fit_stage(state: AuditState) -> str:
     if "boosting" not in compared["models"]:
         state.warn("W-BUDGET", "stage fit", "boosting was left out: over its budget of counts")
     ours = compared["models"]["closed_form"][state.options.headline]["mean"]
-    return f"closed form {state.options.headline} {ours:.3f} on {n_folds} folds"
+    return f"closed form {state.options.headline} {ours:.3f} on {counted(n_folds, 'fold')}"

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from trivium._core.counted import counted
 from trivium._core.random import numpy_generator
 from trivium.audit.excerpt import excerpt
 from trivium.audit.flags_listed import LIKELY, WORTH, n_worth
@@ -111,7 +112,8 @@ def flag_stage(state: AuditState) -> str:
         )
     expected = state.report["flags"]["expected_wrong"]
     return (
-        f"{listed} rows worth a look, about {expected:.0f} labels expected wrong "
+        f"{counted(listed, 'row')} worth a look, about "
+        f"{counted(round(expected), 'label')} expected wrong "
         "(exact leave-one-out of every row)"
     )
 

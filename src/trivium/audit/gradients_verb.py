@@ -3,6 +3,7 @@
 import time
 from dataclasses import dataclass
 
+from trivium._core.counted import counted
 from trivium._core.errors import ArgumentError
 from trivium._core.threads import one_thread
 from trivium.audit.gradient_problems import find_problem, import_problem
@@ -69,7 +70,10 @@ def gradients_only(options: GradientsOptions, listener: Listener) -> Gradients:
         random_state=options.seed,
         progress=lambda done, total, _: listener.step(done, total),
     )
-    did = f"{len(found.rows)} gradient estimators, {found.repeats} calls of each"
+    did = (
+        f"{counted(len(found.rows), 'gradient estimator')}, "
+        f"{counted(found.repeats, 'call')} of each"
+    )
     listener.end("compare", did, time.perf_counter() - start)
     return Gradients(_report(problem.name, problem.about, found), found)
 

@@ -5,11 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from trivium._core.counted import counted
 from trivium.table import Notice, Table
 
 __all__ = ["Oddity", "merged_oddities", "oddities", "plain_oddities", "whole_oddities"]
 
-_COUNT = re.compile(r"[\d,]+(?= )")
+# Said so that the noun alone goes by the count: blocks add up, whatever each of them has.
+_COUNT = re.compile(r"([\d,]+) (cell|row)s? ")
 _AT_ROW = re.compile(r", row (\d+)$")
 
 
@@ -21,7 +23,7 @@ class Oddity:
         code: As a notice has it.
         column: The column.
         count: Cells.
-        what: What is odd, in words.
+        what: What is odd, in words: one `cell` or `row`, and what of it.
         first: Where the first one is: the file, and its own line or row.
     """
 
@@ -35,7 +37,10 @@ class Oddity:
     def notice(self) -> Notice:
         """The same as a notice."""
         where = f"column {self.column} ({self.first})" if self.first else f"column {self.column}"
-        return Notice(self.code, where, f"{self.count:,} {self.what}")
+        thing, _, more = self.what.partition(" ")
+        if thing not in ("cell", "row"):
+            return Notice(self.code, where, f"{self.count:,} {self.what}")
+        return Notice(self.code, where, f"{counted(self.count, thing)} {more}")
 
 
 def merged_oddities(left: tuple[Oddity, ...], right: tuple[Oddity, ...]) -> tuple[Oddity, ...]:
@@ -63,13 +68,13 @@ def oddities(table: Table, unknown: Sequence[Notice]) -> tuple[Oddity, ...]:
 def _oddity(notice: Notice, column: str | None, table: Table) -> Oddity:
     """Take a notice about one block apart, so that blocks add up."""
     count = _COUNT.match(notice.message)
-    said = notice.message[count.end() + 1 :] if count else notice.message
+    said = f"{count[2]} {notice.message[count.end() :]}" if count else notice.message
     row = _AT_ROW.search(notice.where)
     if row:  # examples name rows of the block
         said = said.split(": ", maxsplit=1)[0]
     name = notice.where.removeprefix("column ") if column is None else column
     first = table.place(int(row[1]) - 1) if row else ""
-    return Oddity(notice.code, name, int(count[0].replace(",", "")) if count else 1, said, first)
+    return Oddity(notice.code, name, int(count[1].replace(",", "")) if count else 1, said, first)
 
 
 def plain_oddities(odd: tuple[Oddity, ...]) -> list[list[Any]]:

@@ -1,5 +1,6 @@
 """What the plan and the report say of a table of which only a sample is held."""
 
+from trivium._core.counted import counted
 from trivium.audit.plan_choice import choice_of
 from trivium.audit.plan_fit import RIDGES
 from trivium.audit.state import AuditState, Section
@@ -44,15 +45,15 @@ def large_choices(state: AuditState) -> list[Section]:
         choice_of(
             "read",
             "rows held at once",
-            f"a sample of {held:,} of {n:,} rows",
-            f"{large.cells:,} cells are more than --hold {state.options.hold:,}",
+            f"a sample of {held:,} of {counted(n, 'row')}",
+            f"{counted(large.cells, 'cell')} are more than --hold {state.options.hold:,}",
             held * len(large.parts.names),
-            (f"all {n:,} rows", large.cells),
+            (f"all {counted(n, 'row')}", large.cells),
         ),
         choice_of(
             "fit",
             "closed form of all rows",
-            f"moments of {d:,} features, {blocks:,} blocks that pass twice",
+            f"moments of {counted(d, 'feature')}, {counted(blocks, 'block')} that pass twice",
             "exact, and nothing but the moments is held",
             n * d * d + n * d * d + RIDGES * n * d * (c + 2),
         ),

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Int64
 
+from trivium._core.counted import noun
 from trivium._core.errors import DataError
 from trivium.audit.large import Large, sample_rows
 from trivium.audit.large_numbers import renumbered
@@ -215,7 +216,8 @@ def _set_aside(looks: Sequence[Mapping[str, Any]], label: str, parts: Parts) -> 
     if not aside:
         return []
     first = next(look["first_aside"] for look in looks if look["first_aside"])
-    message = f"{aside:,} of {parts.n_rows:,} rows have no label and are set aside"
+    have, are = noun(aside, "has", "have"), noun(aside, "is", "are")
+    message = f"{aside:,} of {parts.n_rows:,} rows {have} no label and {are} set aside"
     return [Notice("W-MISSING-LABEL", f"column {label}, {first}", message)]
 
 

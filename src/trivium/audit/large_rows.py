@@ -52,7 +52,7 @@ class Reading:
     starts: Mapping[str, int]
 
     def rows(self, block: FileBlock) -> "Rows":
-        """Read and encode the labelled rows of a block."""
+        """Read and encode the labeled rows of a block."""
         table, cells = block_as(block, self.types, self.read, self.starts)
         levels = Levels.of(cells[self.label])
         code_of = {name: code for code, name in enumerate(self.classes)}
@@ -88,7 +88,7 @@ def block_as(
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """The labelled rows of a block.
+    """The labeled rows of a block.
 
     Args:
         table: Their cells.

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 from jaxtyping import Float
 
+from trivium._core.counted import counted
 from trivium._core.errors import ModelError
 from trivium.audit.fold_features import FoldFeatures
 from trivium.table import (
@@ -130,6 +131,10 @@ class LearntEncoder:
     def check_columns(self, names: Sequence[str], source: str) -> None:
         """Refuse a table that lacks a column, as `TableEncoder` does."""
         self.base.check_columns(names, source)
+
+    def check_sentences(self) -> None:
+        """Refuse a sentence encoder that is not on this machine, as `TableEncoder` does."""
+        self.base.check_sentences()
 
     def _beside(
         self, base: Float[np.ndarray, "n b"], table: Table, options: ReadOptions | None
@@ -249,7 +254,9 @@ def _made(tensors: Mapping[str, np.ndarray], place: int, entry: Mapping[str, Any
     }
     found = ways[entry["way"]].from_state(shared, arrays, entry["facts"])
     if found.center.shape != (len(found.names),):
-        raise ValueError(f"{len(found.names)} features but centers of shape {found.center.shape}")
+        raise ValueError(
+            f"{counted(len(found.names), 'feature')} but centers of shape {found.center.shape}"
+        )
     if not np.isfinite([*found.center, found.scale]).all():
         raise ValueError("a center or the scale is not finite")
     return found

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from trivium import __version__
+from trivium._core.counted import counted, noun
 from trivium.audit.card_figures import CardFigures
 from trivium.audit.standing import learns
 from trivium.audit.state import AuditState, Section
@@ -96,11 +97,11 @@ def _data(state: AuditState) -> str:
         ["column", "read as", "missing cells"],
         [[inert(each["column"]), each["kind"], f"{each['missing']:,}"] for each in used[:_LISTED]],
     )
-    left = len(section["schema"]) - len(used)
+    left, has = len(section["schema"]) - len(used), noun(rows, "has", "have")
     return f"""\
-The table {inert(state.source)}: {section["rows"]:,} rows, of which {rows:,} have a label;
-{len(classes):,} classes; {len(used):,} columns used and {left:,} left out. This page has none of
-its rows.
+The table {inert(state.source)}: {counted(section["rows"], "row")}, of which {rows:,} {has} a label;
+{counted(len(classes), "class")}; {counted(len(used), "column")} used and {left:,} left out.
+This page has none of its rows.
 
 {named}{_more(classes)}
 
@@ -139,9 +140,9 @@ Each row was predicted by the model without that row. Intervals are 95 %: Wilson
 normal one for log-loss; both take the rows as independent."""
     scores = state.report.get("scores")
     if scores is not None:
-        text += f" On {scores['folds']} folds: a bootstrap over rows."
+        text += f" On {counted(scores['folds'], 'fold')}: a bootstrap over rows."
         rows += [
-            [f"{_METRICS[name]} on {scores['folds']} folds", *_interval(each)]
+            [f"{_METRICS[name]} on {counted(scores['folds'], 'fold')}", *_interval(each)]
             for name, each in scores["models"]["closed_form"].items()
             if name in _METRICS
         ]
@@ -161,8 +162,9 @@ def _doubted(state: AuditState, found: CardFigures) -> str:
     if not judged:
         return "Not judged: columns that do not predict the label cannot contradict it."
     return (
-        f"Of {found.rows:,} labels about {found.expected_wrong:.0f} look wrong, by "
-        f"leave-one-out; {found.listed:,} are worth a look. They were used as given. "
+        f"Of {counted(found.rows, 'label')} about {found.expected_wrong:.0f} "
+        f"{noun(round(found.expected_wrong), 'looks', 'look')} wrong, by leave-one-out; "
+        f"{found.listed:,} {noun(found.listed, 'is', 'are')} worth a look. All were used as given. "
         "`trivium audit` lists them."
     )
 

@@ -51,7 +51,7 @@ def calibrate_offsets(
 def tune_offsets(
     scores: Float[np.ndarray, "n c"], codes: Int64[np.ndarray, " n"], metric: TuneMetric
 ) -> Float[np.ndarray, " c"]:
-    """Return the offsets that maximise a metric of the labels `argmax(scores + offsets)`.
+    """Return the offsets that maximize a metric of the labels `argmax(scores + offsets)`.
 
     One class at a time, over a grid of offsets: all rows are sorted into the place from which they
     would be given the class, so the counts of every place, and the metric, come from one
@@ -61,7 +61,7 @@ def tune_offsets(
     Args:
         scores: Log-probabilities that have not seen the label of their row.
         codes: Class of each row.
-        metric: What is maximised.
+        metric: What is maximized.
 
     Returns:
         Offsets; that of the most frequent class is 0.

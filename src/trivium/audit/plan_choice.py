@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
+from trivium._core.counted import counted
 from trivium.audit.baselines import boosting_shape
 from trivium.audit.depend_stage import as_dependence_column
 from trivium.audit.options import AuditOptions
@@ -69,12 +70,14 @@ def _kernels(plan: Plan, used: Table, seed: int) -> Iterator[Section]:
         road = column_road(as_dependence_column(column))
         groups.setdefault((measured.kind, road.exact, road.why), []).append(measured)
     gram = gram_work(size, rows)
-    sample = "" if rows == size.rows else f", on a sample of {rows:,} of {size.rows:,} rows"
+    sample = (
+        "" if rows == size.rows else f", on a sample of {rows:,} of {counted(size.rows, 'row')}"
+    )
     share = share_tested(size)
     if share < 1:
         yield choice_of(
             "depend",
-            f"{len(size.columns):,} columns",
+            f"{counted(len(size.columns), 'column')}",
             f"the strongest {round(share * len(size.columns)):,} at a quick look",
             "the others count as p = 1: no test of so many is needed to hold the rule's level",
             total_count(look_work(size, rows)),
@@ -85,7 +88,7 @@ def _kernels(plan: Plan, used: Table, seed: int) -> Iterator[Section]:
             for column, times in alike(columns)
             for w in scaled(column_work(column, size, rows), share * times)
         ]
-        instead = (f"Gram matrices of {rows:,} rows", round(gram * (share * len(columns))))
+        instead = (f"Gram matrices of {counted(rows, 'row')}", round(gram * (share * len(columns))))
         yield choice_of(
             "depend",
             _named(kind, columns),
@@ -109,7 +112,7 @@ def _aspects(plan: Plan) -> Iterable[Section]:
     rows = min(size.rows, plan.rows.texts)
     share = share_tested(size)
     work = [w for texts in size.texts for w in scaled(aspect_work(texts, size, rows), share)]
-    of = "all rows" if rows == size.rows else f"a sample of {rows:,} of {size.rows:,} rows"
+    of = "all rows" if rows == size.rows else f"a sample of {rows:,} of {counted(size.rows, 'row')}"
     yield choice_of(
         "depend",
         "order and distance of words",
@@ -141,7 +144,7 @@ def _texts(size: TableSize, options: AuditOptions) -> Iterable[Section]:
             None,
             (
                 f"{trainings} trainings of a Transformer of "
-                f"{found.layers} layers, {found.softmax} attention",
+                f"{counted(found.layers, 'layer')}, {found.softmax} attention",
                 found.softmax_count,
             ),
         )
@@ -166,11 +169,13 @@ def _closed_form(size: TableSize) -> Section:
             f"rows as {n:,} coordinates",
             f"fewer rows than features ({d:,})",
             count,
-            (f"moments of {d:,} features", n * d * (d + RIDGES * (c + 2))),
+            (f"moments of {counted(d, 'feature')}", n * d * (d + RIDGES * (c + 2))),
         )
     why = f"no more features than rows ({n:,})"
     instead = ("inner products of all rows", n * n * (d + n))
-    return choice_of("fit", "closed form", f"moments of {d:,} features", why, count, instead)
+    return choice_of(
+        "fit", "closed form", f"moments of {counted(d, 'feature')}", why, count, instead
+    )
 
 
 def _boosting(size: TableSize) -> Section:

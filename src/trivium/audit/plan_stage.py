@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from trivium._core.counted import counted
 from trivium.audit.large_plan import large_choices
 from trivium.audit.plan import Plan, make_plan
 from trivium.audit.plan_choice import choices
@@ -34,7 +35,7 @@ def plan_stage(state: AuditState) -> str:
         state.report["plan"]["choice"] = large_choices(state) + state.report["plan"]["choice"]
     _warn_of_budget(state, plan)
     made = len(state.report["plan"]["choice"])
-    return f"{made} choices by counts, {count:.1e} multiply-adds in all"
+    return f"{counted(made, 'choice')} by counts, {count:.1e} multiply-adds in all"
 
 
 def _stage(plan: Plan, name: str, clock: PlanClock) -> Section:
@@ -76,9 +77,9 @@ def _warn_of_budget(state: AuditState, plan: Plan) -> None:
     rows = plan.size.rows
     less = []
     if plan.rows.columns < min(MOST_ROWS, rows):
-        less.append(f"columns are tested on {plan.rows.columns:,} rows")
+        less.append(f"columns are tested on {counted(plan.rows.columns, 'row')}")
     if plan.size.texts and plan.rows.texts < min(MOST_TEXTS, rows):
-        less.append(f"order and distance of words on {plan.rows.texts:,} rows")
+        less.append(f"order and distance of words on {counted(plan.rows.texts, 'row')}")
     if not plan.rows.fits:
         less.append("even the least that depend does takes more")
     if less:

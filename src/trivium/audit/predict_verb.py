@@ -51,6 +51,8 @@ def predict_files(
 
     Raises:
         ModelError: The model is damaged.
+        MissingExtraError: It reads texts by a sentence encoder, and that is not installed.
+        ArgumentError: Its sentence encoder is not on this machine.
         DataError: A column of the fit is missing; a file is refused; of a large table perhaps
             only when its block is reached.
 
@@ -58,6 +60,7 @@ def predict_files(
         As reading; memory of the table, or where it is larger of a few blocks.
     """
     saved = load_classifier(model)
+    saved.encoder.check_sentences()
     # A single row to predict is no fault.
     options = replace(options, min_rows=1)
     executor = executor or SerialExecutor()
@@ -71,6 +74,7 @@ def predict_files(
     return header, _rows(judged, saved.classes)
 
 
+_AHEAD = 4  # blocks a worker, from the first that has not ended on
 _Judged = tuple[Int64[np.ndarray, " n"], Float[np.ndarray, "n c"]]
 
 
@@ -149,10 +153,14 @@ def _settled(reading: _Reading, told: Iterable[Mapping[str, Order | None]]) -> _
 def _in_order(
     reading: _Reading, blocks: Sequence[FileBlock], executor: Executor, progress: Progress | None
 ) -> Generator[_Block]:
-    """Yield what was found of each block, in their order."""
+    """Yield what was found of each block, in their order.
+
+    A block that comes late holds the others up after a while: what has ended waits in memory.
+    """
     waiting: dict[int, _Block] = {}
-    coming = 0
-    with closing(executor.each(_judge, blocks, shared=reading, progress=progress)) as each:
+    coming, ahead = 0, _AHEAD * executor.n_workers
+    each = executor.each(_judge, blocks, shared=reading, progress=progress, ahead=ahead)
+    with closing(each):
         for number, found in each:
             waiting[number] = found
             while coming in waiting:

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
+from trivium._core.counted import counted
 from trivium._core.errors import ArgumentError, DataError
 from trivium.audit.large_plan import sample_section
 from trivium.audit.large_read import look_through
 from trivium.audit.options import as_paths
 from trivium.audit.state import AuditState
-from trivium.parallel import Executor
+from trivium.parallel import Executor, Progress
 from trivium.table import (
     Kind,
     Label,
@@ -94,9 +95,9 @@ def why_unused(table: Table, leaks: set[str]) -> dict[str, str]:
 def _check_rows(label: Label, source: str) -> None:
     if len(label.codes) < 4:
         raise DataError(
-            f"audit: the table must have at least 4 labelled rows; it has {len(label.codes)}",
+            f"audit: the table must have at least 4 labeled rows; it has {len(label.codes)}",
             where=f"{source}, column {label.name}",
-            remedy="Add labelled rows.",
+            remedy="Add labeled rows.",
             code="E-TOO-FEW-ROWS",
         )
 
@@ -136,7 +137,11 @@ def check_used(why: dict[str, str], source: str) -> None:
 
 
 def open_table(
-    paths: Sequence[Path], read: ReadOptions, hold: int, executor: Executor
+    paths: Sequence[Path],
+    read: ReadOptions,
+    hold: int,
+    executor: Executor,
+    progress: Progress | None = None,
 ) -> Table | Parts:
     """Read a table, or open it in parts where it has more cells than are held at once.
 
@@ -145,6 +150,7 @@ def open_table(
         read: How they are read.
         hold: Cells, rows times columns, that are held.
         executor: Reads the blocks of several files.
+        progress: Told of columns done and in all, where the table is held.
 
     Raises:
         DataError: The table is refused.
@@ -160,8 +166,8 @@ def open_table(
     if parts is not None and parts.n_rows * len(parts.names) > hold:
         return parts
     if single or parts is None:
-        return read_table(paths[0], read)
-    return gather(parts, executor.map(read_block, parts.blocks))
+        return read_table(paths[0], read, progress=progress)
+    return gather(parts, executor.map(read_block, parts.blocks), progress)
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,13 +196,13 @@ class _Found:
 def _read(state: AuditState) -> _Found:
     paths, name = locate(state.options.data, state.options.label)
     read, hold = state.options.read, state.options.hold
-    opened = open_table(paths, read, hold, state.executor)
+    seed, progress = state.options.seed, state.listener.step
+    opened = open_table(paths, read, hold, state.executor, progress)
     if isinstance(opened, Table):
         label = split_label(opened, name, read)
         state.label = label
         of_label = noted(opened, label.notices)
         return _Found(opened, label, opened.notices, of_label, opened.n_rows, label.counts)
-    seed, progress = state.options.seed, state.listener.step
     found = look_through(opened, name, hold, seed, state.executor, progress)
     assert found.label is not None
     state.large, state.label = found.large, found.global_label()
@@ -255,6 +261,7 @@ def read_stage(state: AuditState) -> str:
     }
     used = len(state.used.columns)
     return (
-        f"{found.n_rows:,} rows, {used} of {len(table.columns)} columns used, "
-        f"{len(label.classes)} classes, {len(notices)} warnings"
+        f"{counted(found.n_rows, 'row')}, "
+        f"{used:,} of {counted(len(table.columns), 'column')} used, "
+        f"{counted(len(label.classes), 'class')}, {counted(len(notices), 'warning')}"
     )

@@ -17,6 +17,7 @@ import torch
 from trivium import __version__
 from trivium._core.errors import OutputError, TriviumWarning
 from trivium._core.peak import peak_bytes
+from trivium._core.place import check_place
 from trivium._core.threads import one_thread
 from trivium.audit.depend_stage import depend_stage
 from trivium.audit.encode_stage import encode_stage
@@ -32,8 +33,11 @@ from trivium.audit.state import AuditState, Listener, Section, Silent
 from trivium.audit.tune_metric import source_of, tune_metric
 from trivium.audit.tune_stage import tune_stage
 from trivium.audit.verdict import verdict
-from trivium.parallel import Executor
+from trivium.parallel import Executor, SerialExecutor
 from trivium.store import RunFolder
+from trivium.store.run_folder import check_run
+from trivium.table import Kind
+from trivium.table.encode_sentence import check_sentences
 from trivium.table.read_files import shown_name
 
 __all__ = ["STAGES", "AuditResult", "audit"]
@@ -81,6 +85,8 @@ class AuditResult:
 def _digest(path: Path) -> bytes:
     """SHA-256 of a file; empty where it cannot be read (reading it will say why)."""
     digest = hashlib.sha256()
+    if not path.is_file():  # a pipe would be emptied
+        return b""
     try:
         with path.open("rb") as file:
             while chunk := file.read(_CHUNK):
@@ -156,6 +162,25 @@ def _frontmatter(options: AuditOptions, command: list[str]) -> Section:
     }
 
 
+def _foreseen(
+    options: AuditOptions, paths: Sequence[Path], out: Path | None, executor: Executor, force: bool
+) -> str:
+    """Refuse what can be refused before the work; return the run's fingerprint."""
+    check_sentences(options.text_encoder, texts=False)
+    PlanClock.of(options.machine)
+    if out is None:
+        check_place(Path.cwd(), "RunFolder", parents=True)
+    else:
+        for path in paths:
+            spare_input("audit", out, path)
+        check_run(out, force=force)
+    content = _content(paths, executor) + __version__.encode() + source_of(options)
+    fingerprint = options.fingerprint(content)
+    if out is not None:
+        check_run(out, fingerprint, force=force)
+    return fingerprint
+
+
 @one_thread()
 def audit(
     options: AuditOptions,
@@ -167,7 +192,7 @@ def audit(
     grade: Callable[[Section], Any] | None = None,
     executor: Executor | None = None,
 ) -> AuditResult:
-    """Audit a labelled table and write the run's folder.
+    """Audit a labeled table and write the run's folder.
 
     Args:
         options: The data, the label and how to look at them.
@@ -186,24 +211,22 @@ def audit(
     Raises:
         ArgumentError: An option breaks its rule.
         DataError: The table is refused; nothing was written.
+        MissingExtraError: The sentence encoder asked for is not installed.
         OutputError: The folder exists or cannot be written.
         BusyError: Another run is writing to the folder.
         ResourceError: The disk is full or memory ran out.
     """
     paths, _ = locate(options.data, options.label)
     out = None if out is None else Path(out)
-    if out is not None:
-        for path in paths:
-            spare_input("audit", out, path)
+    fingerprint = _foreseen(options, paths, out, executor or SerialExecutor(), force=force)
     state = AuditState(options, listener or Silent(), source=shown_name(paths))
     state.executor = executor or state.executor
     state.report |= _frontmatter(options, command or ["trivium", "audit"])
-    # Read first, and try the metric and the clock: what is refused leaves no folder behind.
+    # Read and try the metric before the folder is made: what is refused leaves none behind.
     _run_stage(state, "read")
     tune_metric(options, state.label)
-    PlanClock.of(options.machine)
-    content = _content(paths, state.executor) + __version__.encode() + source_of(options)
-    fingerprint = options.fingerprint(content)
+    texts = any(column.kind is Kind.text for column in state.used.columns)
+    check_sentences(options.text_encoder, texts=texts)
     named = as_paths(options.data) or paths
     with _open(out, named[0], fingerprint, force) as run:
         state.journal, state.blocks = run.journal, run.blocks

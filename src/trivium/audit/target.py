@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from trivium._core.counted import noun
 from trivium._core.errors import DataError
 from trivium.audit.depend_stage import as_dependence_column
 from trivium.dependence import DependenceColumn
@@ -83,7 +84,9 @@ def _measured(column: Column) -> Target:
     notices = []
     if len(rows) < len(column):
         first = int(np.argmax(gone)) + 1
-        message = f"{len(column) - len(rows):,} of {len(column):,} rows have no target: set aside"
+        aside = len(column) - len(rows)
+        has = noun(aside, "has", "have")
+        message = f"{aside:,} of {len(column):,} rows {has} no target: set aside"
         notices.append(Notice("W-MISSING-LABEL", f"column {column.name}, row {first}", message))
     label = Label(column.name, codes, classes, rows)
     return Target(column.name, as_dependence_column(kept), rows, (), label, tuple(notices))

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.distributions import Categorical
 
+from trivium._core.counted import counted
 from trivium._core.errors import ModelError
 from trivium.audit.tune_metric import TuneMetric, UserMetric
 from trivium.expectation import GradientEstimator, Score
@@ -81,7 +82,7 @@ def choose_estimator(
     Args:
         scores: Scores of the rows, of which at most 512 are used.
         codes: Their classes.
-        metric: What is maximised.
+        metric: What is maximized.
         seed: Seed of the draws.
 
     Raises:
@@ -120,7 +121,7 @@ def choose_estimator(
     best = min(figures, key=lambda one: (one["price"], one["work"]))
     chosen: GradientEstimator | str
     chosen = "counterfactual" if best["name"] == "counterfactual" else named[best["name"]]
-    why = f"least variance times work, of {len(figures)} measured on {n:,} rows"
+    why = f"least variance times work, of {len(figures)} measured on {counted(n, 'row')}"
     return Choice(chosen, best["name"], figures, why)
 
 

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Int64
 from scipy.sparse import csr_array
 
+from trivium._core.counted import counted
 from trivium._core.errors import ArgumentError, DataError
 from trivium._core.random import numpy_generator
 from trivium.audit.options import AuditOptions
@@ -249,7 +250,8 @@ def _positive(options: AuditOptions, label: Label) -> int:
         return label.classes.index(options.positive)
     if len(label.classes) > 2:
         raise ArgumentError(
-            f"audit: --metric f1 must come with --positive CLASS; {len(label.classes)} classes",
+            "audit: --metric f1 must come with --positive CLASS; "
+            f"{counted(len(label.classes), 'class')}",
             remedy="Or take --metric macro_f1, the mean over classes.",
         )
     # The later one of two that are equally rare: "yes" of no and yes, 1 of 0 and 1.

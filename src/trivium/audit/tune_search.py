@@ -119,7 +119,7 @@ class Search:
     Args:
         whole: All rows, with leave-one-out probabilities.
         folds: The fold of each row.
-        metric: What is maximised.
+        metric: What is maximized.
         seed: Seed of every draw.
         progress: Called with the number of stages done.
         run_blocks: Runs the folds; here, one after the other, by default.

@@ -78,7 +78,7 @@ class Training:
 
     Args:
         kind: `"head"` or `"network"`. A network begins as the head of `start`, plus zero.
-        metric: What is maximised.
+        metric: What is maximized.
         choice: The gradient estimator.
         seed: Seed of the draws and of the hidden units.
     """
@@ -177,7 +177,7 @@ def retrace(how: Training, start: Tuned, sample: Sample, steps: int) -> tuple[Re
 
 
 def scored_rows(tuned: Tuned, sample: Sample, rows: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Return rows as a recorded training takes them: standardised columns and scores before."""
+    """Return rows as a recorded training takes them: standardized columns and scores before."""
     layers = tuned.layers
     assert layers is not None
     z = torch.from_numpy((sample.X[rows] - layers.center) * layers.scale)

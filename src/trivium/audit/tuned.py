@@ -25,7 +25,7 @@ def log_scores(probabilities: Float[np.ndarray, "n c"]) -> Float[np.ndarray, "n 
 class Layers:
     """What is added to the scores: `z weight + bias + relu(z hidden + hidden_bias) out`.
 
-    Rows are standardised first, z = (x - center) scale. A head has no hidden units.
+    Rows are standardized first, z = (x - center) scale. A head has no hidden units.
     """
 
     center: Float[np.ndarray, " d"]

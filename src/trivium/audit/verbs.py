@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from trivium._core.counted import counted
 from trivium._core.errors import DataError, OutputError
 from trivium._core.families import members
 from trivium._core.threads import one_thread
@@ -34,7 +35,10 @@ from trivium.closedform import ClosedFormClassifier, label_flags
 from trivium.cost.families import FAMILIES
 from trivium.parallel import Executor
 from trivium.store import atomic_write, to_json
+from trivium.store.model import check_model
+from trivium.store.run_folder import check_run
 from trivium.table import Label, demo_table, grade, shown_name
+from trivium.table.encode_sentence import check_sentences
 
 __all__ = ["audit_demo", "catalog", "explain_run", "fit_only"]
 
@@ -61,9 +65,19 @@ def fit_only(
 
     The executor changes no bit of the result. Of a table that is too large to be held the encoder
     is learnt from a sample; the closed form and its leave-one-out are of all rows.
+
+    Raises:
+        MissingExtraError: The sentence encoder asked for is not installed.
+        DataError: The table is refused; nothing was written.
+        OutputError: The model's folder exists (without `force`) or cannot be written.
+        ResourceError: The disk is full or memory ran out.
     """
+    check_model(out, overwrite=force)
+    check_sentences(options.text_encoder, texts=False)
     state = _state(options, listener, executor)
+    listener.begin("read")
     read_stage(state)
+    listener.begin("encode")
     encode_table(state)
     if state.large is None:
         state.classifier = classifier = ClosedFormClassifier().fit(state.X, state.codes)
@@ -91,13 +105,13 @@ def explain_run(run: Path, rows: list[int], top: int) -> list[Section]:
     Raises:
         DataError: A row that the run did not use.
     """
-    evidence = load_evidence(run)
+    evidence, saved = load_evidence(run), load_classifier(run)
     position = {int(kept) + 1: i for i, kept in enumerate(evidence.kept)}
     for row in rows:
         if row not in position:
             raise DataError(
-                f"explain: row {row} must be a labelled row of the run",
-                where=f"{len(position)} rows, the last is {max(position)}",
+                f"explain: row {row} must be a labeled row of the run",
+                where=f"{counted(len(position), 'row')}, the last is {max(position)}",
                 remedy="Rows are counted from 1, without the header.",
             )
     classifier = ClosedFormClassifier().fit(evidence.X, evidence.codes)
@@ -107,7 +121,6 @@ def explain_run(run: Path, rows: list[int], top: int) -> list[Section]:
         for explained in explain_rows(classifier, evidence.X, wanted)
         for item in _listed(evidence, explained, top)
     ]
-    saved = load_classifier(run)
     if saved.tuned is not None and trained_layers(saved.tuning):
         retraced = _retraced(evidence, saved, classifier)
         apart = _listed(evidence, retraced.explain(wanted), top)
@@ -203,6 +216,8 @@ def audit_demo(
     executor: Executor | None = None,
 ) -> AuditResult:
     """Generate a table with planted truth, audit it, and grade the audit in its report."""
+    if out.is_dir():
+        check_run(out / "run", force=force)
     demo = demo_table(rows, seed)
     _make_demo_folder(out, demo.csv, force=force)
     atomic_write(out / "demo.csv", demo.csv)

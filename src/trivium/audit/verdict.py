@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from trivium._core.counted import counted, noun
 from trivium.audit.standing import learns, standing
 from trivium.audit.state import Section
 
@@ -37,8 +38,8 @@ def _columns(report: Section) -> int:
 def _tested(report: Section) -> str:
     total, tested = _columns(report), len(report["depend"])
     if total == tested:
-        return f"{tested} columns tested"
-    return f"{total} columns, the strongest {tested} at a quick look tested"
+        return f"{counted(tested, 'column')} tested"
+    return f"{counted(total, 'column')}, the strongest {tested} at a quick look tested"
 
 
 def _signal(report: Section) -> str:
@@ -54,7 +55,8 @@ def _signal(report: Section) -> str:
     more = f" and {len(hits) - 4} more" if len(hits) > 4 else ""
     least = min(row["q_value"] for row in hits)
     return (
-        f"Signal: yes, {len(hits)} of {_columns(report)} columns depend on "
+        f"Signal: yes, {len(hits)} of {counted(_columns(report), 'column')} "
+        f"{noun(len(hits), 'depends', 'depend')} on "
         f"{report['data']['label']} "
         f"(false-discovery q from {least:.2g}): {names}{more}."
     )
@@ -100,7 +102,9 @@ def _prediction(report: Section) -> str:
         f"{_NAMES[name]} {_estimate(metric, model[metric])}"
         for name, model in scores["models"].items()
     ]
-    return f"Prediction: {_METRICS[metric]} by {scores['folds']} folds: {', '.join(parts)}."
+    return (
+        f"Prediction: {_METRICS[metric]} by {counted(scores['folds'], 'fold')}: {', '.join(parts)}."
+    )
 
 
 def _comparison(report: Section) -> str:
@@ -147,15 +151,24 @@ def _labels(report: Section) -> str:
     if not learns(report):
         return "Labels: not judged; columns that do not predict a label cannot contradict it."
     expected = flags["expected_wrong"]
-    text = f"Labels: about {expected:.0f} look wrong; the {flags['listed']} to check are listed"
+    text = f"Labels: about {expected:.0f} {_look(expected)} wrong; "
+    n = flags["listed"]
+    text += "the one to check is listed" if n == 1 else f"the {n} to check are listed"
     worth = [step for step in flags["what_if"] if step["low"] > 0 or step["high"] < 0]
     if not worth:
-        return f"{text}; fixing them changes the accuracy on the other rows by less than its error."
+        them = noun(n, "it", "them")
+        return (
+            f"{text}; fixing {them} changes the accuracy on the other rows by less than its error."
+        )
     step = worth[-1]
     points = 100 * step["accuracy_change"]
     size = "less than 0.1 points" if abs(points) < 0.1 else f"{points:+.1f} points"
-    first = f"fixing the first {step['fixed']}"
+    first = "fixing the first" + (f" {step['fixed']}" if step["fixed"] > 1 else "")
     return f"{text}; {first} changes the accuracy on the other rows by {size}."
+
+
+def _look(expected: float) -> str:
+    return noun(round(expected), "looks", "look")
 
 
 def _leakage(report: Section) -> list[str]:
@@ -177,7 +190,7 @@ def _scale(report: Section) -> list[str]:
         return []
     return [
         f"Scale: {sample['of']:,} rows are too many to be held at once. The closed form and the "
-        f"judgement of labels are exact over all of them; everything else is of {sample['rows']:,} "
+        f"judgment of labels are exact over all of them; everything else is of {sample['rows']:,} "
         "rows drawn at random."
     ]
 

@@ -81,7 +81,7 @@ def read_fixes(path: Path, evidence: Evidence) -> Fixes:
             continue
         if not row.isdecimal() or int(row) not in position:
             raise _refuse(
-                f"row {cut(row)} is not a labelled row of the run", where, "Keep its number."
+                f"row {cut(row)} is not a labeled row of the run", where, "Keep its number."
             )
         at = position[int(row)]
         if label != evidence.classes[evidence.codes[at]]:

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from trivium._core.counted import counted
 from trivium.cli.console import StageLines, echo
 from trivium.cli.options import FORCE, JSON, PATH, SEED, print_json
 
@@ -26,6 +27,7 @@ def calibrate(out: Path | None, seed: int, force: bool, as_json: bool, **given: 
     runs: what others do to the machine is measured with it.
     """
     from trivium._core.errors import OutputError
+    from trivium._core.place import check_place
     from trivium.cost.machine_file import default_path
 
     place = default_path() if out is None else out
@@ -38,7 +40,7 @@ def calibrate(out: Path | None, seed: int, force: bool, as_json: bool, **given: 
         )
     if out is None:
         _make_folder(place.parent)
-    _check_writable(place.parent)
+    check_place(place, "calibrate")
     machine = _measure(seed, as_json, given)
     machine.save(place)
     if as_json:
@@ -60,7 +62,7 @@ def _measure(seed: int, quiet: bool, given: dict[str, Any]) -> Any:
         lines.begin("calibrate")
         machine = Machine.calibrate(progress=lines.step, cases=cases, random_state=seed, **given)
         about = machine.about
-        did = f"{about['cases']} calls, each at least {about['rounds']} times"
+        did = f"{counted(about['cases'], 'call')}, each at least {about['rounds']} times"
         lines.end("calibrate", did, float(about["seconds"]))
     return machine
 
@@ -76,17 +78,3 @@ def _make_folder(folder: Path) -> None:
             where=str(folder),
             remedy="Name the file: --out FILE.",
         ) from error
-
-
-def _check_writable(folder: Path) -> None:
-    """Refuse before the measuring, not after it."""
-    import os
-
-    from trivium._core.errors import OutputError
-
-    if not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise OutputError(
-            "calibrate: the folder must be one that can be written to",
-            where=str(folder),
-            remedy="Choose a place that you may write to.",
-        )

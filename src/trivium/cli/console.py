@@ -64,11 +64,17 @@ class StageLines:
     def begin(self, name: str) -> None:
         """Announce a stage."""
         if self._bar is not None:
+            self._clear()
             self._task = self._bar.add_task(name, total=None)
+
+    def _clear(self) -> None:
+        if self._task is not None:
+            self._bar.remove_task(self._task)
+        self._task = None
 
     def step(self, done: int, total: int) -> None:
         """Move the bar of the stage under way."""
-        if self._bar is not None:
+        if self._task is not None:
             self._bar.update(self._task, completed=done, total=total)
 
     def end(self, name: str, did: str, seconds: float) -> None:
@@ -77,7 +83,7 @@ class StageLines:
             return
         line = printable(f"{name:>9}  {did}  [{seconds:.1f} s]")
         if self._bar is not None:
-            self._bar.remove_task(self._task)
+            self._clear()
             self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
         else:
             print(line, file=sys.stderr)

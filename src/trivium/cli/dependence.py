@@ -5,6 +5,7 @@ import unicodedata
 from pathlib import Path
 from typing import Any
 
+from trivium._core.counted import counted, noun
 from trivium.cli.console import echo, printable
 from trivium.cli.summary import print_warnings
 
@@ -49,7 +50,8 @@ def _print_columns(report: dict[str, Any]) -> None:
     hits = sum(row["q_value"] <= report["fdr"] for row in rows)
     name = report["data"]["target"]["column"]
     _say(
-        f"{hits} of {len(rows) + left['columns']} columns depend on {name} "
+        f"{hits} of {counted(len(rows) + left['columns'], 'column')} "
+        f"{noun(hits, 'depends', 'depend')} on {name} "
         f"(q <= {report['fdr']:g}, {_CORRECTIONS[report['correction']]})."
     )
     if left["why"]:
@@ -77,7 +79,7 @@ def _print_pairs(report: dict[str, Any]) -> None:
         echo(f"{names} {row['cka']:7.4f} {row['p_value']:9.4g} {row['q_value']:9.4g}")
     more = f"; the first {_PAIRS} are shown, --json has all" if len(pairs) > _PAIRS else ""
     _say(
-        f"{hits} of {len(pairs)} pairs depend on each other "
+        f"{hits} of {counted(len(pairs), 'pair')} {noun(hits, 'depends', 'depend')} on each other "
         f"(q <= {report['fdr']:g}, {_CORRECTIONS[report['correction']]}){more}."
     )
 

@@ -22,7 +22,7 @@ from trivium.cli.streams import hold_streams
 __all__ = ["main", "trivium"]
 
 _VERBS = {
-    "audit": "Give a second opinion on a labelled table.",
+    "audit": "Give a second opinion on a labeled table.",
     "calibrate": "Measure this machine, for seconds in trivium cost.",
     "cost": "Count what a Transformer computes, from its configuration.",
     "demo": "Audit a generated table with planted truth, and grade the audit.",
@@ -61,7 +61,7 @@ class _Lazy(click.Group):
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="trivium")
 def trivium() -> None:
-    """A second opinion on labelled data, offline, on a laptop.
+    """A second opinion on labeled data, offline, on a laptop.
 
     Exit codes: 0 ok, 1 our fault, 2 usage, 3 data refused, 4 a --fail-on gate tripped,
     5 resources, 130 or 143 interrupted and resumable.

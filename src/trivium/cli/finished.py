@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from trivium._core.counted import counted
 from trivium.cli.console import StageLines, echo, printable
 from trivium.cli.options import (
     FORCE,
@@ -43,6 +44,7 @@ def predict(
     through. What has more cells than --hold is read and written block by block.
     """
     from trivium._core.errors import OutputError
+    from trivium._core.place import check_place
     from trivium.audit import predict_files, spare_input
     from trivium.store import write_csv
     from trivium.table import find_files
@@ -52,6 +54,13 @@ def predict(
             spare_input("predict", out, Path(path))
         if out.exists() and not force:
             raise OutputError(f"predict: {out} must not exist", remedy="Add --force, or rename it.")
+        if out.is_dir():
+            raise OutputError(
+                "predict: --out must be a file; got a folder",
+                where=str(out),
+                remedy="Name a file in it.",
+            )
+        check_place(out, "predict")
     opened = open_given(given)
     # Rows on a terminal are a progress bar of their own.
     with opened as executor, StageLines(quiet=out is None) as lines:
@@ -63,7 +72,7 @@ def predict(
             _print(header, rows)
             return
         written = write_csv(out, header, rows)
-    echo(f"{written:,} predictions in {out}")
+    echo(f"{counted(written, 'prediction')} in {out}")
 
 
 def _print(header: list[str], rows: Iterable[list[Any]]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from trivium._core.counted import counted
 from trivium.cli.console import StageLines, echo, printable
 from trivium.cli.options import JSON, PATH, SEED
 from trivium.cli.running import EXECUTOR_NAMES
@@ -94,7 +95,7 @@ def _study(preset: str, given: dict[str, Any], place: dict[str, Any], as_json: b
         found = position_study(
             preset, progress=lambda a, b, _: lines.step(a, b), executor=executor, **given
         )
-        done = f"{found.figures['runs']} of {found.figures['runs_in_all']} runs"
+        done = f"{found.figures['runs']} of {counted(found.figures['runs_in_all'], 'run')}"
         lines.end("study", done, time.perf_counter() - begun)
     picture = given["out"] / "study.svg"
     if find_spec("matplotlib") is not None:

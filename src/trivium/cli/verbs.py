@@ -77,7 +77,7 @@ def _apply(gates: Sequence[Any], report: dict[str, Any]) -> None:
 def audit(
     data: tuple[Path, ...], as_json: bool, force: bool, out: Path | None, **given: Any
 ) -> None:
-    """Give a second opinion on a labelled table.
+    """Give a second opinion on a labeled table.
 
     DATA is CSV, TSV, JSONL or Parquet, also gzipped: a file, or several and folders of them with
     the same columns. Without it the bundled table of penguins is audited for Sex. RULE is for

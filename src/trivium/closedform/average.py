@@ -17,7 +17,7 @@ _NEGLIGIBLE = 1e-6
 
 
 def path_weights(log_weights: np.ndarray, *, average: bool) -> np.ndarray:
-    """Normalise weights given as logarithms; one winner without averaging, none below 1e-6."""
+    """Normalize weights given as logarithms; one winner without averaging, none below 1e-6."""
     if not average:
         chosen = np.zeros(len(log_weights))
         chosen[int(np.argmax(log_weights))] = 1.0

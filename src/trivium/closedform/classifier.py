@@ -35,10 +35,10 @@ class ClosedFormClassifier(ClassifierMixin, BaseEstimator):
         logit_k(x) = n [m_kᵀB x - ½ m_kᵀB m_k] / T + n tr(BW) / (2 f n_k T) + ½ ln(n_k + 1),
 
     with W the within-class scatter, B = (W + gI)^-1 and f = n - K. The ridge g and the
-    temperature T minimise the exact leave-one-out log-loss; the rules along the ridge path are
+    temperature T minimize the exact leave-one-out log-loss; the rules along the ridge path are
     averaged with weights exp(-loss) times a weak prior. Means of small classes are pulled to the
     grand mean as far as leave-one-out likes (`trivium.closedform.pull`). The
-    ridge is not invariant to the scale of single columns: standardise columns of different units
+    ridge is not invariant to the scale of single columns: standardize columns of different units
     first (embeddings need nothing).
 
     Args:
@@ -101,7 +101,7 @@ class ClosedFormClassifier(ClassifierMixin, BaseEstimator):
         self.criterion = criterion
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "ClosedFormClassifier":
-        """Fit to labelled rows.
+        """Fit to labeled rows.
 
         Args:
             X: Rows of finite numbers.

@@ -1,7 +1,7 @@
 """Labels that the rest of the data contradicts, with a calibrated probability.
 
 The leave-one-out logits z of a row come from a rule that never saw the row's label. A label is
-modelled as the true class, kept with probability 1 - ε and otherwise replaced by another class,
+modeled as the true class, kept with probability 1 - ε and otherwise replaced by another class,
 all alike; `softmax(z / T)` is the probability of the true class. The rate ε and the temperature T
 are those under which the given labels are most likely, so the mean of
 

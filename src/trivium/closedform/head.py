@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from trivium._core.counted import counted
 from trivium._core.errors import ArgumentError, ModelError
 from trivium.closedform.prior import floor_log_odds
 
@@ -146,7 +147,8 @@ def head_from_state(
         raise ModelError("closedform: the state must hold finite numbers; got others")
     if classes.shape != tuple(held["bias"].shape):
         raise ModelError(
-            f"closedform: the state must name {len(held['bias'])} classes; got {len(classes)}"
+            f"closedform: the state must name {counted(len(held['bias']), 'class')}; "
+            f"got {len(classes)}"
         )
     linear = held.pop("weight"), held.pop("bias"), held.pop("center")
     return Head(*linear, unit, total, Quadratic(**held) if held else None), classes

@@ -43,7 +43,7 @@ class ClosedFormRegressor(RegressorMixin, BaseEstimator):
         coef_: (d,), or (t, d) for t targets.
         intercept_: A number, or (t,).
         ridge_: The heaviest ridge.
-        path_: Ridges, leave-one-out errors (of standardised targets) and weights.
+        path_: Ridges, leave-one-out errors (of standardized targets) and weights.
         loo_prediction_: Prediction of each row by the rule without it (same ridges and weights).
         loo_error_: Their mean squared error.
 

@@ -111,7 +111,7 @@ def spectrum_of_rows(
     weights: Float[Tensor, " n"],
     n_classes: int,
 ) -> tuple[Spectrum, Float[Tensor, "n r"]]:
-    """Decompose the within-class scatter of labelled rows.
+    """Decompose the within-class scatter of labeled rows.
 
     Args:
         rows: Finite float64 rows.

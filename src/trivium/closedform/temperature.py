@@ -1,4 +1,4 @@
-"""The temperature that minimises the leave-one-out log-loss, with the prior outside of it.
+"""The temperature that minimizes the leave-one-out log-loss, with the prior outside of it.
 
 With τ = 1/T the loss `Σ w_i [logsumexp_j(τ a_ij + o_ij) - τ a_iy - o_iy]` is convex in τ: the
 root of its derivative is bracketed and found by Newton steps that fall back to bisection. One
@@ -46,7 +46,7 @@ class _Slopes:
 
     Two classes need only the margin m = a_1 - a_0, p = sigmoid(τ m + o_1 - o_0): the derivatives
     are `Σ w (a_0 + p m) - target` and `Σ w p (1 - p) m²`. More classes lie along axis 0, which
-    vectorises.
+    vectorizes.
     """
 
     def __init__(self, scores: Tensor, rows: Scored, target: float) -> None:

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from trivium._core.counted import counted
 from trivium._core.errors import ArgumentError
 from trivium._core.linalg import eigh_psd
 from trivium.closedform.fitting import Sample
@@ -67,7 +68,8 @@ def check_change(rows: Any, labels: Any, drop: Any, codes: Tensor, classes: np.n
     given = np.empty(0, classes.dtype) if labels is None else np.atleast_1d(np.asarray(labels))
     if len(given) != len(changed):
         raise ArgumentError(
-            f"what_if: labels must be one for each of {len(changed)} rows; got {len(given)}"
+            f"what_if: labels must be one for each of {counted(len(changed), 'row')}; got "
+            f"{len(given)}"
         )
     new, kept = codes.clone(), torch.ones(len(codes), dtype=torch.bool)
     known = {label: code for code, label in enumerate(classes.tolist())}

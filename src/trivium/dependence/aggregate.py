@@ -1,4 +1,4 @@
-"""Several lengthscales in one test: the largest studentised statistic, ranked over the same group.
+"""Several lengthscales in one test: the largest studentized statistic, ranked over the same group.
 
 A member of the group gives all statistics together, so the maximum over them has a null
 of its own at no further cost: exact, without a second level of resampling.

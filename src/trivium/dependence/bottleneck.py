@@ -37,15 +37,15 @@ _LEAST_BATCH = 4
 class HSICBottleneck:
     r"""A classifier whose layers are trained without back-propagation through them.
 
-    Layer i gets the outputs $x$ of the layers before as plain numbers and maximises, over
-    mini-batches, $\mathrm{CKA}(z, y) - \beta\, \mathrm{CKA}(z, x)$ of its outputs z: normalised
-    HSIC with the labels, minus normalised HSIC with its inputs. A linear readout of the last
+    Layer i gets the outputs $x$ of the layers before as plain numbers and maximizes, over
+    mini-batches, $\mathrm{CKA}(z, y) - \beta\, \mathrm{CKA}(z, x)$ of its outputs z: normalized
+    HSIC with the labels, minus normalized HSIC with its inputs. A linear readout of the last
     layer's outputs comes at the end. `report` says what that is worth, beside the same layers
     untrained with the same readout, and beside back-propagation.
 
     Layers given by their widths: inputs centered and on one common scale, then dense layers with
     rectifiers, rows between them at mean 0 and variance 1. Columns of different units must be
-    standardised before (pixels need nothing). Everything runs on the processor, in float32, the
+    standardized before (pixels need nothing). Everything runs on the processor, in float32, the
     readout in float64.
 
     Args:

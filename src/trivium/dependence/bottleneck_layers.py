@@ -144,7 +144,7 @@ class Standard(nn.Module):
     """Each row at mean 0 and variance 1."""
 
     def forward(self, rows: Float[Tensor, "n *d"]) -> Float[Tensor, "n m"]:
-        """Return rows flattened and standardised."""
+        """Return rows flattened and standardized."""
         return standard_rows(rows)
 
 

@@ -20,7 +20,7 @@ _LEAST_ERROR = 1e-6
 
 @dataclass(frozen=True)
 class Readout:
-    """Logits of standardised rows: `sharpness (rows weightᵀ + bias)`.
+    """Logits of standardized rows: `sharpness (rows weightᵀ + bias)`.
 
     Args:
         weight: Weight of each class.

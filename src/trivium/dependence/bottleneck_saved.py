@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from trivium._core.counted import counted
 from trivium._core.errors import ModelError
 from trivium._core.tensor_file import as_written, read_tensors, write_tensors
 from trivium.dependence.bottleneck_layers import Centered, Standard, dense
@@ -87,7 +88,9 @@ def _held(
 ) -> list[int | nn.Module]:
     """Return widths as they were saved, and modules as they are given."""
     if given is not None and len(given) != len(widths):
-        raise ModelError(f"{_LOAD}: layers must be {len(widths)} modules; got {len(given)}")
+        raise ModelError(
+            f"{_LOAD}: layers must be {counted(len(widths), 'module')}; got {len(given)}"
+        )
     found: list[int | nn.Module] = []
     for place, width in enumerate(widths):
         module = width if width is not None or given is None else given[place]

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trivium._core.checks import check_choice
+from trivium._core.counted import counted
 from trivium._core.errors import ArgumentError, DataError, ShapeError
 from trivium.dependence.date_features import date_features
 from trivium.dependence.number_features import NumberColumns, number_features
@@ -209,7 +210,7 @@ def _category_features(codes: NDArray[np.int64], rare: int) -> tuple[Tensor, str
     place = group[inverse]
     features = (place == np.arange(group.max() + 1)[:, None]).astype(np.float64)
     words = f", {pooled.sum()} rare pooled" if pooled.any() else ""
-    return torch.from_numpy(features), f"Delta({len(features)} levels{words})", 0.0
+    return torch.from_numpy(features), f"Delta({counted(len(features), 'level')}{words})", 0.0
 
 
 def pooled_levels(

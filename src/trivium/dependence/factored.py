@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
+from trivium._core.counted import counted
 from trivium._core.errors import TriviumWarning
 from trivium.dependence.pair import Pair
 from trivium.dependence.sums import GramSums
@@ -87,7 +88,8 @@ def features_of(
 
     if left > tell:
         warnings.warn(
-            f"{caller}: {name}: {rank} features leave {left:.2g} of the kernel's trace out; "
+            f"{caller}: {name}: {counted(rank, 'feature')} leave {left:.2g} of the kernel's trace "
+            "out; "
             "method='exact' leaves none",
             TriviumWarning,
             stacklevel=5,

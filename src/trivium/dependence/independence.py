@@ -67,7 +67,7 @@ def independence_test(  # noqa: PLR0913, PLR0917 - the contract's signature
             approximation, for comparison only, too small in the tail by 3 to 30 times.
         n_permutations: Reorderings wanted, the rows as given among them for shifts; at least 1.
         aggregate: `True`: where a lengthscale is `"median"`, an eighth to twice of it are tried
-            together, and the largest studentised statistic is ranked over the same group,
+            together, and the largest studentized statistic is ranked over the same group,
             still exact; lengthscales near the median are favored. `"uniform"`: without favor.
             `False`, and always for the tails: the median alone.
         groups: One label for each row; rows change places within a group only, which tests

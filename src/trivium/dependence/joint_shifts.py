@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from trivium._core.counted import counted
 from trivium._core.errors import ArgumentError
 from trivium._core.random import numpy_generator
 
@@ -55,7 +56,7 @@ class JointShifts:
         if d < 2 or n < 2 * d:
             raise ArgumentError(
                 f"JointShifts: there must be 2 variables and 2 rows for each of them; "
-                f"got {d} variables and {n} rows"
+                f"got {counted(d, 'variable')} and {counted(n, 'row')}"
             )
         if self.count < 1:
             raise ArgumentError(f"JointShifts: n_permutations must be at least 1; got {self.count}")

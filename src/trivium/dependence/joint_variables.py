@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from trivium._core.counted import counted
 from trivium._core.errors import ArgumentError, DataError, ShapeError
 from trivium.dependence.canonical import canonical_variables
 from trivium.dependence.pair import LEAST_ROWS, Pair, common_dtype, opened, prepared
@@ -96,7 +97,7 @@ def as_variables(
     given = [kernels] * d if isinstance(kernels, Kernel | str) else list(kernels)
     if len(given) != d:
         raise ShapeError(
-            f"{caller}: kernels must be one for each of {d} variables; got {len(given)}"
+            f"{caller}: kernels must be one for each of {counted(d, 'variable')}; got {len(given)}"
         )
     sides = [
         opened(caller, f"variables[{k}]", each, kernel)
@@ -112,7 +113,8 @@ def as_variables(
             )
     if n < max(LEAST_ROWS, 2 * d):
         raise DataError(
-            f"{caller}: {d} variables must have at least {max(LEAST_ROWS, 2 * d)} rows; got {n}"
+            f"{caller}: {counted(d, 'variable')} must have at least "
+            f"{counted(max(LEAST_ROWS, 2 * d), 'row')}; got {n}"
         )
     dtype = common_dtype(*rows)
     ready = [

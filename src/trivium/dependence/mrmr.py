@@ -44,7 +44,7 @@ def greedy_mrmr(
         >>> greedy_mrmr(torch.tensor([0.9, 0.8, 0.3]), lambda k: a[k], 2)[0]
         (0, 2)
 
-    Source: Peng, Long and Ding, IEEE TPAMI 27 (2005) 1226, equation 7, with normalised HSIC.
+    Source: Peng, Long and Ding, IEEE TPAMI 27 (2005) 1226, equation 7, with normalized HSIC.
     """
     open_ = torch.ones(len(relevance), dtype=torch.bool) if allowed is None else allowed.clone()
     redundancy = torch.zeros_like(relevance)

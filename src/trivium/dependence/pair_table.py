@@ -18,7 +18,7 @@ class PairRow:
     Args:
         first: Name of one column.
         second: Name of the other.
-        cka: Debiased centred kernel alignment.
+        cka: Debiased centered kernel alignment.
         p_value: Exact p-value.
         q_value: After false-discovery control over all pairs.
         n_permutations: Shifts behind `p_value`.

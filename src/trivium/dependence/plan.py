@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from trivium._core.checks import check_choice, check_number
+from trivium._core.counted import counted
 from trivium._core.errors import ArgumentError, ShapeError, TriviumWarning
 from trivium._core.random import RandomState, check_seed
 from trivium.dependence.aggregate import check_aggregate
@@ -85,13 +86,15 @@ def row_groups(caller: str, groups: Any, n: int) -> NDArray[np.int64] | None:
     labels = np.asarray(labels)
     if labels.shape != (n,):
         raise ShapeError(
-            f"{caller}: groups must have one label for each of {n} rows; got shape {labels.shape}"
+            f"{caller}: groups must have one label for each of {counted(n, 'row')}; got shape "
+            f"{labels.shape}"
         )
     codes, counts = np.unique(labels, return_inverse=True, return_counts=True)[1:]
     alone = int((counts == 1).sum())
     if 0 < alone < len(counts):
         warnings.warn(
-            f"{caller}: groups: {alone} of {len(counts)} groups have one row, which cannot change "
+            f"{caller}: groups: {alone} of {counted(len(counts), 'group')} have one row, which "
+            "cannot change "
             "places",
             TriviumWarning,
             stacklevel=3,

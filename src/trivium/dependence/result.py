@@ -19,7 +19,7 @@ class TestResult:
         statistic: Biased HSIC of the median kernels. Its size is not a strength: it depends on the
             kernels and falls as 1/n under independence.
         statistic_unbiased: The unbiased estimate of the same quantity; may be negative.
-        cka: Debiased centred kernel alignment, the statistic on a scale up to 1.
+        cka: Debiased centered kernel alignment, the statistic on a scale up to 1.
         p_value: In (0, 1], valid at every level.
         method: The null and the route, in words.
         n_rows: Rows compared.
@@ -30,7 +30,7 @@ class TestResult:
         null: What was ranked, after each reordering.
         null_band: 95 % point of the null on the scale of `cka`.
         residual: Largest share of a kernel's trace that its features leave out; 0 is exact.
-        score: What was ranked, of the rows as given: the statistic, or the largest studentised
+        score: What was ranked, of the rows as given: the statistic, or the largest studentized
             one of several lengthscales.
         seconds: CPU time.
         memory: Growth of the process's peak memory, in bytes; 0 when it fitted into what the

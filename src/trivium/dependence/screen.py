@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trivium._core.checks import check_choice, check_number
+from trivium._core.counted import counted
 from trivium._core.errors import ArgumentError, DataError, ShapeError, TriviumWarning
 from trivium._core.random import RandomState, check_seed, numpy_generator
 from trivium.dependence.columns import DependenceColumn, check_columns, column_batches
@@ -56,7 +57,7 @@ def screen(  # noqa: PLR0913 - the contract's signature
     kernels, the features and the number of rows.
 
     Numbers, a number target too, are compared at five lengthscales, an eighth to twice the median
-    distance: each pair's statistic is studentised over the group, and the largest, wide
+    distance: each pair's statistic is studentized over the group, and the largest, wide
     ones a little favored, is ranked over the same group, which is exact again
     (`aggregate_null`). `statistic`, `cka`, `null_band` and `p_tail` are those of the medians.
 
@@ -222,7 +223,8 @@ def _finish(
     constant = [row.name for row in rows if row.method == "constant"]
     if constant:
         warnings.warn(
-            f"screen: {len(constant)} of {len(rows)} columns are constant or empty and get p = 1: "
+            f"screen: {len(constant)} of {counted(len(rows), 'column')} are constant or empty and "
+            "get p = 1: "
             + ", ".join(repr(name) for name in constant[:5])
             + (", ..." if len(constant) > 5 else ""),
             TriviumWarning,

@@ -12,6 +12,7 @@ from sklearn.feature_selection import SelectorMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
+from trivium._core.counted import counted
 from trivium._core.errors import DataError, TriviumWarning
 from trivium.dependence.column_products import target_column
 from trivium.dependence.columns import DependenceColumn
@@ -57,7 +58,8 @@ def say_if_few(selector: Any, name: str, wanted: int, usable: int) -> None:
     """Say it when fewer columns vary than are wanted."""
     if usable < wanted:
         warnings.warn(
-            f"{type(selector).__name__}.fit: {name} is {wanted}, but only {usable} columns vary; "
+            f"{type(selector).__name__}.fit: {name} is {wanted}, but only "
+            f"{counted(usable, 'column')} vary; "
             "these are selected",
             TriviumWarning,
             stacklevel=3,

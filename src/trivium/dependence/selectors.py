@@ -209,7 +209,7 @@ class HSICmRMR(_Chooser):
     """Select columns one by one: much dependence on the target, little on those chosen before.
 
     Each step adds the column with the largest alignment with y minus its mean alignment with the
-    columns chosen before, alignment being normalised HSIC.
+    columns chosen before, alignment being normalized HSIC.
 
     Args:
         n_features: Number of columns to select: exactly as many when as many vary.

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trivium._core.checks import check_number
+from trivium._core.counted import counted
 from trivium._core.errors import ArgumentError, DataError, ShapeError
 from trivium._core.random import RandomState, check_seed, numpy_generator
 from trivium.dependence.aggregate import aggregate_null
@@ -215,7 +216,7 @@ def _signed(
     seed: int,
 ) -> AspectTest:
     """Compare the covariance with those of rows that have random signs."""
-    how = f"{count} draws of a sign for each row, beyond {_BEFORE[aspect]} (asymptotic)"
+    how = f"{counted(count, 'draw')} of a sign for each row, beyond {_BEFORE[aspect]} (asymptotic)"
     size = np.bincount(pairs.pair, values**2, minlength=len(pairs.names))
     if not (size > _LEAST).any():
         return AspectTest(aspect, 1.0, f"nothing to compare; {how}", (), 0)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from trivium._core.checks import require
+from trivium._core.counted import counted
 
 if TYPE_CHECKING:
     from trivium.dependence.table_result import DependenceRow, DependenceTable
@@ -73,7 +74,11 @@ def draw_bars(table: "DependenceTable", axes: Any) -> None:
     axes.set_xlim(left=0.0)
     axes.tick_params(axis="y", length=0)
     axes.spines[["top", "right"]].set_visible(False)
-    more = f", the first {len(rows)} of {len(ranked)} columns" if len(ranked) > len(rows) else ""
+    more = (
+        f", the first {len(rows)} of {counted(len(ranked), 'column')}"
+        if len(ranked) > len(rows)
+        else ""
+    )
     axes.set_xlabel(f"debiased CKA with {_cut(table.target, _NAME)}{more}")
     if rows:
         axes.legend(loc="lower right", frameon=False, fontsize="small")

@@ -19,11 +19,11 @@ class DependenceRow:
         n_rows: Rows compared.
         missing: Missing values among them (a level or indicator of their own).
         statistic: Biased HSIC.
-        cka: Debiased centred kernel alignment with the target.
+        cka: Debiased centered kernel alignment with the target.
         p_value: Exact p-value: the rank among the members of the group, numbers at five
             lengthscales.
         q_value: After false-discovery control over the columns.
-        p_adjusted: Westfall-Young: probability that the largest of all columns' studentised
+        p_adjusted: Westfall-Young: probability that the largest of all columns' studentized
             statistics reaches this one under independence.
         method: The null, the number of its members and what was special.
         n_permutations: Members behind `p_value`, beside the rows as given.

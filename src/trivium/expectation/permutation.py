@@ -38,7 +38,7 @@ class Permutation(Listed):
     Masked items (-inf) come last, in the order of their numbers.
 
     Args:
-        logits: o, `(*batch, n)`, unnormalised.
+        logits: o, `(*batch, n)`, unnormalized.
         validate_args: Whether to check values, as torch has it; shapes always are.
 
     Raises:

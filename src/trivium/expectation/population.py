@@ -68,7 +68,7 @@ class Population:
 
     Args:
         tensors: θ by name, without a gradient.
-        directions: u by name; none for a population of one member, the centre.
+        directions: u by name; none for a population of one member, the center.
         std: Size of the steps.
         members: Their number.
         module: The module that the tensors are the parameters of, if any.

@@ -50,7 +50,7 @@ class Subset(Listed):
     and derivatives of every order are right.
 
     Args:
-        logits: o, `(*batch, n)`, unnormalised; -inf is never drawn.
+        logits: o, `(*batch, n)`, unnormalized; -inf is never drawn.
         k: Size of the set, 1 to n.
         validate_args: Whether to check values, as torch has it; shapes always are.
 

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
+from trivium._core.counted import counted
 from trivium._core.errors import ArgumentError
 from trivium.kernel.base import Kernel
 from trivium.kernel.feature_map import FeatureMap
@@ -56,7 +57,8 @@ class Coordinates(FeatureMap):
         width = x.shape[1] + (self._bias > 0)
         if width > self.n_features:
             raise ArgumentError(
-                f"Coordinates.fit: n_features must be at least {width} for {x.shape[1]} columns; "
+                f"Coordinates.fit: n_features must be at least {width} for "
+                f"{counted(x.shape[1], 'column')}; "
                 f"got {self.n_features}",
                 remedy="Use Nystroem features for fewer.",
             )

@@ -10,6 +10,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from trivium._core.checks import check_finite, check_number
+from trivium._core.counted import counted
 from trivium._core.errors import ArgumentError, DataError, ShapeError
 from trivium._core.random import RandomState
 from trivium.kernel.base import Kernel
@@ -114,7 +115,8 @@ class Distance(Kernel):
         place = torch.tensor(self.origin, dtype=x.dtype, device=x.device).reshape(1, -1)
         if place.shape[1] not in (1, x.shape[1]):
             raise ShapeError(
-                f"Distance: origin must have one number for each of {x.shape[1]} columns; "
+                "Distance: origin must have one number for each of "
+                f"{counted(x.shape[1], 'column')}; "
                 f"got {place.shape[1]}"
             )
         return place.expand(1, x.shape[1])

@@ -9,6 +9,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from trivium._core.checks import check_number
+from trivium._core.counted import counted
 from trivium._core.errors import ArgumentError, ShapeError
 from trivium._core.random import RandomState, check_seed
 from trivium.kernel.base import Kernel
@@ -99,7 +100,8 @@ class FeatureMap(ABC):
         rows, _ = self.kernel._checked("transform", x, None)
         if rows.shape[1] != self.n_columns:
             raise ShapeError(
-                f"{name}.transform: x must have the {self.n_columns} columns of fit; got "
+                f"{name}.transform: x must have the {counted(self.n_columns, 'column')} of fit; "
+                "got "
                 f"{rows.shape[1]} (shape {tuple(x.shape)})"
             )
         return self._features(rows)

@@ -1,4 +1,4 @@
-r"""Normalisation layers: scale and shift, whose per-row gradients are $\sum_t e_t \hat x_t$.
+r"""Normalization layers: scale and shift, whose per-row gradients are $\sum_t e_t \hat x_t$.
 
 They have a number a channel, less than the activations that they come from, so they are written
 out: T multiplications a channel, where a ghost product of two rows would take T².
@@ -24,7 +24,7 @@ _BATCH = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 class NormLayer(LayerKind):
     """`nn.LayerNorm`, `nn.GroupNorm`, `nn.RMSNorm` and `nn.BatchNorm1d`, `2d` and `3d`.
 
-    A batch norm in training normalises with its batch's moments; a row's part of the batch's
+    A batch norm in training normalizes with its batch's moments; a row's part of the batch's
     gradient is then what passes through that row's own activations.
 
     Example:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from trivium._core.checks import check_choice, check_number
+from trivium._core.counted import counted
 from trivium._core.errors import ArgumentError, ShapeError
 from trivium._core.random import RandomState, check_seed, derive
 from trivium.kernel.layer import blocks
@@ -179,7 +180,8 @@ def output_tangents(model: nn.Module, inputs: Any) -> list[Tangents]:
         if not isinstance(out, Tensor) or out.ndim == 0 or len(out) != n_rows:
             got = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
             raise ShapeError(
-                f"{_CALLER}: model must return a tensor with the {n_rows} rows of its inputs; "
+                f"{_CALLER}: model must return a tensor with the {counted(n_rows, 'row')} of its "
+                "inputs; "
                 f"got {got}",
                 remedy="Wrap a model that returns something else in one that picks a tensor.",
             )

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from trivium._core.checks import check_number
+from trivium._core.counted import counted
 from trivium._core.errors import ArgumentError, ShapeError
 from trivium.kernel.base import Block, Kernel
 from trivium.kernel.layer import blocks
@@ -104,7 +105,8 @@ class TangentKernel(Kernel):
         if self.shape is not None:
             if math.prod(self.shape) != x.shape[1]:
                 raise ShapeError(
-                    f"TangentKernel: x must have the {math.prod(self.shape)} columns of shape "
+                    f"TangentKernel: x must have the {counted(math.prod(self.shape), 'column')} "
+                    "of shape "
                     f"{self.shape}; got {x.shape[1]}"
                 )
             rows = x.reshape(len(x), *self.shape)

@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge
 
+from trivium._core.counted import counted
 from trivium._core.errors import ArgumentError
 from trivium.kernel.layer import Call, LayerTangents
 from trivium.kernel.layer_dense import DenseTangents, SummedTangents
@@ -185,6 +186,7 @@ def _unable(model: nn.Module, noted: Noted, i: int, heard: Sequence[nn.Module], 
         )
     shapes = [tuple(out.shape) for call in noted.owners[heard[-1]] for out in call.outputs]
     return (
-        f"TangentTape: the leading axis must be the {n_rows} rows around the parameter {name!r}; "
+        f"TangentTape: the leading axis must be the {counted(n_rows, 'row')} around the parameter "
+        f"{name!r}; "
         f"got outputs of {shapes} from {type(heard[-1]).__name__}"
     )

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 
 from trivium._core.checks import check_number
+from trivium._core.counted import counted
 from trivium._core.errors import ResourceError
 
 __all__ = ["DEFAULT_BUDGET", "tile_slices"]
@@ -54,8 +55,8 @@ def tile_slices(
     side = int((math.sqrt(copies * copies + buffers * room) - copies) / buffers)
     if side < 1:
         raise ResourceError(
-            f"tiles: budget must hold one number of {n_columns} columns, "
-            f"{(buffers + 2 * copies) * itemsize} bytes; got {budget}",
+            f"tiles: budget must hold one number of {counted(n_columns, 'column')}, "
+            f"{counted((buffers + 2 * copies) * itemsize, 'byte')}; got {budget}",
             remedy="Raise budget.",
         )
     if m is None:

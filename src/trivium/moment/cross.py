@@ -11,6 +11,7 @@ from torch import Tensor
 
 from trivium._core.blocks import Block, iter_blocks, tile_rows
 from trivium._core.checks import check_number
+from trivium._core.counted import counted
 from trivium._core.errors import ArgumentError, ModelError, ShapeError
 from trivium._core.sources import dense_rows, matrix
 from trivium.moment.guards import check_factor
@@ -125,7 +126,7 @@ class CrossMoments:
 
     def __repr__(self) -> str:
         """Say how much is held."""
-        return f"CrossMoments({self.n_x} by {self.n_y}, {self.count} rows)"
+        return f"CrossMoments({self.n_x} by {self.n_y}, {counted(self.count, 'row')})"
 
     def update(self, X: Any, Y: Any = None, sample_weight: Any = None) -> "CrossMoments":
         """Add rows; sources as in `Moments.update`, with the rows of Y in the place of labels.

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from trivium._core.blocks import Block
 from trivium._core.checks import check_number
+from trivium._core.counted import counted
 from trivium._core.errors import ArgumentError, DataError, NumericalError, ShapeError
 from trivium.moment.merge import Sums
 
@@ -33,7 +34,8 @@ def check_width(caller: str, block: Block, n_features: int) -> None:
     """
     if block.x.shape[1] != n_features:
         raise ShapeError(
-            f"{caller}: X must have {n_features} columns; got shape {tuple(block.x.shape)}"
+            f"{caller}: X must have {counted(n_features, 'column')}; got shape "
+            f"{tuple(block.x.shape)}"
         )
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from trivium._core.blocks import iter_blocks
 from trivium._core.checks import check_number
+from trivium._core.counted import counted
 from trivium._core.errors import ArgumentError
 from trivium.moment.condition import condition
 from trivium.moment.guards import check_factor
@@ -169,9 +170,13 @@ class Moments:
 
     def __repr__(self) -> str:
         """Say how much is held."""
-        labels = "no labels" if self._state.labels is None else f"{len(self._state.labels)} classes"
+        labels = (
+            "no labels"
+            if self._state.labels is None
+            else f"{counted(len(self._state.labels), 'class')}"
+        )
         rows = int(self._state.sums.count.sum())
-        return f"Moments({self.n_features} features, {labels}, {rows} rows)"
+        return f"Moments({counted(self.n_features, 'feature')}, {labels}, {counted(rows, 'row')})"
 
     # ---- rows in, rows out --------------------------------------------------------------
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from trivium._core.checks import check_choice
+from trivium._core.counted import counted
 from trivium._core.errors import ArgumentError, ModelError
 from trivium._core.tensor_file import as_written, read_tensors, write_tensors
 from trivium.moment.labels import labels_from_json, labels_to_json
@@ -138,5 +139,5 @@ def _checked(
         ):
             raise ModelError(f"Moments.load: {name} must be finite and non-negative")
     if labels is None and k > 1:
-        raise ModelError(f"Moments.load: {k} groups must have labels; got none")
+        raise ModelError(f"Moments.load: {counted(k, 'group')} must have labels; got none")
     return Sums(**{name: tensors[name] for name in wanted})

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from itertools import accumulate
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
+from trivium._core.counted import counted
 from trivium._core.errors import ArgumentError
 
 __all__ = ["MergeTree", "Mergeable", "merge_tree"]
@@ -28,7 +29,7 @@ T = TypeVar("T", bound="Mergeable")
 class MergeTree(Generic[T]):
     """Parts put together as they come, in the one tree over their numbers.
 
-    Neighbours are merged first, then pairs of pairs; what has no neighbour at the end is merged
+    Neighbors are merged first, then pairs of pairs; what has no neighbor at the end is merged
     from the right. The tree depends on the number of parts only, so the bits do too.
 
     Example:
@@ -66,8 +67,8 @@ class MergeTree(Generic[T]):
         starts = [place << level for level, place in left]
         if not left or starts != [*accumulate((1 << level for level, _ in left), initial=0)][:-1]:
             raise ArgumentError(
-                f"MergeTree.total: parts must be numbered 0, 1, 2, ...; got {self._n} parts"
-                + (" with a gap" if left else "")
+                "MergeTree.total: parts must be numbered 0, 1, 2, ...; got "
+                f"{counted(self._n, 'part')}" + (" with a gap" if left else "")
             )
         total = self._held.pop(left.pop())
         while left:
@@ -81,7 +82,7 @@ class MergeTree(Generic[T]):
 def merge_tree(parts: Iterable[T]) -> T:
     """Merge parts, given in the order of their rows, as a binary tree over that order.
 
-    Neighbours are merged first, then pairs of pairs: the tree depends on the number of parts
+    Neighbors are merged first, then pairs of pairs: the tree depends on the number of parts
     only, and rounding grows with its depth log₂ b for b parts. Parts made by other processes give
     the same bits as parts made here. The parts are not changed.
 

@@ -1,4 +1,4 @@
-"""Objective: what has no gradient (accuracy, F1, BLEU) maximised as an expectation.
+"""Objective: what has no gradient (accuracy, F1, BLEU) maximized as an expectation.
 
 Each idea is one file; its names are gathered from that file's `__all__`.
 """

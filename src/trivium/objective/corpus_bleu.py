@@ -172,7 +172,7 @@ class CorpusBLEU(CountMetric):
             ArgumentError: `samples` is no positive whole number, the logits are no floating tensor,
                 or a candidate is no list of tokens.
             ShapeError: The shapes do not fit.
-            DataError: The logits have NaN, or a row that cannot be normalised.
+            DataError: The logits have NaN, or a row that cannot be normalized.
 
         Cost: n-grams of the n c candidates once; O(samples n c N) after that.
 

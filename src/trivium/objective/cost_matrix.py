@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from trivium._core.checks import check_finite
+from trivium._core.counted import counted
 from trivium._core.errors import ArgumentError, ShapeError
 from trivium.objective.label_codes import class_values, distinct_values
 from trivium.objective.label_metric import LabelMetric, numbers, probability_columns
@@ -98,7 +99,8 @@ class CostMatrix(LabelMetric):
         p = probability_columns("CostMatrix", numbers("CostMatrix", probabilities))
         if p.shape[1] != len(self.costs):
             raise ShapeError(
-                f"CostMatrix: probabilities must have {len(self.costs)} columns; got {p.shape[1]}"
+                f"CostMatrix: probabilities must have {counted(len(self.costs), 'column')}; got "
+                f"{p.shape[1]}"
             )
         best = (p.detach() @ self._table(p)).argmin(1)
         return self.classes_of(None, None)[best.cpu().numpy()]

@@ -38,7 +38,7 @@ class Counts:
 
     @classmethod
     def of(cls, target: Int[Tensor, "n"], drawn: Int[Tensor, "s n"], n_classes: int) -> "Counts":
-        """Count s labellings of the same items.
+        """Count s labelings of the same items.
 
         Args:
             target: True classes, 0 to c - 1.

@@ -1,4 +1,4 @@
-"""The expected metric of a classifier's own labels, to be maximised."""
+"""The expected metric of a classifier's own labels, to be maximized."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ def expected_metric(
     *,
     classes: Any = None,
 ) -> Float[Tensor, ""]:
-    r"""Return $E[M(t, z)]$ where each label $z_i$ is drawn from the logits; maximise it.
+    r"""Return $E[M(t, z)]$ where each label $z_i$ is drawn from the logits; maximize it.
 
     Args:
         logits: `(n,)` of the second of two classes, or `(n, c)`.
@@ -57,7 +57,7 @@ def expected_metric(
     Raises:
         ArgumentError: An option or a label does not fit, or the estimator cannot serve the metric.
         ShapeError: Shapes do not fit.
-        DataError: NaN in logits, a row that cannot be normalised, or a metric that is not finite.
+        DataError: NaN in logits, a row that cannot be normalized, or a metric that is not finite.
 
     Cost: exact O(n²) for each class, O(n c) for accuracy and costs; counterfactual O(samples n c);
     else `samples` calls of the metric.

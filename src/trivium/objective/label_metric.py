@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from trivium._core.checks import check_finite
+from trivium._core.counted import counted
 from trivium._core.errors import ArgumentError, DataError, ShapeError
 from trivium.objective.count_metric import CountMetric
 from trivium.objective.label_codes import class_values, label_codes
@@ -128,7 +129,9 @@ class LabelMetric(CountMetric):
         p = probability_columns(caller, given)
         kinds = class_values(caller, p.shape[1] if classes is None else classes)
         if len(kinds) != p.shape[1]:
-            raise ShapeError(f"{caller}: {p.shape[1]} columns must have as many classes: {kinds}")
+            raise ShapeError(
+                f"{caller}: {counted(p.shape[1], 'column')} must have as many classes: {kinds}"
+            )
         known = kinds.tolist()
         self.check_classes(known)
         codes = label_codes(caller, "target", target, kinds).to(p.device)

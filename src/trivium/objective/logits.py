@@ -12,7 +12,7 @@ __all__ = ["check_logits"]
 
 
 def check_logits(caller: str, logits: Any) -> Tensor:
-    """Return logits that can be normalised; -inf alone excludes a class.
+    """Return logits that can be normalized; -inf alone excludes a class.
 
     Args:
         caller: The public name that was called.

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from trivium._core.checks import check_number
+from trivium._core.counted import counted
 from trivium._core.errors import ArgumentError, DataError
 from trivium._core.random import check_seed, derive
 from trivium.expectation import Schedule, run_with
@@ -206,10 +207,11 @@ def _pairs(found: Any, count: int) -> list[tuple[float, float]]:
         pairs = [(_one_number(plus), _one_number(minus)) for plus, minus in found]
     except (TypeError, ValueError, RuntimeError) as error:
         raise ArgumentError(
-            f"ZerothOrderStep.step: evaluate must return {count} pairs of numbers; got {found!r}"
+            f"ZerothOrderStep.step: evaluate must return {counted(count, 'pair')} of numbers; got "
+            f"{found!r}"
         ) from error
     if len(pairs) != count:
         raise ArgumentError(
-            f"ZerothOrderStep.step: evaluate must return {count} pairs; got {len(pairs)}"
+            f"ZerothOrderStep.step: evaluate must return {counted(count, 'pair')}; got {len(pairs)}"
         )
     return pairs

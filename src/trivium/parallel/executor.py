@@ -13,6 +13,7 @@ from trivium._core.errors import ResourceError
 from trivium.moment.tree import MergeTree
 from trivium.parallel.journal import BlockJournal
 from trivium.parallel.task import BlockTask, Outcome, RemoteTraceback, WorkerLost
+from trivium.parallel.window import Window
 
 __all__ = ["Executor", "Progress", "SerialExecutor"]
 
@@ -72,8 +73,8 @@ class Executor(ABC):
     ) -> Generator[tuple[int, Outcome | WorkerLost]]:
         """Yield the number of a block and what it gave, or that it lost its worker.
 
-        Blocks are taken from the front of `queue` as there is room for them; a block that was
-        lost may be put in again between one yield and the next.
+        Blocks are taken from the front of `queue` as there is room for them; between one yield and
+        the next more may be put in: those that were lost, and those that were held back.
         """
 
     def each(
@@ -84,6 +85,7 @@ class Executor(ABC):
         shared: Any = None,
         journal: BlockJournal | None = None,
         progress: Progress | None = None,
+        ahead: int | None = None,
     ) -> Generator[tuple[int, Any]]:
         """Yield `(number, result)` of every block as it ends, in any order.
 
@@ -94,11 +96,17 @@ class Executor(ABC):
             shared: What all blocks read, sent to each worker once: a matrix, a model.
             journal: Where finished blocks are kept; those that are there already are not run.
             progress: Told of blocks done and in all.
+            ahead: How many blocks, from the first that has not ended on, may be handed out; so
+                who puts results in order has no more than that to keep. `None` for all.
 
         Raises:
+            ArgumentError: `ahead` is no positive whole number.
             ResourceError: Blocks lost their workers again and again.
             Exception: What the function raised.
         """
+        if ahead is not None:
+            caller = f"{type(self).__name__}.each"
+            ahead = int(check_number(caller, "ahead", ahead, "positive", integer=True))
         total = len(blocks)
         warned: dict[int, tuple[tuple[type[Warning], str], ...]] = {}
         todo: list[int] = []
@@ -114,7 +122,7 @@ class Executor(ABC):
         if progress is not None:
             progress(done, total)
         task = BlockTask(function, shared is not None)
-        with closing(self._persist(task, blocks, todo, shared)) as outcomes:
+        with closing(self._persist(task, blocks, Window(todo, ahead), shared)) as outcomes:
             for number, outcome in outcomes:
                 if journal is not None:
                     journal.write(number, outcome)
@@ -127,15 +135,15 @@ class Executor(ABC):
             warnings.warn(message, category, stacklevel=3)
 
     def _persist(
-        self, task: BlockTask, blocks: Sequence[Any], todo: list[int], shared: Any
+        self, task: BlockTask, blocks: Sequence[Any], window: Window, shared: Any
     ) -> Generator[tuple[int, Outcome]]:
         """Run blocks until all have ended, again where workers were lost."""
         lost: Counter[int] = Counter()
-        queue = deque(todo)
-        with closing(self._run(task, blocks, queue, shared)) as events:
+        with closing(self._run(task, blocks, window.queue, shared)) as events:
             for number, event in events:
                 if isinstance(event, Outcome):
                     if not event.raised:
+                        window.end(number)
                         yield number, event
                         continue
                     if not (event.starved and self.own_memory):
@@ -146,7 +154,7 @@ class Executor(ABC):
                 lost[number] += 1
                 if lost[number] > self.retries:
                     raise self._given_up(lost, number, event) from event
-                queue.append(number)
+                window.queue.append(number)
 
     def _given_up(self, lost: Counter[int], number: int, why: WorkerLost) -> ResourceError:
         others = ", ".join(str(n) for n in sorted(lost) if n != number)
@@ -215,7 +223,7 @@ class Executor(ABC):
             Exception: What the function raised.
 
         Cost:
-            One merge a block; memory of the parts whose neighbours have not come yet, as a rule
+            One merge a block; memory of the parts whose neighbors have not come yet, as a rule
             log₂ of their number.
 
         Example:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from trivium._core.checks import check_number
+from trivium._core.counted import counted
 from trivium._core.errors import ResourceError
 from trivium.parallel import Executor, given_executor
 from trivium.pathkernel.checkpoints import Checkpoints
@@ -207,7 +208,8 @@ def _block(caller: str, recording: Recorded, budget: int) -> int:
     if each > size:
         raise ResourceError(
             f"{caller}: one query needs {each / 1e6:.1f} MB for its directions in "
-            f"{recording.weights.n_weights:,} weights; got a budget of {size / 1e6:.1f} MB",
+            f"{counted(recording.weights.n_weights, 'weight')}; got a budget of {size / 1e6:.1f} "
+            "MB",
             remedy="Raise budget, or ask recording.index, which keeps a few directions only.",
         )
     return size // each

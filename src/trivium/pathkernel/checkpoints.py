@@ -99,7 +99,7 @@ class Checkpoints:
         return [*kept, step]
 
     def spans(self) -> Iterator[tuple[Checkpoint, Checkpoint]]:
-        """Give neighbours, the last pair first."""
+        """Give neighbors, the last pair first."""
         for number in range(len(self.held) - 1, 0, -1):
             yield self.held[number - 1], self.held[number]
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from trivium._core.checks import check_number
+from trivium._core.counted import counted
 from trivium._core.errors import ArgumentError, DataError, ShapeError
 from trivium.kernel.tangent_tape import TangentTape
 from trivium.kernel.tangents import Tangents
@@ -88,7 +89,7 @@ def from_checkpoints(  # noqa: PLR0913 - a training in parts: what was left of i
 
     Raises:
         ArgumentError: Fewer than two checkpoints, another number of weights, a rate or a number
-            of steps that is none, rows coupled by batch normalisation, or as `Recording.made`.
+            of steps that is none, rows coupled by batch normalization, or as `Recording.made`.
         ShapeError: Targets, ids or steps of another number than rows or checkpoints.
         DataError: A weight of a checkpoint or a gradient is not finite.
 
@@ -123,7 +124,7 @@ def from_checkpoints(  # noqa: PLR0913 - a training in parts: what was left of i
     for what, size in (("targets", len(targets)), ("ids", len(names))):
         if size != n:
             raise ShapeError(
-                f"from_checkpoints: {what} must be one for each of {n} rows; got {size}"
+                f"from_checkpoints: {what} must be one for each of {counted(n, 'row')}; got {size}"
             )
     per_row = row_loss("from_checkpoints", loss)
     last, buffers = states[-1][:2]
@@ -164,7 +165,7 @@ def _replay(model: nn.Module, loss: Callable[..., Tensor]) -> Replay:
     if couples_rows(replay.model.train()):
         raise ArgumentError(
             "from_checkpoints: a row's gradient must not depend on its batch; got batch "
-            "normalisation",
+            "normalization",
             remedy="Record the training, and ask recording.made.",
         )
     replay.model.eval()
@@ -182,7 +183,8 @@ def _state(
         if len(replay_weights) != replay.weights.n_weights:
             raise ArgumentError(
                 f"from_checkpoints: checkpoint {number} must have the model's "
-                f"{replay.weights.n_weights} trainable weights; got {len(replay_weights)}"
+                f"{counted(replay.weights.n_weights, 'trainable weight')}; got "
+                f"{len(replay_weights)}"
             )
         replay.weights.write(replay_weights)
     else:

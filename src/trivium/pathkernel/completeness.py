@@ -42,7 +42,7 @@ def check_complete(
         raise NumericalError(
             f"{caller}: {rule} within {allowed:g} of it; they miss it by {found:.1e}",
             remedy="Usual causes: an optimizer registered with another step than it makes, a layer "
-            "that mixes the rows of a batch other than batch normalisation, or half precision.",
+            "that mixes the rows of a batch other than batch normalization, or half precision.",
         )
     return found
 

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from trivium._core.counted import counted
 from trivium._core.errors import ArgumentError, ShapeError
 
 __all__ = ["Grouped", "grouped"]
@@ -33,7 +34,7 @@ class Grouped:
     def totals_of(self, row: int) -> list[tuple[str, float]]:
         """Return each group's name and signed total for one of the rows asked about."""
         return [
-            (f"{name} ({n} rows)", float(value))
+            (f"{name} ({counted(n, 'row')})", float(value))
             for name, n, value in zip(self.names, self.n_rows, self.totals[row], strict=True)
         ]
 
@@ -99,7 +100,8 @@ def _labels(caller: str, ids: Sequence[Hashable], groups: Groups) -> list[Any]:
     plain = groups.tolist() if hasattr(groups, "tolist") else list(groups)
     if len(plain) != len(ids):
         raise ShapeError(
-            f"{caller}: groups must have one label for each of the {len(ids)} training rows, in "
+            f"{caller}: groups must have one label for each of the "
+            f"{counted(len(ids), 'training row')}, in "
             f"the order of ids; got {len(plain)}",
             remedy="A mapping from id to label does not depend on the order.",
         )

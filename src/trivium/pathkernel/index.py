@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from trivium._core.checks import check_number
+from trivium._core.counted import counted
 from trivium._core.errors import ArgumentError
 from trivium._core.tensor_file import as_written, read_tensors, write_tensors
 from trivium.pathkernel.completeness import relative_miss
@@ -127,7 +128,8 @@ class Index:
                 if member.basis.shape[1] != members[0].basis.shape[1]:
                     raise ArgumentError(
                         "merge: indexes must be of one architecture; got "
-                        f"{members[0].basis.shape[1]} and {member.basis.shape[1]} weights"
+                        f"{members[0].basis.shape[1]} and "
+                        f"{counted(member.basis.shape[1], 'weight')}"
                     )
                 for place, known in enumerate(members):
                     if known.same_run(member):
@@ -192,7 +194,8 @@ class Index:
             replay, wanted = found._replay(), members[0].basis.shape[1]
         if replay.weights.n_weights != wanted:
             raise ArgumentError(
-                f"load: model must have the {wanted} trainable weights that were recorded; "
+                f"load: model must have the {counted(wanted, 'trainable weight')} that were "
+                "recorded; "
                 f"got {replay.weights.n_weights}"
             )
         return found
@@ -201,8 +204,9 @@ class Index:
         """Say what it holds, what it is not, and how much of the rows' effect it sees."""
         shares = ", ".join(f"{member.captured:.3f}" for member in self.members)
         return (
-            f"Index ({self.kind}) of {len(self.ids)} training rows in "
-            f"{len(self.members[0].basis)} directions of {self.members[0].basis.shape[1]:,} "
+            f"Index ({self.kind}) of {counted(len(self.ids), 'training row')} in "
+            f"{counted(len(self.members[0].basis), 'direction')} of "
+            f"{self.members[0].basis.shape[1]:,} "
             f"weights, {len(self.members)} run{'s' * (len(self.members) != 1)}, "
             f"{self.n_bytes / 1e6:.1f} MB; share of the rows' squared displacement: {shares}.\n"
             f"{CAUTIONS[self.kind]}"

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from trivium._core.checks import check_choice, check_number
+from trivium._core.counted import counted
 from trivium._core.errors import ArgumentError, ResourceError
 from trivium.pathkernel.asked import BUDGET
 from trivium.pathkernel.index import Index
@@ -61,7 +62,7 @@ def build_index(
 
     Raises:
         ArgumentError: An unknown kind, a number out of range, an id that was not recorded, batch
-            normalisation, or a recording that is still open.
+            normalization, or a recording that is still open.
         DataError: The recording has no step, or replaying it does not meet its checkpoints.
         ResourceError: The directions do not fit the budget.
 
@@ -94,7 +95,7 @@ def build_index(
     replay = recording.run("index").replay
     if recording.couples_rows:
         raise ArgumentError(
-            "index: a row's gradient must not depend on its batch; got batch normalisation",
+            "index: a row's gradient must not depend on its batch; got batch normalization",
             remedy="Ask recording.made or recording.without, which go through the batch.",
         )
     _check_budget(recording, directions, budget)
@@ -139,7 +140,8 @@ def _check_budget(recording: "Recording", k: int, budget: int) -> None:
     allowed = int(check_number("index", "budget", budget, "positive", integer=True))
     if size > allowed:
         raise ResourceError(
-            f"index: {n_directions} directions in {weights.n_weights:,} weights need "
+            f"index: {counted(n_directions, 'direction')} in "
+            f"{counted(weights.n_weights, 'weight')} need "
             f"{size / 1e6:.1f} MB; got a budget of {allowed / 1e6:.1f} MB",
             remedy="Take fewer directions k, or raise budget.",
         )

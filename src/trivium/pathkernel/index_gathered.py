@@ -30,8 +30,8 @@ class Gathered:
         fresh: Which of them count; the others fill the last batch up.
         batches: Their number m.
         alone: They are one piece of the run, as it was.
-        steps: How many pieces of the run they stand for, this and its neighbours together.
-        of: How many batches these neighbours have in all.
+        steps: How many pieces of the run they stand for, this and its neighbors together.
+        of: How many batches these neighbors have in all.
     """
 
     form: Piece

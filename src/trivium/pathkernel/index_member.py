@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from trivium._core.counted import counted
 from trivium._core.errors import ArgumentError, ModelError
 from trivium.pathkernel.queries import Queries
 
@@ -127,7 +128,7 @@ class Member:
             raise ModelError(
                 "load: ids, rows and basis must fit together; got "
                 f"{len(found.ids)} ids, rows {tuple(found.rows.shape)}, basis "
-                f"{tuple(found.basis.shape)} for {len(found.end.weights)} weights"
+                f"{tuple(found.basis.shape)} for {counted(len(found.end.weights), 'weight')}"
             )
         return found
 

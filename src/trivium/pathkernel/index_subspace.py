@@ -1,7 +1,7 @@
 r"""The principal subspace of what the rows moved: a range finder that never holds n by p.
 
 Row i's displacement is $D_i = \sum_t -\eta_t P_t g_{t,i}$, its own piece of every step. One pass
-draws $Y = \Omega D$ for a random $\Omega$ with $k + 16$ rows and orthonormalises it, a second pass
+draws $Y = \Omega D$ for a random $\Omega$ with $k + 16$ rows and orthonormalizes it, a second pass
 projects the rows onto it; a small singular value decomposition turns that onto the first k.
 """
 

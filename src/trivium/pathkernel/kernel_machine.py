@@ -31,7 +31,7 @@ _BUDGET = 256_000_000
 class KernelMachine:
     r"""A sum of kernel terms over training rows, on top of a constant or of a network.
 
-    $f(x) = f_0(x) + \sum_i a_i\, k(x, x_i) / \bar k$ minimises
+    $f(x) = f_0(x) + \sum_i a_i\, k(x, x_i) / \bar k$ minimizes
     $\sum_i \ell(f(x_i), y_i) + \frac\lambda2 \operatorname{tr} a^\top K a / \bar k$, $\bar k$ the
     mean of $k(x_i, x_i)$, by conjugate gradients over blocks of K. Values: no gradient flows.
 

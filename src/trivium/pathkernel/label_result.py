@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from trivium._core.checks import check_choice, require
+from trivium._core.counted import counted
 from trivium._core.errors import ArgumentError, ModelError
 from trivium._core.tensor_file import read_tensors, write_tensors
 from trivium.pathkernel.result_saved import saved_ids
@@ -142,7 +143,7 @@ class LabelIssues:
     def __repr__(self) -> str:
         first = self.order[:5].tolist()
         lines = [
-            f"LabelIssues of {len(self.ids)} training rows by score={self.score!r} "
+            f"LabelIssues of {counted(len(self.ids), 'training row')} by score={self.score!r} "
             f"({_WORDS[self.score]}), most suspicious first; a ranking, without a threshold.",
             f"{'id':>12}{'score':>12}{'label':>8}{'suggested':>11}",
         ]

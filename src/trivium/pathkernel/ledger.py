@@ -219,7 +219,7 @@ class Ledger:
         """Note by how much the rows' sum misses the batch's, where that can be rounding.
 
         A preconditioner divides a gradient that is nothing but rounding (of a bias before batch
-        normalisation, of an attention's keys) by its own size: no row made that move.
+        normalization, of an attention's keys) by its own size: no row made that move.
         """
         unit = torch.finfo(gradient.dtype).eps * len(self.replay.weights.tensors) ** 0.5
         allowed = 8 * unit * float(gradient.norm()) * directions.norm(dim=1).double().cpu()

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from trivium._core.counted import counted
 from trivium._core.errors import ArgumentError, DataError
 from trivium.pathkernel.forward import Forward, random_states
 from trivium.pathkernel.loss_call import LossCall, find_output
@@ -200,7 +201,8 @@ class Listener:
         if not forward.leaves:
             others = [tuple(one.shape) for one in forward.inputs.leaves if isinstance(one, Tensor)]
             raise DataError(
-                f"record: a tensor of the model's input must have the {len(forward.ids)} rows of "
+                "record: a tensor of the model's input must have the "
+                f"{counted(len(forward.ids), 'row')} of "
                 f"recording.batch(ids); got {others}",
                 where=where,
             )
@@ -273,7 +275,7 @@ class Listener:
     def _by_row(self, target: Tensor, n_rows: int) -> Tensor:
         if target.ndim == 0 or target.numel() % n_rows or len(target) % n_rows:
             raise DataError(
-                f"record: the target must have the batch's {n_rows} rows; "
+                f"record: the target must have the batch's {counted(n_rows, 'row')}; "
                 f"got shape {tuple(target.shape)}",
                 where=f"step {self.step}",
             )

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from trivium._core.checks import check_number
+from trivium._core.counted import counted
 from trivium._core.errors import ShapeError
 from trivium._core.linalg import cholesky_psd
 from trivium._core.random import torch_generator
@@ -122,7 +123,7 @@ def added_rows(
     """
     if target.shape[1] != machine.target_.shape[1]:
         raise ShapeError(
-            f"add_rows: y must have {machine.target_.shape[1]} columns, as before; "
+            f"add_rows: y must have {counted(machine.target_.shape[1], 'column')}, as before; "
             f"got {target.shape[1]}"
         )
     wanted = int(check_number("add_rows", "anchors", anchors, "non-negative", integer=True))

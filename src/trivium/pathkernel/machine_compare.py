@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from trivium._core.counted import counted
 from trivium._core.errors import ShapeError
 
 __all__ = ["Comparison", "compared"]
@@ -31,7 +32,8 @@ class Comparison:
 
     def __str__(self) -> str:
         return (
-            f"{self.n_rows} rows: agreement {self.agreement:.3f}, correlation of outputs "
+            f"{counted(self.n_rows, 'row')}: agreement {self.agreement:.3f}, correlation of "
+            "outputs "
             f"{self.correlation:.3f}, accuracy {self.accuracy:.3f} (network "
             f"{self.network_accuracy:.3f})"
         )

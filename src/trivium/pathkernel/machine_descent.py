@@ -1,6 +1,6 @@
 r"""Gradient descent in the space of a kernel: one pass over the Gram matrix a step.
 
-The machine minimises $J(a) = \sum_i \ell(f_i, y_i) + \frac\lambda2 \operatorname{tr} a^\top K a$
+The machine minimizes $J(a) = \sum_i \ell(f_i, y_i) + \frac\lambda2 \operatorname{tr} a^\top K a$
 with $f = f_0 + K a$. In the kernel's own geometry the gradient is $r = \ell'(f) + \lambda a$: no
 product with K is needed to know it. A direction's product $K d$ is one pass in blocks; along it f
 is linear, so that the line search is exact and sees no kernel. Directions are conjugate
@@ -104,7 +104,7 @@ def descend(
     limits: tuple[int, float],
     tick: Callable[[int], None],
 ) -> Descended:
-    """Minimise J.
+    """Minimize J.
 
     Args:
         products: The Gram matrix.

@@ -6,6 +6,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from trivium._core.counted import counted
 from trivium._core.errors import NumericalError, ResourceError
 from trivium.pathkernel.row_sets import count_rows, take_rows
 
@@ -53,7 +54,8 @@ class GramProducts:
         row = 8 * self.n_rows * _BUFFERS
         if row > budget:
             raise ResourceError(
-                f"{caller}: budget must hold a row of the Gram matrix, {row} bytes; got {budget}",
+                f"{caller}: budget must hold a row of the Gram matrix, {counted(row, 'byte')}; "
+                f"got {budget}",
                 remedy="Raise budget.",
             )
         self.height = max(1, budget // row)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from trivium._core.checks import check_number
+from trivium._core.counted import counted
 from trivium._core.errors import ArgumentError, TriviumWarning
 from trivium._core.linalg import cholesky_psd
 from trivium.pathkernel.machine_descent import Descended, descend, sketch
@@ -107,7 +108,8 @@ def solve(
     )
     if done.decrement > solver.tol:
         warnings.warn(
-            f"KernelMachine: {done.steps} steps left {done.decrement:.1e} of the gradient, more "
+            f"KernelMachine: {counted(done.steps, 'step')} left {done.decrement:.1e} of the "
+            "gradient, more "
             f"than tol={solver.tol:g}; raise n_steps, rank or ridge",
             TriviumWarning,
             stacklevel=3,

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from trivium._core.checks import check_finite
+from trivium._core.counted import counted
 from trivium._core.errors import ArgumentError, DataError, ShapeError
 
 __all__ = ["Levels", "class_places", "is_label", "read_target", "winning_levels"]
@@ -37,7 +38,7 @@ def read_target(caller: str, y: Tensor, n_rows: int, classes: list[int]) -> Tens
         raise ArgumentError(f"{caller}: y must be a torch tensor; got {type(y).__name__}")
     if y.ndim not in (1, 2) or len(y) != n_rows:
         raise ShapeError(
-            f"{caller}: y must have the axes (n) or (n, c) with the {n_rows} rows of x; "
+            f"{caller}: y must have the axes (n) or (n, c) with the {counted(n_rows, 'row')} of x; "
             f"got shape {tuple(y.shape)}"
         )
     if is_label(y):

@@ -181,7 +181,7 @@ class PathKernel:
         return tangent_kernel(self.model, x, y, chunk=self.chunk)
 
     def diagonal(self, x: Any) -> Tensor:
-        """Return k(x_i, x_i) of each row; one everywhere where the kernel is normalised."""
+        """Return k(x_i, x_i) of each row; one everywhere where the kernel is normalized."""
         squares = self._squares(x)
         return torch.ones_like(squares) if self.normalize else squares
 

@@ -7,6 +7,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from trivium._core.checks import check_number
+from trivium._core.counted import counted
 from trivium._core.errors import ResourceError
 from trivium.pathkernel.recurrence import recurrence_of
 from trivium.pathkernel.settings import Settings
@@ -53,7 +54,7 @@ def check_plan(
     if count * size > budget:
         chord = math.ceil(steps / (budget // size - 1))
         raise ResourceError(
-            f"record: the checkpoints of {steps} steps must fit the budget of "
+            f"record: the checkpoints of {counted(steps, 'step')} must fit the budget of "
             f"{budget / 1e6:.1f} MB; {count} of {size / 1e6:.1f} MB each take "
             f"{count * size / 1e6:.1f} MB",
             remedy=f'Record with every="chord:{chord}" or stride={chord}, raise budget, or keep '

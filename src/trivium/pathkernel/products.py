@@ -21,7 +21,7 @@ __all__ = [
 
 
 def couples_rows(model: nn.Module) -> bool:
-    """Return whether one row's output depends on its batch: batch normalisation in training."""
+    """Return whether one row's output depends on its batch: batch normalization in training."""
     batch_norm = nn.modules.batchnorm._BatchNorm
     return any(isinstance(one, batch_norm) and one.training for one in model.modules())
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from trivium._core.counted import counted
 from trivium._core.errors import ArgumentError, ShapeError
 
 __all__ = ["Quantity", "quantity"]
@@ -125,7 +126,8 @@ def _class_quantity(caller: str, of: str, found: Tensor, y: Tensor | None) -> Qu
     whole = not chosen.is_floating_point() and not chosen.is_complex()
     if len(chosen) != len(found) or not whole:
         raise ShapeError(
-            f"{caller}: y must be {len(found)} class numbers; got shape {tuple(chosen.shape)} "
+            f"{caller}: y must be {counted(len(found), 'class number')}; got shape "
+            f"{tuple(chosen.shape)} "
             f"of {chosen.dtype}"
         )
     if bool(((chosen < 0) | (chosen >= found.shape[1])).any()):

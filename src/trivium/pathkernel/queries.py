@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from trivium._core.counted import counted
 from trivium._core.errors import ArgumentError, ShapeError
 from trivium.kernel.tangent_tape import TangentTape
 from trivium.kernel.tangents import Tangents
@@ -53,14 +54,15 @@ class Queries:
         ):
             raise ArgumentError(
                 f"{caller}: rows asked about must not depend on each other; this model's batch "
-                "normalisation keeps no running statistics in evaluation",
+                "normalization keeps no running statistics in evaluation",
                 remedy="Train with track_running_stats=True.",
             )
         self.call, self.rows, self.n_rows = as_call(caller, x)
         self.y = None if y is None else torch.as_tensor(y, device=weights.device)
         if self.y is not None and (self.y.ndim == 0 or len(self.y) != self.n_rows):
             raise ShapeError(
-                f"{caller}: y must have one target for each of the {self.n_rows} rows asked about; "
+                f"{caller}: y must have one target for each of the {counted(self.n_rows, 'row')} "
+                "asked about; "
                 f"got shape {tuple(self.y.shape)}"
             )
         self._asked = of

@@ -52,10 +52,10 @@ class Questions(Recorded):
             decay: `"audit"`: weight decay's own pull is a named remainder; `"propagate"`: each
                 row's piece of the weights decays with them, and what is left of the initial weights
                 is the remainder. Both are exact.
-            credit: Where batch normalisation couples the rows of a batch: `"loss"` credits row i
+            credit: Where batch normalization couples the rows of a batch: `"loss"` credits row i
                 with what the loss on its own output made of all weights; `"activation"` with what
                 passed through its own activations. Both are complete and they differ much;
-                without batch normalisation they are one.
+                without batch normalization they are one.
             budget: Bytes for the directions of the queries that are gone through at once; more
                 queries take another replay.
             progress: Called with the steps done and in all; by default a bar on a terminal.
@@ -67,7 +67,7 @@ class Questions(Recorded):
             Signed contributions with their named remainders and the completeness error.
 
         Raises:
-            ArgumentError: An unknown choice, no rows, classes out of range, or batch normalisation
+            ArgumentError: An unknown choice, no rows, classes out of range, or batch normalization
                 without running statistics.
             ShapeError: Another number of targets than rows, or `of` returns no number a row.
             DataError: The recording has no step, or replaying it does not meet its checkpoints.
@@ -128,7 +128,7 @@ class Questions(Recorded):
 
         $C_i = \partial f(\theta_T) / \partial w_i$ at $w = 1$, where $w_i$ weighs row i's loss
         terms: the value without the row is about $f - C_i$. The running statistics of batch
-        normalisation are taken as they were.
+        normalization are taken as they were.
 
         Args:
             x: The rows asked about, as for `made`.
@@ -144,7 +144,7 @@ class Questions(Recorded):
             Signed contributions; `after - contributions` is the value without each row.
 
         Raises:
-            ArgumentError: An unknown choice, no rows, classes out of range, or batch normalisation
+            ArgumentError: An unknown choice, no rows, classes out of range, or batch normalization
                 without running statistics.
             ShapeError: Another number of targets than rows, or `of` returns no number a row.
             DataError: The recording has no step, or replaying it does not meet its checkpoints.

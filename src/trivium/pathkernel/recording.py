@@ -22,13 +22,14 @@ from trivium.pathkernel.index import Index
 from trivium.pathkernel.index_build import build_index
 from trivium.pathkernel.live import Live, refuse_nested
 from trivium.pathkernel.loader import NotedLoader
+from trivium.pathkernel.note_form import NoteForm
 from trivium.pathkernel.notes import Checkpoint, StepNote
 from trivium.pathkernel.questions import Questions
 from trivium.pathkernel.recording_folder import RecordingFolder
 from trivium.pathkernel.recurrence import recurrence_of
 from trivium.pathkernel.replay import Replay
 from trivium.pathkernel.row_store import RowStore
-from trivium.pathkernel.run import Run
+from trivium.pathkernel.run import Run, unguarded
 from trivium.pathkernel.settings import Settings
 from trivium.pathkernel.weights import Weights, uncompiled
 from trivium.pathkernel.whole import write_whole
@@ -93,7 +94,7 @@ class Recording(Questions):
         read = None if folder is None else folder.checkpoint
         self.checkpoints = Checkpoints(settings.stride, settings.budget, read)
         self._replay = Replay(model, optimizer, loss, self.recurrence, self.rows)
-        self._live = Live(self, called, loss)
+        self._live, self._guard = Live(self, called, loss), unguarded
 
     @classmethod
     def load(
@@ -163,7 +164,7 @@ class Recording(Questions):
 
     @property
     def couples_rows(self) -> bool:
-        """Whether rows shared their batch's moments: batch normalisation that was training."""
+        """Whether rows shared their batch's moments: batch normalization that was training."""
         kind = nn.modules.batchnorm._BatchNorm
         norms = [i for i, one in enumerate(self.model.modules()) if isinstance(one, kind)]
         modes = {one.modes for note in self.notes for one in note.pieces}
@@ -246,7 +247,7 @@ class Recording(Questions):
             raise ArgumentError(f"{caller}: ask after the recording is closed; it is still open")
         if not self.notes:
             raise DataError(f"{caller}: the recording must have a step; got none")
-        return Run(self._replay, self.checkpoints, self.notes, self.chord, self.budget)
+        return Run(self._replay, self.checkpoints, self.notes, self.chord, self.budget, self._guard)
 
     def sent(self, caller: str) -> Callable[[], Run]:
         """Return what another process makes the run from: the folder where all is in it."""
@@ -268,12 +269,13 @@ class Recording(Questions):
         device = self.weights.tensors[0].device
         with as_written(caller, self.folder.path, "a recording"):
             check_identity(caller, about, self.identity)
-            held = self.folder.read()
+            held = self.folder.read(NoteForm.of(self._replay, self.settings.augmented))
             self.rows.fill(held.ids, [leaf.to(device) for leaf in held.leaves])
             self.notes[:] = held.notes
             self.checkpoints.steps[:] = held.steps
             self._replay.write_fixed(fixed)
         self.folder.form = self._replay.checkpoint(0)
+        self._guard = self.folder.replaying
 
     def put_back(self, checkpoint: Checkpoint) -> None:
         """Put model and optimizer into a recorded state."""

@@ -5,7 +5,8 @@ written whole or not at all. A process that is killed loses the steps since its 
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,15 +16,12 @@ from torch import Tensor
 
 from trivium._core.atomic import named_errors, remove_leftovers
 from trivium._core.errors import BusyError, ModelError, OutputError
+from trivium._core.file_lock import try_lock
 from trivium._core.tensor_file import as_written, read_tensors, write_tensors
+from trivium.pathkernel.note_form import NoteForm, check_rows
 from trivium.pathkernel.notes import Checkpoint, StepNote
 from trivium.pathkernel.plain import as_plain, from_plain
 from trivium.pathkernel.row_store import RowStore
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 __all__ = ["RecordingFolder"]
 
@@ -60,6 +58,7 @@ class RecordingFolder:
         self.n_rows = self.n_steps = 0
         self.form: Checkpoint | None = None  # one as those of the folder must be
         self._lock: int | None = None
+        self._ends: list[int] = []  # the steps that the parts read lead to
 
     @property
     def begun(self) -> bool:
@@ -78,19 +77,18 @@ class RecordingFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = os.open(self.path / ".lock", os.O_CREAT | os.O_RDWR, 0o644)
         try:
-            if fcntl is not None:
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            self.close()
-            raise BusyError(
-                f"{self.caller}: one process may record into a folder; another one is at work",
-                where=str(self.path),
-            ) from error
+            locked = try_lock(self._lock)
         except OSError as error:
             self.close()
             raise OutputError(
                 f"{self.caller}: cannot lock {self.path}: {error.strerror}"
             ) from error
+        if locked is False:
+            self.close()
+            raise BusyError(
+                f"{self.caller}: one process may record into a folder; another one is at work",
+                where=str(self.path),
+            )
         remove_leftovers(self.path)
         strange = sorted(one.name for one in self.path.iterdir() if not _ours(one.name))
         if strange:
@@ -160,27 +158,19 @@ class RecordingFolder:
             if int(one.stem.removeprefix("state-")) not in steps:
                 one.unlink(missing_ok=True)
 
-    def read(self) -> _Held:
+    def read(self, form: NoteForm) -> _Held:
         """Read all parts.
+
+        Args:
+            form: What notes of this model and optimizer must be.
 
         Raises:
             ModelError: One is missing or damaged, or a checkpoint is missing.
         """
         held = _Held([], [], [], [])
         columns: list[list[Tensor]] = []
-        for path in sorted(self.path.glob("part-*.safetensors")):
-            tensors, about = read_tensors(self.caller, path, _PART)
-            if about.get("start") != len(held.notes):
-                raise ModelError(
-                    f"{self.caller}: the parts of a recording must follow one another; the one "
-                    f"before step {about.get('start')} is missing",
-                    where=str(self.path),
-                )
-            new = from_plain(self.caller, about.get("held", {}), tensors, self.device)
-            held.ids.extend(new["ids"])
-            held.notes.extend(new["notes"])
-            columns.append(new["leaves"])
-            held.steps[:] = about["steps"]
+        paths = sorted(self.path.glob("part-*.safetensors"))
+        ends = [self._read_part(path, held, columns) for path in paths]
         if not held.steps:
             raise ModelError(
                 f"{self.caller}: the recording must have a checkpoint; it has none",
@@ -200,8 +190,50 @@ class RecordingFolder:
                     f"{step} is missing",
                     where=str(self._state(step)),
                 )
+        for path, first, last in zip(paths, [0, *ends], ends, strict=False):
+            with as_written(self.caller, path, "a part's notes"):
+                for note in held.notes[first:last]:
+                    form.check(note, held.leaves, len(held.ids))
         self.n_rows, self.n_steps = len(held.ids), len(held.notes)
+        self._ends = ends
         return held
+
+    def _read_part(self, path: Path, held: _Held, columns: list[list[Tensor]]) -> int:
+        """Add what a part holds; return the step that it leads to."""
+        tensors, about = read_tensors(self.caller, path, _PART)
+        if about.get("start") != len(held.notes):
+            raise ModelError(
+                f"{self.caller}: the parts of a recording must follow one another; the one "
+                f"before step {about.get('start')} is missing",
+                where=str(path),
+            )
+        with as_written(self.caller, path, "a part's rows and notes"):
+            new = from_plain(about["held"], tensors, self.device)
+            check_rows(new["ids"], new["leaves"], columns, set(held.ids))
+            held.ids.extend(new["ids"])
+            held.notes.extend(new["notes"])
+            columns.append(new["leaves"])
+            held.steps[:] = about["steps"]
+            _check_steps(held.steps)
+        return len(held.notes)
+
+    @contextmanager
+    def replaying(self, first: int, last: int) -> Iterator[None]:
+        """Refuse the notes of some steps where repeating them stumbles.
+
+        Raises:
+            ModelError: It does; the message names the parts that hold them.
+        """
+        ends = zip([0, *self._ends], self._ends, strict=False)
+        parts = [
+            f"part-{end:08d}.safetensors" for start, end in ends if start < last and end > first
+        ]
+        if not parts:  # made here, since it was read
+            yield
+            return
+        where = self.path / " to ".join(dict.fromkeys([parts[0], parts[-1]]))
+        with as_written(self.caller, where, f"steps {first} to {last} as they were made"):
+            yield
 
     def checkpoint(self, step: int) -> Checkpoint:
         """Read one state.
@@ -212,7 +244,7 @@ class RecordingFolder:
         path = self._state(step)
         tensors, about = read_tensors(self.caller, path, _STATE)
         with as_written(self.caller, path, "a state of the model and its optimizer"):
-            held = from_plain(self.caller, about.get("held", {}), tensors, self.device)
+            held = from_plain(about["held"], tensors, self.device)
             found = Checkpoint(step, **held)
             if self.form is not None and found.form != self.form.form:
                 raise ValueError("its weights, buffers or states are not those of the model")
@@ -229,3 +261,8 @@ class RecordingFolder:
 
 def _ours(name: str) -> bool:
     return name.startswith(".") or name.endswith(".safetensors")
+
+
+def _check_steps(steps: Sequence[Any]) -> None:
+    if not all(type(step) is int for step in steps) or list(steps) != sorted({0, *steps}):
+        raise ValueError("its checkpoints are not those of steps from 0 on, in order")

@@ -234,7 +234,7 @@ class Replay:
                 where=f"step {number}",
                 remedy="Usual causes: gradients clipped by value or for a part of the weights "
                 "alone (use torch.nn.utils.clip_grad_norm_ on all), noise or a penalty added to "
-                "them, a second loss or regulariser beside the noted one, or gradients that were "
+                "them, a second loss or regularizer beside the noted one, or gradients that were "
                 "not cleared after a step that a gradient scaler skipped.",
             )
         return factor
@@ -283,7 +283,7 @@ class Replay:
                 f"them by {miss / max(path, 1e-300):.1e} of the way",
                 where=f"steps {start.step} to {end.step}",
                 remedy="Usual causes: weights changed outside the optimizer (by .data, say), a "
-                "second loss or regulariser beside the noted one, gradients clipped by value or "
+                "second loss or regularizer beside the noted one, gradients clipped by value or "
                 "with noise, randomness that torch's generators do not hold, or kernels that do "
                 "not repeat bits (GPU: use_deterministic_algorithms, or record(..., stride=1)).",
             )

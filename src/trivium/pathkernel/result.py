@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from trivium._core.checks import check_choice, require
+from trivium._core.counted import counted
 from trivium._core.errors import ArgumentError
 from trivium.pathkernel.completeness import check_complete, tolerance
 from trivium.pathkernel.grouped import Grouped, Groups, grouped
@@ -163,7 +164,7 @@ class Attribution:
             moves = list(zip(names, [value for _, value in shown.rows], strict=True))
             rest = shown.net - sum(value for _, value in shown.rows)
             others = len(self.ids) - len(shown.rows)
-            moves += [(f"all {others} other rows", rest)] if others else []
+            moves += [(f"all {counted(others, 'other row')}", rest)] if others else []
         else:
             moves = self.by(groups).totals_of(row)
         moves += [(name, float(value[row])) for name, value in self.remainders.items()]

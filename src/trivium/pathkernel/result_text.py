@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from trivium._core.counted import counted
+
 __all__ = ["describe"]
 
 _SHOWN = 5
@@ -15,7 +17,8 @@ def describe(result: Any) -> str:
         f"{type(result).__name__} of the {result.of} of {q} row{'s' * (q != 1)}: "
         f"{result.question}.",
         result.caution,
-        f"{n} training rows, {len(result.steps)} steps, {len(result.layers)} layers; completeness "
+        f"{counted(n, 'training row')}, {counted(len(result.steps), 'step')}, "
+        f"{counted(len(result.layers), 'layer')}; completeness "
         f"error {result.completeness_error:.1e} (allowed {result.tolerance:g}).",
         "".join(f"{name:>12}" for name in _HEAD),
     ]

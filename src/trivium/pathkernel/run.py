@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -13,9 +14,15 @@ from trivium.pathkernel.notes import Checkpoint, Piece, StepNote
 from trivium.pathkernel.replay import Replay
 from trivium.pathkernel.replayed import ReplayedStep
 
-__all__ = ["Run"]
+__all__ = ["Run", "unguarded"]
 
 _BUDGET = 1_000_000_000
+Guard = Callable[[int, int], AbstractContextManager[None]]
+
+
+def unguarded(first: int, last: int) -> AbstractContextManager[None]:
+    """Let what repeating the steps raises pass: nothing of them was read."""
+    return nullcontext()
 
 
 @dataclass(frozen=True)
@@ -28,6 +35,7 @@ class Run:
         notes: What happened at each step.
         chord: Steps that must not be told apart.
         budget: Bytes for what is held of the replayed steps.
+        guard: Around repeating the steps from one to another.
     """
 
     replay: Replay
@@ -35,6 +43,7 @@ class Run:
     notes: Sequence[StepNote]
     chord: int = 1
     budget: int = _BUDGET
+    guard: Guard = unguarded
     _measured: list[int] = field(default_factory=list, repr=False)
 
     def backwards(
@@ -54,6 +63,17 @@ class Run:
         for start, end in self.checkpoints.spans():
             yield from self._parts(start, end, watch, 0.0)
 
+    def steps(
+        self,
+        start: Checkpoint,
+        end: Checkpoint,
+        watch: Callable[[Replay, Piece], Any],
+        path: float = 0.0,
+    ) -> list[ReplayedStep]:
+        """Repeat the steps from one checkpoint to the next, as `Replay.steps` does."""
+        with self.guard(start.step, end.step):
+            return self.replay.steps(start, end, self.notes, watch, path)
+
     def _parts(
         self,
         start: Checkpoint,
@@ -64,19 +84,21 @@ class Run:
         length = end.step - start.step
         most = self._most(start, watch) if length > self.chord else self.chord
         if length <= most:
-            yield self.replay.steps(start, end, self.notes, watch, path), end.buffers
+            yield self.steps(start, end, watch, path), end.buffers
             return
         afford = max(2, self.budget // (4 * max(1, start.n_bytes)))
         n_parts = min(math.ceil(length / most), afford)
         apart = math.ceil(length / n_parts / self.chord) * self.chord
-        middle, gone = self.replay.between(start, end, self.notes, apart)
+        with self.guard(start.step, end.step):
+            middle, gone = self.replay.between(start, end, self.notes, apart)
         for a, b in reversed(list(pairwise([start, *middle, end]))):
             yield from self._parts(a, b, watch, max(path, gone))
 
     def _most(self, start: Checkpoint, watch: Callable[[Replay, Piece], Any]) -> int:
         """Return how many steps may be held at once, from what one of them takes."""
         if not self._measured:
-            step = self.replay.first(start, self.notes, watch)
+            with self.guard(start.step, start.step + 1):
+                step = self.replay.first(start, self.notes, watch)
             self._measured.append(_n_bytes(step, {}))
         fits = self.budget // 2 // max(1, self._measured[0])
         return max(self.chord, fits // self.chord * self.chord)

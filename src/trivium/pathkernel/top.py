@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from trivium._core.counted import counted
+
 __all__ = ["Top"]
 
 Pair = tuple[Hashable, float]
@@ -71,13 +73,16 @@ class Top:
 
     def __str__(self) -> str:
         width = max([len(str(one)) for one, _ in self.rows] + [2])
-        lines = [f"row {self.row}: all {self.n_rows} training rows together {self.net:+.4g}"]
+        lines = [
+            f"row {self.row}: all {counted(self.n_rows, 'training row')} together {self.net:+.4g}"
+        ]
         for name, pairs in (("for", self.supporting), ("against", self.opposing)):
             for number, (one, value) in enumerate(pairs):
                 head = name if number == 0 else ""
                 lines.append(f"  {head:<8}{one!s:>{width}}  {value:+.4g}")
         lines.append(
-            f"  These {len(self.rows)} rows hold {self.share:.0%} of the absolute contributions, "
+            f"  These {counted(len(self.rows), 'row')} hold {self.share:.0%} of the absolute "
+            "contributions, "
             f"which add up to {self.churn:.1f} times the net: no list of rows is the reason."
         )
         return "\n".join(lines)

@@ -85,7 +85,7 @@ def _spans(run: Run, *, coupled: bool) -> Iterator[tuple[list[ReplayedStep], dic
         return
     for start, end in run.checkpoints.spans():
         with TangentTape(run.replay.model) as tape:  # open while replaying only
-            steps = run.replay.steps(start, end, run.notes, traced(tape))
+            steps = run.steps(start, end, traced(tape))
         yield steps, end.buffers
 
 

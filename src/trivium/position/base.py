@@ -35,7 +35,7 @@ class Position(nn.Module):
             class that overrides it, unless that says otherwise.
         scored: `score` adds something; likewise.
         by_scale: `score` multiplies by `scale`, which no other encoding may then set.
-        mixing: `embed` lets a token see its neighbours: it is told the position −1 for padding.
+        mixing: `embed` lets a token see its neighbors: it is told the position −1 for padding.
         stationary: Nothing changes when all positions move by the same number.
 
     Example:

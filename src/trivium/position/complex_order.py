@@ -71,7 +71,7 @@ class ComplexEmbedding(nn.Module):
     $[r \cos, r \sin]$. $\omega = \theta_t\,(1 + \delta)$ with $\theta_t = 10000^{-2t/D}$ and a
     learned δ from 0, so that offsets mean the same for all words at first. The published table
     starts from θ times the number of the word: beyond a few words a position then turns by many
-    whole circles, and neighbours are as far apart as strangers (aliasing).
+    whole circles, and neighbors are as far apart as strangers (aliasing).
 
     Args:
         n_words: Words.

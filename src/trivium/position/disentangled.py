@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from trivium._core.checks import check_choice, check_number
+from trivium._core.counted import counted
 from trivium._core.eager import eager
 from trivium._core.errors import ArgumentError
 from trivium.position.base import Position
@@ -139,8 +140,9 @@ class Disentangled(Position):
         if n_kv_heads != self.n_heads or projection.in_features != self.d_model or not fits:
             raise ArgumentError(
                 f"Disentangled: projections of the layer must be from {self.d_model} to "
-                f"{self.n_heads} heads of {self.d_head} for queries and keys; got {projection} "
-                f"with {n_kv_heads} heads for keys",
+                f"{counted(self.n_heads, 'head')} of {self.d_head} for queries and keys; got "
+                f"{projection} "
+                f"with {counted(n_kv_heads, 'head')} for keys",
                 remedy='Or take projections="own".',
             )
         self._layer = (projection,)

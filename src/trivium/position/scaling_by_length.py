@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from trivium._core.checks import check_number
+from trivium._core.counted import counted
 from trivium._core.errors import ArgumentError, ShapeError
 from trivium.kernel.spectral import Schedule
 from trivium.position.scaling import Scaling, at_least_one, length_of, stretched
@@ -115,7 +116,7 @@ class LongRoPE(Scaling):
         """Return θ, before any factor."""
         if count != len(self.short):
             raise ShapeError(
-                f"LongRoPE: short must have a factor for each of {count} pairs; "
+                f"LongRoPE: short must have a factor for each of {counted(count, 'pair')}; "
                 f"got {len(self.short)}"
             )
         return schedule.frequencies(count)

@@ -22,9 +22,9 @@ class ZeroPadding(Position):
 
     $x + C_L(\dots \mathrm{gelu}(C_1 x))$. After L convolutions of width k the outputs of a constant
     input differ from the middle at $2 L \lfloor k/2 \rfloor$ places, and with circular padding at
-    none: what is farther from both ends is not told apart. A neighbour counts only where its
+    none: what is farther from both ends is not told apart. A neighbor counts only where its
     position differs by exactly its offset, so that packed documents do not see each other, and
-    padding is no token. A layer with a state sees the neighbours of its own call only.
+    padding is no token. A layer with a state sees the neighbors of its own call only.
 
     Args:
         d_model: Width of the tokens.
@@ -61,7 +61,7 @@ class ZeroPadding(Position):
         d, k, n = positive_sizes("ZeroPadding", d_model=d_model, width=width, layers=layers)
         if k % 2 == 0:
             raise ArgumentError(
-                f"ZeroPadding: width must be odd, as many neighbours on both sides; got {width}"
+                f"ZeroPadding: width must be odd, as many neighbors on both sides; got {width}"
             )
         self.d_model, self.reach = d, k // 2
         groups = d if depthwise else 1
@@ -75,13 +75,13 @@ class ZeroPadding(Position):
         return (cls(8), cls(8, 5, 2, depthwise=False))
 
     def embed(self, x: Float[Tensor, "b n m"], i: Int[Tensor, "*b n"]) -> Float[Tensor, "b n m"]:
-        """Return the tokens and what their neighbours say; negative positions are padding."""
+        """Return the tokens and what their neighbors say; negative positions are padding."""
         if is_run(i) and not _may_be_padding(i):
             return x + self._stack(x, None)
         i = i.expand(x.shape[:2])
         if not _may_be_padding(i):
             return x + self._stack(x, i)
-        # Padding goes to the end, so that tokens on both sides of it are neighbours.
+        # Padding goes to the end, so that tokens on both sides of it are neighbors.
         order = (i < 0).int().argsort(stable=True, dim=-1)
         back = order.argsort(-1)[..., None].expand_as(x)
         found = self._stack(x.take_along_dim(order[..., None], 1), i.take_along_dim(order, 1))

@@ -5,6 +5,8 @@ from typing import ClassVar
 
 from markupsafe import Markup
 
+from trivium.report.numbers import counted
+
 __all__ = [
     "Beside",
     "Block",
@@ -113,7 +115,7 @@ def folded(table: Table, most: int = 100) -> Table | Fold:
     """Return a table, or a line that opens it where it is so long that it stands in the way."""
     if len(table.rows) <= most:
         return table
-    return Fold(Markup("{} {:,} rows").format(table.title, len(table.rows)), (table,))
+    return Fold(Markup("{} {}").format(table.title, counted(len(table.rows), "row")), (table,))
 
 
 @dataclass(frozen=True)

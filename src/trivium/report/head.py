@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from trivium.report.fields import Limits, listed, record, records, words
 from trivium.report.names import metric_name
-from trivium.report.numbers import clock, count, finite, number
+from trivium.report.numbers import clock, count, counted, finite, number
 from trivium.report.sections.scores import estimate, metrics_of
 from trivium.report.text import cut, shown, tied
 
@@ -46,11 +46,11 @@ def build_head(report: Record, limits: Limits) -> Head:
     label, _ = cut(words(data, "label"), 60)
     facts = [Markup("label <b>{}</b>").format(shown(label, 60))] if label else []
     if finite(data.get("rows")) is not None:
-        facts.append(Markup("{} rows").format(count(data.get("rows"))))
+        facts.append(escape(counted(data.get("rows"), "row")))
     if finite(data.get("columns")) is not None:
-        facts.append(Markup("{} columns").format(count(data.get("columns"))))
+        facts.append(escape(counted(data.get("columns"), "column")))
     if classes := records(data, "classes"):
-        facts.append(Markup("{} classes").format(count(len(classes))))
+        facts.append(escape(counted(len(classes), "class")))
     if created := words(report, "created"):
         facts.append(shown(created.replace("T", " ").replace("Z", " UTC"), 32))
     if finite(report.get("seed")) is not None:

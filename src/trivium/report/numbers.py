@@ -3,10 +3,13 @@
 import math
 from typing import Any
 
+from trivium._core.counted import noun
+
 __all__ = [
     "NA",
     "clock",
     "count",
+    "counted",
     "finite",
     "fixed",
     "interval",
@@ -49,6 +52,11 @@ def count(value: Any) -> str:
     """Write a whole number with separators: `1,797`."""
     known = finite(value)
     return NA if known is None else _minus(f"{round(known):,}")
+
+
+def counted(value: Any, thing: str, several: str = "") -> str:
+    """Write a whole number and what is counted: `1,797 rows`, `1 row`; see `trivium._core`."""
+    return f"{count(value)} {noun(finite(value), thing, several)}"
 
 
 def number(value: Any, digits: int = 3) -> str:

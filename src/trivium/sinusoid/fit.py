@@ -198,7 +198,7 @@ def _spectrum(x: Array, y: Array) -> tuple[Array, Array]:
     logs = np.geomspace(slowest, max(fastest, 2 * slowest), _DICTIONARY // 2)
     grid = np.unique(np.concatenate(([0.0], logs, np.linspace(0, logs[-1], _DICTIONARY // 2))))
     rows = _importance(x)
-    # A small ridge spreads the mass over neighbours and bounds the iterations.
+    # A small ridge spreads the mass over neighbors and bounds the iterations.
     ridge = _RIDGE * np.sqrt(len(x)) * np.eye(len(grid))
     waves = np.vstack((np.cos(np.outer(x, grid)) * rows[:, None], ridge))
     mass, _ = nnls(waves, np.concatenate((y * rows, np.zeros(len(grid)))), maxiter=30 * len(grid))

@@ -6,6 +6,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from trivium._core.checks import check_number, check_shapes
+from trivium._core.counted import counted
 from trivium._core.errors import ArgumentError, ShapeError
 
 __all__ = ["head_hessian"]
@@ -63,8 +64,9 @@ def head_hessian(
     g = int(check_number(caller, "n_kv_heads", groups, "positive", integer=True))
     if len(query) % h or h % g or len(key) % g:
         raise ArgumentError(
-            f"{caller}: n_heads must divide the {len(query)} rows of query, and n_kv_heads n_heads "
-            f"and the {len(key)} rows of key; got {h} and {g}"
+            f"{caller}: n_heads must divide the {counted(len(query), 'row')} of query, and "
+            "n_kv_heads n_heads "
+            f"and the {counted(len(key), 'row')} of key; got {h} and {g}"
         )
     size = len(query) // h
     if len(key) // g != size:
@@ -77,7 +79,7 @@ def head_hessian(
 
 
 def head_hessians(model: nn.Module) -> dict[str, Tensor]:
-    """Return H of every head of every attention layer that is recognised, by the layer's name."""
+    """Return H of every head of every attention layer that is recognized, by the layer's name."""
     found = {}
     for name, module in model.named_modules():
         for read in (_of_torch, _side_by_side, _by_group, _fused):

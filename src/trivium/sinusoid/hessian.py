@@ -54,7 +54,7 @@ def hessian(
         blocks, terms and the mean. The model is evaluated without dropout.
 
     Raises:
-        ArgumentError: No attention layer that is recognised, `loss` without `at` or the other way
+        ArgumentError: No attention layer that is recognized, `loss` without `at` or the other way
             round, `at` not a module of the model that gives vectors once, a loss that is not one
             number, or a model without second derivative.
         ShapeError: An origin of another shape.

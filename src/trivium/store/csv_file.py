@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from trivium._core.atomic import atomic_open
+from trivium._core.counted import counted
 from trivium._core.errors import ArgumentError
 
 __all__ = ["quote_cell", "unquote_cell", "write_csv"]
@@ -75,7 +76,7 @@ def _write_rows(writer: Any, header: Sequence[str], rows: Iterable[Sequence[Any]
     for number, row in enumerate(rows, start=1):
         if len(row) != len(header):
             raise ArgumentError(
-                f"write_csv: a row must have {len(header)} cells; got {len(row)}",
+                f"write_csv: a row must have {counted(len(header), 'cell')}; got {len(row)}",
                 where=f"row {number}",
             )
         writer.writerow([_cell(value) for value in row])

@@ -17,12 +17,14 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as read_tensors
 from safetensors.numpy import save as tensor_bytes
 
-from trivium._core.atomic import atomic_folder
+from trivium._core.atomic import atomic_folder, check_free
+from trivium._core.counted import counted
 from trivium._core.errors import ArgumentError, DataError, ModelError, OutputError, ResourceError
 from trivium._core.exact_json import digest, file_json, from_json
 from trivium._core.peak import check_room
+from trivium._core.place import check_place
 
-__all__ = ["load_model", "save_model"]
+__all__ = ["check_model", "load_model", "save_model"]
 
 FORMAT = "trivium-model"
 SCHEMA = 1
@@ -85,7 +87,7 @@ def save_model(
     }
     text = _render({**body, "checksum": digest(body)})
     _check_replaceable(Path(folder))
-    with atomic_folder(folder, overwrite=overwrite) as aside:
+    with atomic_folder(folder, overwrite=overwrite, caller="save_model") as aside:
         (aside / TENSOR_FILE).write_bytes(data)
         (aside / MANIFEST_FILE).write_bytes(text)
         if card is not None:
@@ -123,7 +125,8 @@ def load_model(folder: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], d
     data = _read_regular(place / TENSOR_FILE)
     if len(data) != described["bytes"]:
         raise _damaged(
-            place / TENSOR_FILE, f"it must have {described['bytes']} bytes; got {len(data)}"
+            place / TENSOR_FILE,
+            f"it must have {counted(described['bytes'], 'byte')}; got {len(data)}",
         )
     if hashlib.sha256(data).hexdigest() != described["sha256"]:
         raise _damaged(place / TENSOR_FILE, "its SHA-256 is not the one in the manifest")
@@ -135,6 +138,24 @@ def load_model(folder: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], d
     if _entries(tensors) != described["entries"]:
         raise _damaged(place / TENSOR_FILE, "its tensors are not those that the manifest lists")
     return tensors, found["manifest"]
+
+
+def check_model(folder: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+    """Refuse what `save_model` would refuse of a place, before the model is there.
+
+    Args:
+        folder: As for `save_model`.
+        overwrite: As for `save_model`.
+
+    Raises:
+        OutputError: The folder exists (without `overwrite`) or holds other files, or its place
+            cannot be written to.
+        ResourceError: The disk is full.
+    """
+    place = Path(folder)
+    _check_replaceable(place)
+    check_free(place, "save_model", overwrite=overwrite)
+    check_place(place, "save_model")
 
 
 def _check_replaceable(folder: Path) -> None:
@@ -205,7 +226,8 @@ def _read_regular(path: Path) -> bytes:
         raise _damaged(path, f"it cannot be read: {error.strerror}") from error
     except MemoryError as error:
         raise ResourceError(
-            f"load_model: the file must fit in memory; it has {path.stat().st_size} bytes",
+            "load_model: the file must fit in memory; it has "
+            f"{counted(path.stat().st_size, 'byte')}",
             where=str(path),
         ) from error
 

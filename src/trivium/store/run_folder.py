@@ -5,7 +5,6 @@ each finished stage, and of each finished block of those under way, so that a ki
 where it was; `.lock` is held while a run writes.
 """
 
-import errno
 import os
 import re
 import shutil
@@ -16,22 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from trivium._core.atomic import atomic_write, named_errors, remove_leftovers
-from trivium._core.errors import (
-    ArgumentError,
-    BusyError,
-    DataError,
-    OutputError,
-    TriviumWarning,
-)
+from trivium._core.errors import ArgumentError, DataError, OutputError, TriviumWarning
 from trivium._core.exact_json import digest, from_json, to_json
+from trivium._core.place import check_place
 from trivium.parallel.journal import BlockJournal
+from trivium.store.run_lock import check_unlocked, take_lock
 
-try:
-    import fcntl
-except ImportError:  # not a POSIX system: a lock file made with O_EXCL serves instead
-    fcntl = None  # type: ignore[assignment]
-
-__all__ = ["RunFolder", "fingerprint_of"]
+__all__ = ["RunFolder", "check_run", "fingerprint_of"]
 
 FORMAT = "trivium-run"
 MARK, LOCK, JOURNAL = ".run.json", ".lock", ".journal"
@@ -84,7 +74,7 @@ class RunFolder:
         self._handle: int | None = None
         with named_errors("RunFolder", self.path):
             _prepare(self.path, force=force)
-            self._handle = _take_lock(self.path / LOCK)
+            self._handle = take_lock(self.path / LOCK)
             try:
                 self._open(force=force)
             except BaseException:
@@ -162,14 +152,7 @@ class RunFolder:
             self._handle = None
 
     def _open(self, *, force: bool) -> None:
-        mark = _read_mark(self.path)
-        same = mark is not None and mark["fingerprint"] == self.fingerprint
-        # A run that was killed while it removed its journal had not told anyone that it was over.
-        complete = mark is not None and mark["complete"] and not (self.path / JOURNAL).exists()
-        self.resumed = mark is not None and same and not complete and not force
-        if mark is not None and not self.resumed and not force:
-            what = "a complete run" if complete else "an unfinished run of other settings"
-            raise _taken(self.path, what)
+        self.resumed = not force and _is_resumed(self.path, self.fingerprint)
         remove_leftovers(self.path)
         if not self.resumed:
             shutil.rmtree(self.path / JOURNAL, ignore_errors=True)
@@ -209,17 +192,75 @@ class RunFolder:
         return None
 
 
+def check_run(
+    path: str | os.PathLike[str], fingerprint: str | None = None, *, force: bool = False
+) -> None:
+    """Refuse what `RunFolder` would refuse, before the work; nothing is made or changed.
+
+    Args:
+        path: The folder.
+        fingerprint: As for `RunFolder`; `None` where it is not known yet.
+        force: As for `RunFolder`.
+
+    Raises:
+        OutputError: The path exists and is not an unfinished run of this fingerprint, or cannot
+            be written to.
+        BusyError: Another run is writing into it.
+        ResourceError: The disk is full.
+    """
+    folder = Path(path)
+    with named_errors("RunFolder", folder):
+        if _is_other(folder):
+            _refuse_other(folder, force=force)
+            folder = folder.parent
+        elif folder.is_dir():
+            _refuse_files(folder, force=force)
+            check_unlocked(folder / LOCK)
+            if not force:
+                _is_resumed(folder, fingerprint)
+        check_place(folder, "RunFolder", parents=True)
+
+
 def _prepare(path: Path, *, force: bool) -> None:
     """Refuse or clear what is at the path; make the folder. Nothing is locked yet."""
-    if path.is_symlink() or (path.exists() and not path.is_dir()):
-        if not force:
-            raise _taken(path, "a link" if path.is_symlink() else "a file")
+    if _is_other(path):
+        _refuse_other(path, force=force)
         path.unlink()
     path.mkdir(parents=True, exist_ok=True)
+    _refuse_files(path, force=force)
+
+
+def _is_other(path: Path) -> bool:
+    """Whether something is there that is no folder."""
+    return path.is_symlink() or (path.exists() and not path.is_dir())
+
+
+def _refuse_other(path: Path, *, force: bool) -> None:
+    if not force:
+        raise _taken(path, "a link" if path.is_symlink() else "a file")
+
+
+def _refuse_files(path: Path, *, force: bool) -> None:
     names = set(os.listdir(path)) - {LOCK}
     names = {name for name in names if not name.startswith(".trivium-")}
     if names and not force and _read_mark(path) is None:
         raise _taken(path, "a folder with other files in it")
+
+
+def _is_resumed(path: Path, fingerprint: str | None) -> bool:
+    """Whether an unfinished run of this fingerprint is there; refuse any other run.
+
+    Where the fingerprint is not known, any unfinished run may be the one.
+    """
+    mark = _read_mark(path)
+    if mark is None:
+        return False
+    # A run that was killed while it removed its journal had not told anyone that it was over.
+    complete = mark["complete"] and not (path / JOURNAL).exists()
+    if complete or fingerprint not in (None, mark["fingerprint"]):
+        what = "a complete run" if complete else "an unfinished run of other settings"
+        raise _taken(path, what)
+    return True
 
 
 def _read_mark(path: Path) -> dict[str, Any] | None:
@@ -240,48 +281,3 @@ def _taken(path: Path, what: str) -> OutputError:
         remedy="Choose another --out, or pass --force to replace the files of a run.",
         code="E-EXISTS",
     )
-
-
-def _busy(path: Path) -> BusyError:
-    return BusyError(
-        "RunFolder: only one run may write into a folder; another one is at work",
-        where=str(path),
-        remedy=f"Wait for it, choose another --out, or, when no run is at work, delete {path}.",
-    )
-
-
-def _take_lock(path: Path) -> int:
-    """Hold the lock file, however many runs come and go at the same time."""
-    if fcntl is None:
-        try:
-            return os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR)
-        except FileExistsError as error:
-            raise _busy(path) from error
-    while True:
-        handle = os.open(path, os.O_CREAT | os.O_RDWR | getattr(os, "O_NOFOLLOW", 0), 0o644)
-        try:
-            _flock(handle, path)
-            # A run that ended in between has removed the file that we hold: take the new one.
-            if os.fstat(handle).st_ino == os.stat(path).st_ino:
-                return handle
-        except FileNotFoundError:
-            pass
-        except BaseException:
-            os.close(handle)
-            raise
-        os.close(handle)
-
-
-def _flock(handle: int, path: Path) -> None:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno in {errno.EWOULDBLOCK, errno.EACCES}:
-            raise _busy(path) from error
-        if error.errno not in {errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS}:
-            raise
-        warnings.warn(
-            "RunFolder: this file system has no locks; do not start two runs into one folder",
-            TriviumWarning,
-            stacklevel=5,
-        )

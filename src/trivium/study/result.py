@@ -6,6 +6,7 @@ from statistics import median
 from typing import Any
 
 from trivium._core.checks import require
+from trivium._core.counted import counted
 from trivium.study.presets import Preset
 from trivium.study.tasks import TASKS
 
@@ -98,7 +99,7 @@ class StudyResult:
             if "tasks" in entry:
                 cells = "  ".join(_cell(entry["tasks"]["accuracy"][t]["2"], 2) for t in TASKS)
                 lines.append(f"{name:{width}}  {cells}")
-        runs = f"{self.figures['runs']} of {self.figures['runs_in_all']} runs"
+        runs = f"{self.figures['runs']} of {counted(self.figures['runs_in_all'], 'run')}"
         return "\n".join([*lines, "", f"Medians (least to most) over seeds; {runs}."])
 
     def plot(self) -> Any:

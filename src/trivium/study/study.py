@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 
+from trivium._core.atomic import named_errors
 from trivium._core.checks import check_choice, check_number
-from trivium._core.errors import ArgumentError, DataError, OutputError, TriviumWarning
+from trivium._core.errors import ArgumentError, DataError, TriviumWarning
 from trivium.parallel import Executor, JoblibExecutor, SerialExecutor, given_executor
 from trivium.store import atomic_write
 from trivium.study.presets import FULL, QUICK, Preset, contestants
@@ -62,8 +63,8 @@ def position_study(
     Raises:
         ArgumentError: An unknown preset, a number out of its range, or workers and an executor.
         DataError: The text cannot be used, or the folder holds another study.
-        OutputError: The folder cannot be written.
-        ResourceError: The executor lost its workers again and again.
+        OutputError: The folder cannot be written to.
+        ResourceError: The disk is full, or the executor lost its workers again and again.
 
     Cost:
         About four minutes of one processor for quick, two and a half hours for full.
@@ -86,14 +87,8 @@ def position_study(
         most = int(check_number(caller, "most", most, "non-negative", integer=True))
     known = read_study_text(text)
     folder = Path(out)
-    try:
+    with named_errors(caller, folder):
         (folder / "runs").mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"{caller}: out must be a folder that can be written; got {error.strerror}",
-            where=str(out),
-            remedy="Give another folder.",
-        ) from error
     board = _Board(preset, known, folder, first, progress)
     board.check()
     with nullcontext(executor) if executor else _own(workers) as runner:

@@ -10,6 +10,7 @@ from threading import RLock
 import numpy as np
 import pyarrow as pa
 
+from trivium._core.counted import counted
 from trivium._core.errors import DataError
 from trivium.table.lines import LineReader
 from trivium.table.naming import cut, name_columns
@@ -189,7 +190,8 @@ class Rows:
             else f"Add the missing cells (cells are parted by {name})."
         )
         return DataError(
-            f"read_table: row is too {'long' if long else 'short'}: it must have {width} cells as "
+            f"read_table: row is too {'long' if long else 'short'}: it must have "
+            f"{counted(width, 'cell')} as "
             f"the header has; got {len(row)}",
             where=self.source.at(start),
             remedy=remedy,
@@ -279,8 +281,10 @@ def delimiter_notices(source: Source, delimiter: str) -> Iterator[Notice]:
 def row_notices(source: Source, rows: Rows, reader: LineReader) -> Iterator[Notice]:
     """Say what was odd in the lines that were read."""
     if rows.blank:
-        yield Notice("W-BLANK-LINES", source.path.name, f"{rows.blank:,} blank lines were skipped")
+        yield Notice(
+            "W-BLANK-LINES", source.path.name, f"skipped {counted(rows.blank, 'blank line')}"
+        )
     if reader.first_nul is not None:
         where = f"{source.path.name}, line {reader.first_nul}"
-        message = f"{reader.nul_lines:,} lines hold the character NUL; it is kept"
+        message = f"the character NUL in {counted(reader.nul_lines, 'line')} is kept"
         yield Notice("W-NUL", where, message)

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from trivium._core.counted import counted
+
 __all__ = ["grade"]
 
 _LEVEL = 0.01
@@ -77,8 +79,8 @@ def _graded_flips(report: Mapping[str, Any], truth: Mapping[str, Any]) -> dict[s
     hits = len(first & flipped)
     return _entry(
         "wrong labels",
-        f"{len(flipped)} of {truth['rows']} labels flipped",
-        f"{hits} of them among the first {top} flags",
+        f"{len(flipped)} of {counted(truth['rows'], 'label')} flipped",
+        f"{hits} of them among the first {counted(top, 'flag')}",
         good=hits >= _ENOUGH * len(flipped),
     )
 
@@ -95,5 +97,5 @@ def _graded_left_out(report: Mapping[str, Any], truth: Mapping[str, Any]) -> dic
 def _graded_duplicates(report: Mapping[str, Any], truth: Mapping[str, Any]) -> dict[str, str]:
     checks = (report.get("data") or {}).get("checks", [])
     named = [check["message"] for check in checks if "DUPLICATE" in check["code"]]
-    planted = f"{len(truth['duplicate_rows']) // 2} rows are there twice"
+    planted = f"{counted(len(truth['duplicate_rows']) // 2, 'row')} are there twice"
     return _entry("duplicate rows", planted, "; ".join(named) or "none named", good=bool(named))

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from trivium._core.counted import counted
 from trivium.table.dates import Order
 from trivium.table.levels import Levels
 from trivium.table.notice import Notice
@@ -116,7 +117,7 @@ class Draft:
         if bad.any():
             row, _ = self.levels.first(bad)
             message = (
-                f"{self.levels.n_rows(bad):,} cells are no {self.kind.value} and count as "
+                f"{counted(self.levels.n_rows(bad), 'cell')} with no {self.kind.value}, counted as "
                 f"missing: {self.levels.examples(bad)}"
             )
             draft = self.noted("W-UNREADABLE", message, row=row)

@@ -7,20 +7,23 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from trivium._core.counted import counted
 from trivium._core.errors import ArgumentError, DataError, ModelError, TriviumWarning
 from trivium._core.random import RandomState, check_seed, derive
+from trivium.parallel import Progress
 from trivium.table.encode_block import Block, Packer, unpack
 from trivium.table.encode_category import CategoryEncoder
 from trivium.table.encode_column import ColumnEncoder
 from trivium.table.encode_curve import N_CURVES
 from trivium.table.encode_number import DateEncoder, NumberEncoder
-from trivium.table.encode_sentence import PREFIX, SentenceEncoder
+from trivium.table.encode_sentence import PREFIX, SentenceEncoder, check_sentences
 from trivium.table.encode_text import TextEncoder
 from trivium.table.infer import column_as
 from trivium.table.naming import cut, listed, nearest
 from trivium.table.notice import Notice
 from trivium.table.options import ReadOptions
 from trivium.table.table import Column, ColumnType, Kind, Table
+from trivium.table.told import told
 
 __all__ = ["TableEncoder", "as_learnt"]
 
@@ -34,7 +37,7 @@ class TableEncoder:
 
     | kind | features |
     |---|---|
-    | number, integer | standardised value (normal score where the tails are heavy), and three curves of the rank that show what is not monotone; more than 256 such columns get no curves |
+    | number, integer | standardized value (normal score where the tails are heavy), and three curves of the rank that show what is not monotone; more than 256 such columns get no curves |
     | category | one for each frequent level, hashed buckets beyond 64 levels, one for the rare |
     | datetime | smooth trend, and sines and cosines of the year, the week and the day, where the dates span and resolve them |
     | text | hashed words and word pieces, projected to at most 64; or an installed sentence encoder |
@@ -49,7 +52,7 @@ class TableEncoder:
     Args:
         text_encoder: `"hashed"`, or `"sentence-transformers:NAME"` with the name or path of an
             installed model.
-        random_state: Seed of the randomised projection of texts.
+        random_state: Seed of the randomized projection of texts.
 
     Raises:
         ArgumentError: Another text encoder.
@@ -75,8 +78,8 @@ class TableEncoder:
         self._blocks: tuple[Block, ...] = ()
         self._left_out: tuple[dict[str, Any], ...] = ()
 
-    def fit(self, table: Table) -> "TableEncoder":
-        """Learn from the table's columns; drop the label first.
+    def fit(self, table: Table, *, progress: Progress | None = None) -> "TableEncoder":
+        """Learn from the table's columns, telling of those done and in all; drop the label first.
 
         Raises:
             DataError: No column can be used.
@@ -95,12 +98,12 @@ class TableEncoder:
         if not used or table.n_rows == 0:
             raise DataError(
                 f"TableEncoder: at least one column must carry information; "
-                f"got {len(table.columns)} columns, {table.n_rows} rows",
+                f"got {counted(len(table.columns), 'column')}, {counted(table.n_rows, 'row')}",
                 where=table.source,
                 remedy="Add a column that is neither constant nor an identifier.",
                 code="E-NO-COLUMNS",
             )
-        self._blocks = tuple(self._fit_block(column, n_curves) for column in used)
+        self._blocks = tuple(self._fit_block(column, n_curves) for column in told(used, progress))
         return self
 
     def _fit_block(self, column: Column, n_curves: int) -> Block:
@@ -124,7 +127,7 @@ class TableEncoder:
         return TextEncoder.fit(column, derive(self.seed, "text", column.name) % 2**32)
 
     def transform(
-        self, table: Table, options: ReadOptions | None = None
+        self, table: Table, options: ReadOptions | None = None, *, progress: Progress | None = None
     ) -> Float[np.ndarray, "n d"]:
         """Return the features of a table, columns matched by name, others ignored.
 
@@ -135,18 +138,19 @@ class TableEncoder:
         Args:
             table: Any table with the columns learnt from.
             options: How the table's file was read: decimal mark, order of dates, missing tokens.
+            progress: Told of columns done and in all.
 
         Raises:
             DataError: A column is missing; the message names it and the nearest.
         """
-        found, notices = self.encode(table, options)
+        found, notices = self.encode(table, options, progress=progress)
         for notice in notices:
             message = f"TableEncoder: {notice.where}: {notice.message}"
             warnings.warn(message, TriviumWarning, stacklevel=2)
         return found
 
     def encode(
-        self, table: Table, options: ReadOptions | None = None
+        self, table: Table, options: ReadOptions | None = None, *, progress: Progress | None = None
     ) -> tuple[Float[np.ndarray, "n d"], tuple[Notice, ...]]:
         """Return the features and notices about cells that do not fit their column.
 
@@ -157,7 +161,7 @@ class TableEncoder:
         found = np.empty((table.n_rows, len(self.feature_names)))
         notices: list[Notice] = []
         start = 0
-        for block in self._blocks:
+        for block in told(self._blocks, progress):
             column, odd = as_learnt(table.column(block.name), block.type, options)
             values, unknown = block.encoder.block(column)
             stop = start + values.shape[1]
@@ -165,6 +169,16 @@ class TableEncoder:
             notices += odd + unknown
             start = stop
         return found, tuple(notices)
+
+    def check_sentences(self) -> None:
+        """Refuse a sentence encoder learnt with that is not on this machine.
+
+        Raises:
+            MissingExtraError: sentence-transformers is not installed.
+            ArgumentError: There is no such model.
+        """
+        if any(block.encoder.way == SentenceEncoder.way for block in self._blocks):
+            check_sentences(self.text_encoder, texts=True)
 
     def check_columns(self, names: Sequence[str], source: str) -> None:
         """Refuse a table that lacks a column.

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from trivium._core.counted import counted
 from trivium.table.encode_category import CategoryEncoder
 from trivium.table.encode_column import ColumnEncoder
 from trivium.table.encode_number import DateEncoder, NumberEncoder
@@ -74,5 +75,7 @@ def unpack(tensors: Mapping[str, np.ndarray], entry: Mapping[str, Any]) -> Block
     center = arrays.pop("center")
     encoder = _WAYS[entry["way"]].from_state(arrays, entry["facts"])
     if len(encoder.names) != len(center):
-        raise ValueError(f"{len(encoder.names)} features but {len(center)} centers")
+        raise ValueError(
+            f"{counted(len(encoder.names), 'feature')} but {counted(len(center), 'center')}"
+        )
     return Block(str(entry["name"]), str(entry["kind"]), encoder, center, float(entry["scale"]))

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from trivium._core.counted import counted
 from trivium.table.encode_column import Arrays, ColumnEncoder, Facts
 from trivium.table.naming import cut, listed
 from trivium.table.notice import Notice
@@ -75,8 +76,12 @@ class CategoryEncoder(ColumnEncoder):
 
     def how(self) -> str:
         """Say in words how the column is encoded."""
-        own = f"one feature for each of {len(self.levels)} levels"
-        more = f", {len(self.hashed)} further levels hashed into {N_BUCKETS}" if self.hashed else ""
+        own = f"one feature for each of {counted(len(self.levels), 'level')}"
+        more = (
+            f", {counted(len(self.hashed), 'further level')} hashed into {N_BUCKETS}"
+            if self.hashed
+            else ""
+        )
         rare = f", levels of fewer than {MIN_ROWS} rows together" * self.rare
         return own + more + rare + ", missing a level" * self.missing
 
@@ -102,7 +107,10 @@ class CategoryEncoder(ColumnEncoder):
             return ()
         rows = int(np.isin(codes, new).sum())
         names = listed((cut(levels[code]) for code in new[:5]), len(new))
-        message = f"{rows} rows hold levels that were not in the data that was learnt from: {names}"
+        message = (
+            f"{counted(rows, 'row')} with levels that were not in the data that was learnt from: "
+            f"{names}"
+        )
         return (Notice("W-UNKNOWN-LEVEL", f"column {column.name}", message),)
 
     def state(self) -> tuple[Arrays, Facts]:

@@ -1,6 +1,6 @@
 """A number as a small smooth basis: its own scale, and cosines of its rank.
 
-The first feature is the standardised value: robust to scale (values are divided by the largest
+The first feature is the standardized value: robust to scale (values are divided by the largest
 before anything is squared) and, where the tails are heavy (kurtosis above 30), taken to normal
 scores of its rank instead. The curves `cos(pi h u)`, h = 2, 3, 4, of the rank u in [0, 1] let a
 linear model see what is not monotone; curve h has 1/h of the weight, so that smooth effects are

@@ -48,7 +48,7 @@ class NumberEncoder(ColumnEncoder):
 
     def how(self) -> str:
         """Say in words how the column is encoded."""
-        value = "normal score of the rank (heavy tails)" if self.curve.heavy else "standardised"
+        value = "normal score of the rank (heavy tails)" if self.curve.heavy else "standardized"
         n_curves = len(self.curve.means)
         curves = f", {n_curves} smooth curves of the rank" if n_curves else ""
         return value + curves + ", missing marked" * self.missing

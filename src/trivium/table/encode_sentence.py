@@ -1,19 +1,20 @@
 """Text through an installed sentence encoder, projected on its leading directions."""
 
 from collections.abc import Mapping
-from functools import cached_property
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from trivium._core.checks import require
+from trivium._core.counted import counted
 from trivium._core.errors import ArgumentError, DataError
 from trivium.table.encode_column import Arrays, ColumnEncoder, Facts, missing_flag, with_missing
 from trivium.table.notice import Notice
 from trivium.table.table import Column
 
-__all__ = ["SentenceEncoder"]
+__all__ = ["SentenceEncoder", "check_sentences"]
 
 PREFIX = "sentence-transformers:"
 MAX_DIMS = 64
@@ -35,10 +36,6 @@ class SentenceEncoder(ColumnEncoder):
         self.model = model
         self.axes = axes
         self.missing = missing
-
-    @cached_property
-    def _encoder(self) -> Any:
-        return _load(self.model)
 
     @classmethod
     def fit(cls, column: Column, model: str) -> "SentenceEncoder":
@@ -65,8 +62,8 @@ class SentenceEncoder(ColumnEncoder):
     def how(self) -> str:
         """Say in words how the column is encoded."""
         return (
-            f"sentence vectors of {self.model}, projected to {self.axes.shape[1]} features"
-            + ", missing marked" * self.missing
+            f"sentence vectors of {self.model}, projected to "
+            f"{counted(self.axes.shape[1], 'feature')}" + ", missing marked" * self.missing
         )
 
     def block(self, column: Column) -> tuple[Float[np.ndarray, "n d"], tuple[Notice, ...]]:
@@ -74,7 +71,8 @@ class SentenceEncoder(ColumnEncoder):
         vectors = self._vectors(column)
         if vectors.shape[1] != len(self.axes):
             raise DataError(
-                f"TableEncoder: the sentence encoder must give {len(self.axes)} numbers as when "
+                "TableEncoder: the sentence encoder must give "
+                f"{counted(len(self.axes), 'number')} as when "
                 f"it was learnt from; got {vectors.shape[1]}",
                 where=f"column {column.name}",
                 remedy=f"Install the same model as then: {self.model}.",
@@ -83,7 +81,7 @@ class SentenceEncoder(ColumnEncoder):
 
     def _vectors(self, column: Column) -> Float[np.ndarray, "n d"]:
         texts = [text or "" for text in column.texts()]
-        found = self._encoder.encode(texts, normalize_embeddings=True, show_progress_bar=False)
+        found = _model(self.model).encode(texts, normalize_embeddings=True, show_progress_bar=False)
         return np.asarray(found, dtype=np.float64)
 
     def state(self) -> tuple[Arrays, Facts]:
@@ -96,8 +94,33 @@ class SentenceEncoder(ColumnEncoder):
         return cls(str(facts["model"]), arrays["axes"], bool(facts["missing"]))
 
 
-def _load(model: str) -> Any:
-    package = require("sentence_transformers", "text", f"the sentence encoder {model}")
+def check_sentences(text_encoder: str, *, texts: bool) -> None:
+    """Refuse a sentence encoder that is not on this machine, before it is needed.
+
+    Args:
+        text_encoder: As for `TableEncoder`.
+        texts: Whether there are texts to read, so that its model is needed.
+
+    Raises:
+        MissingExtraError: sentence-transformers is not installed.
+        ArgumentError: There are texts, and no such model on this machine.
+    """
+    if text_encoder.startswith(PREFIX):
+        model = text_encoder.removeprefix(PREFIX)
+        _model(model) if texts else _package(model)
+
+
+def _package(model: str) -> Any:
+    return require("sentence_transformers", "text", f"the sentence encoder {model}")
+
+
+def _model(model: str) -> Any:
+    return _load(_package(model), model)
+
+
+@lru_cache(maxsize=1)
+def _load(package: Any, model: str) -> Any:
+    """Load a model once, for all columns."""
     try:
         # Never from a hub: a name that is not on this machine is refused, not fetched.
         return package.SentenceTransformer(model, local_files_only=True)

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy import sparse
 
+from trivium._core.counted import counted
 from trivium.table.encode_column import Arrays, ColumnEncoder, Facts, missing_flag, with_missing
 from trivium.table.notice import Notice
 from trivium.table.table import Column
@@ -42,7 +43,7 @@ class TextEncoder(ColumnEncoder):
     scripts without spaces, of characters and pairs of them. They are hashed (a fixed hash) into
     16,384 buckets, damped `log(1 + count)`, weighed by `log((1 + n) / (1 + n_with)) + 1`, brought
     to length 1, and projected on the leading right singular vectors of the rows learnt from
-    (randomised, fixed seed). The logarithm of the number of words is one more feature, as large
+    (randomized, fixed seed). The logarithm of the number of words is one more feature, as large
     as the largest of the others.
 
     Args:
@@ -107,7 +108,7 @@ class TextEncoder(ColumnEncoder):
         """Say in words how the column is encoded."""
         return (
             f"words and word pieces, hashed and weighed by rarity, projected to "
-            f"{self.axes.shape[1]} features; number of words; order of words is not seen"
+            f"{counted(self.axes.shape[1], 'feature')}; number of words; order of words is not seen"
             + ", missing marked"
             * self.missing
         )

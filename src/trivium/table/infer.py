@@ -33,6 +33,7 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 
+from trivium._core.counted import counted, noun
 from trivium._core.errors import DataError
 from trivium.table.draft import Draft
 from trivium.table.infer_date import date_column, known_dates
@@ -145,18 +146,18 @@ def _with_numbers(draft: Draft, kind: Kind, numbers: Numbers) -> Draft:
     if infinite.any():
         row, _ = levels.first(infinite)
         message = (
-            f"{levels.n_rows(infinite):,} cells are not finite and count as missing: "
+            f"{counted(levels.n_rows(infinite), 'cell')} not finite, counted as missing: "
             f"{levels.examples(infinite)}"
         )
         draft = draft.noted("W-NOT-FINITE", message, row=row)
     for mask, code, what in (
-        (numbers.underflow, "W-UNDERFLOW", "are too small for float64 and count as 0"),
-        (numbers.rounded, "W-ROUNDED", "are integers beyond 2^53, rounded in calculations"),
+        (numbers.underflow, "W-UNDERFLOW", "too small for float64, counted as 0"),
+        (numbers.rounded, "W-ROUNDED", "with an integer beyond 2^53, rounded in calculations"),
     ):
         if mask.any():
             found = draft.all_levels(mask)
             row, _ = levels.first(found)
-            message = f"{levels.n_rows(found):,} cells {what}: {levels.examples(found)}"
+            message = f"{counted(levels.n_rows(found), 'cell')} {what}: {levels.examples(found)}"
             draft = draft.noted(code, message, row=row)
     return draft
 
@@ -172,15 +173,17 @@ def _number(draft: Draft) -> Column | None:
         bad = draft.all_levels(numbers.overflow)
         row, text = draft.levels.first(bad)
         message = (
-            f"kept as text: {draft.levels.n_rows(bad):,} integers are beyond 64 bits, first {text}"
+            f"kept as text: {counted(n := draft.levels.n_rows(bad), 'integer')} "
+            f"{noun(n, 'is', 'are')} beyond 64 bits, first {text}"
         )
         return draft.noted("W-OVERFLOW", message, row=row).build(Kind.text)
     if numbers.leading_zero.any():
         bad = draft.all_levels(numbers.leading_zero)
         row, text = draft.levels.first(bad)
         message = (
-            f"not read as numbers: {draft.levels.n_rows(bad):,} cells begin with a zero as codes "
-            f"do, first {text}; --number {cut(draft.name)} reads them as numbers"
+            f"not read as numbers: {counted(n := draft.levels.n_rows(bad), 'cell')} "
+            f"{noun(n, 'begins', 'begin')} with a zero as codes do, first {text}; "
+            f"--number {cut(draft.name)} reads them as numbers"
         )
         return _words(draft.noted("W-LEADING-ZERO", message, row=row))
     kind = _number_kind(numbers)
@@ -207,15 +210,16 @@ def _mixed(draft: Draft, numbers: Numbers) -> Column | None:
     if either.all():
         mark = "comma" if other == "," else "point"
         message = (
-            f"kept as text: {draft.levels.n_rows(bad):,} cells have a decimal {mark} (or mark "
-            f"thousands), first {text}; --decimal '{other}' reads them as numbers"
+            f"kept as text: {counted(n := draft.levels.n_rows(bad), 'cell')} "
+            f"{noun(n, 'has', 'have')} a decimal {mark} (or mark thousands), first {text}; "
+            f"--decimal '{other}' reads them as numbers"
         )
         return draft.noted("W-DECIMAL", message, row=row).build(Kind.text)
     if draft.share(numbers.is_number) < 0.5:
         return None
     message = (
-        f"kept as text: {draft.levels.n_rows(bad):,} cells are no numbers though the others are, "
-        f"first {text}"
+        f"kept as text: {counted(n := draft.levels.n_rows(bad), 'cell')} "
+        f"{noun(n, 'is no number', 'are no numbers')} though the others are, first {text}"
     )
     return draft.noted("W-MIXED", message, row=row).build(Kind.text)
 

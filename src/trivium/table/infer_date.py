@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from trivium._core.counted import counted, noun
 from trivium.table.dates import NO_ZONE, Dates, Order, read_dates
 from trivium.table.draft import Draft
 from trivium.table.table import Column, Kind
@@ -22,8 +23,9 @@ def date_column(draft: Draft, *, said: bool = False) -> Column | None:
         bad = draft.all_levels(~possible)
         row, _ = draft.levels.first(bad)
         message = (
-            f"kept as text: {draft.levels.n_rows(bad):,} cells are no possible date though the "
-            f"others are: {draft.levels.examples(bad)}"
+            f"kept as text: {counted(n := draft.levels.n_rows(bad), 'cell')} "
+            f"{noun(n, 'is', 'are')} no possible date though the others are: "
+            f"{draft.levels.examples(bad)}"
         )
         return draft.noted("W-BAD-DATE", message, row=row).build(Kind.text)
     if dates.ambiguous:
@@ -45,8 +47,8 @@ def known_dates(draft: Draft, order: Order | None) -> Column:
         guessed = draft.all_levels(dates.guessed)
         row, _ = draft.levels.first(guessed)
         message = (
-            f"{draft.levels.n_rows(guessed):,} cells could be day/month or month/day and count as "
-            f"missing: {draft.levels.examples(guessed)}; say --date-order dmy or mdy"
+            f"{counted(draft.levels.n_rows(guessed), 'cell')} with either day/month or month/day, "
+            f"counted as missing: {draft.levels.examples(guessed)}; say --date-order dmy or mdy"
         )
         draft = draft.noted("W-AMBIGUOUS-DATE", message, row=row)
         draft = replace(draft, values=np.where(dates.guessed, np.nan, dates.seconds))

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
+from trivium._core.counted import counted, noun
 from trivium.table.label import Label
 from trivium.table.levels import Levels
 from trivium.table.naming import cut, listed
@@ -142,13 +143,15 @@ def _duplicates(groups: NDArray[np.int64], label: Label, table: Table) -> list[N
     if conflicting.any():
         rows = label.rows[conflicting[kept]]
         message = (
-            f"{int(conflicting.sum()):,} groups of equal rows ({len(rows):,} rows) have labels "
+            f"{counted(n := int(conflicting.sum()), 'group')} of equal rows "
+            f"({counted(len(rows), 'row')}) {noun(n, 'has', 'have')} labels "
             f"that contradict each other: rows {listed((str(r + 1) for r in rows[:6]), len(rows))}"
         )
         notices.append(Notice("W-CONFLICTING-LABELS", table.source, message))
     repeats = np.flatnonzero(sizes[groups] > 1)
     message = (
-        f"{n_extra:,} rows repeat an earlier row in all columns but the label and identifiers; "
+        f"{counted(n_extra, 'row')} {noun(n_extra, 'repeats', 'repeat')} an earlier row in all "
+        "columns but the label and identifiers; "
         f"equal rows stay together in folds: rows "
         f"{listed((str(r + 1) for r in repeats[:6]), len(repeats))}"
     )

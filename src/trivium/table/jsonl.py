@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from trivium._core.counted import counted
 from trivium._core.errors import DataError
 from trivium.table.lines import LineReader
 from trivium.table.naming import cut, name_columns
@@ -185,7 +186,7 @@ class _Columns:
     def _blanks(self) -> list[Notice]:
         if not self.blank:
             return []
-        message = f"{self.blank:,} blank lines were skipped"
+        message = f"skipped {counted(self.blank, 'blank line')}"
         return [Notice("W-BLANK-LINES", self.source.path.name, message)]
 
 

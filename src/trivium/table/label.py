@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from trivium._core.counted import counted, noun
 from trivium._core.errors import DataError
 from trivium.table.levels import Levels
 from trivium.table.naming import cut, listed, nearest
@@ -70,7 +71,8 @@ def split_label(table: Table, label: str, options: ReadOptions | None = None) ->
     options = options or ReadOptions()
     if label not in table:
         raise DataError(
-            f"split_label: label must be one of the {len(table.columns)} columns; got {cut(label)}",
+            f"split_label: label must be one of the {counted(len(table.columns), 'column')}; got "
+            f"{cut(label)}",
             where=table.source,
             remedy=nearest(label, table.names),
             code="E-LABEL",
@@ -142,7 +144,8 @@ def _set_aside(
     words = gone & ~levels.tokens(frozenset({""}))
     said = f" ({levels.quoted(words)}; say --missing '' if that is a class)" if words.any() else ""
     row = int(np.argmax(aside)) + 1
-    message = f"{n_aside:,} of {len(aside):,} rows have no label and are set aside{said}"
+    have, are = noun(n_aside, "has", "have"), noun(n_aside, "is", "are")
+    message = f"{n_aside:,} of {len(aside):,} rows {have} no label and {are} set aside{said}"
     return [Notice("W-MISSING-LABEL", f"column {label}, row {row}", message)]
 
 
@@ -154,17 +157,20 @@ def _check_classes(texts: list[str], n_rows: int, where: str) -> NDArray[np.floa
     reason = None
     if n == n_rows < _FEW:
         raise DataError(
-            f"split_label: label must repeat, as classes do; all {n_rows} rows have different ones",
+            f"split_label: label must repeat, as classes do; all {counted(n_rows, 'row')} have "
+            "different ones",
             where=where,
             remedy="Add rows: classes need several rows each, and an audit 4 at the least.",
             code="E-TOO-FEW-ROWS",
         )
     if n == n_rows:
-        reason = f"each of the {n_rows:,} rows has a label of its own"
+        reason = f"each of the {counted(n_rows, 'row')} has a label of its own"
     elif numeric and n > _MANY and not numbers.is_integer.all():
-        reason = f"there are {n:,} different numbers with decimals in {n_rows:,} rows"
+        reason = (
+            f"there are {counted(n, 'different number')} with decimals in {counted(n_rows, 'row')}"
+        )
     elif numeric and n > _MANY and n > n_rows / 2:
-        reason = f"there are {n:,} different numbers in {n_rows:,} rows"
+        reason = f"there are {counted(n, 'different number')} in {counted(n_rows, 'row')}"
     if reason is not None:
         raise DataError(
             f"split_label: label must repeat, as classes do; it looks like regression: {reason}",
@@ -181,12 +187,13 @@ def _class_notices(
     where = f"column {label}"
     notices: list[Notice] = []
     if numbers and len(classes) > _MANY:
-        message = f"the {len(classes):,} classes are all numbers; it may be regression"
+        message = f"the {counted(len(classes), 'class')} are all numbers; it may be regression"
         notices.append(Notice("W-REGRESSION", where, message))
     lone = np.flatnonzero(counts == 1)
     if len(lone):
         names = listed((cut(classes[i]) for i in lone[:5]), len(lone))
-        message = f"{len(lone):,} classes have one row only: {names}"
+        have = noun(len(lone), "has", "have")
+        message = f"{counted(len(lone), 'class')} {have} one row only: {names}"
         notices.append(Notice("W-SMALL-CLASS", where, message))
     folded = ["".join(name.split()).casefold() for name in classes]
     common = {fold for fold, count in Counter(folded).items() if count > 1}

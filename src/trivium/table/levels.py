@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from trivium._core.counted import counted
 from trivium.table.matching import FEW
 from trivium.table.naming import cut, listed
 
@@ -106,6 +107,7 @@ class Levels:
         order = np.flatnonzero(mask)
         order = order[np.argsort(-self.counts[order], kind="stable")]
         found = (
-            f"{cut(self.texts[int(i)].as_py(), 30)} in {self.counts[i]:,} rows" for i in order[:5]
+            f"{cut(self.texts[int(i)].as_py(), 30)} in {counted(self.counts[i], 'row')}"
+            for i in order[:5]
         )
         return listed(found, len(order))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from trivium._core.counted import counted
 from trivium._core.errors import DataError, ResourceError
 from trivium.table.arrow import check_flat, text_of
 from trivium.table.naming import name_columns
@@ -170,9 +171,11 @@ def _check_size(file: pq.ParquetFile, source: Source) -> None:
     size = max(packed, meta.num_rows * meta.num_columns)
     if size > source.options.max_bytes:
         raise DataError(
-            f"read_table: the file must be at most {source.options.max_bytes:,} bytes when "
-            f"unpacked; it has {meta.num_rows:,} rows, {meta.num_columns:,} columns, at least "
-            f"{size:,} bytes",
+            f"read_table: the file must be at most {counted(source.options.max_bytes, 'byte')} "
+            "when "
+            f"unpacked; it has {counted(meta.num_rows, 'row')}, "
+            f"{counted(meta.num_columns, 'column')}, at least "
+            f"{counted(size, 'byte')}",
             where=source.where,
             remedy="If you trust the file, raise --max-bytes (max_bytes=...).",
             code="E-TOO-LONG",

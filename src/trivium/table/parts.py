@@ -9,6 +9,7 @@ from os import PathLike, fspath
 from pathlib import Path
 
 from trivium._core.checks import check_number
+from trivium._core.counted import counted
 from trivium._core.errors import DataError
 from trivium.parallel import Executor, SerialExecutor
 from trivium.table.infer import column_as
@@ -75,7 +76,8 @@ class Parts:
         """
         if name not in self.names:
             raise DataError(
-                f"{caller}: a column must be one of the {len(self.names)} columns; got {cut(name)}",
+                f"{caller}: a column must be one of the {counted(len(self.names), 'column')}; got "
+                f"{cut(name)}",
                 where=self.source,
                 remedy=nearest(name, self.names),
                 code="E-COLUMN",
@@ -278,7 +280,7 @@ def _check_rows(
         raise DataError("open_parts: the files have no rows", where=where, code="E-EMPTY")
     if n_rows < options.min_rows:
         raise DataError(
-            f"open_parts: there must be at least {options.min_rows} rows; got {n_rows}",
+            f"open_parts: there must be at least {counted(options.min_rows, 'row')}; got {n_rows}",
             where=where,
             code="E-FEW-ROWS",
         )

@@ -2,7 +2,9 @@
 
 from os import PathLike
 
+from trivium._core.counted import counted
 from trivium._core.errors import DataError
+from trivium.parallel import Progress
 from trivium.table.delimited import read_delimited
 from trivium.table.infer import infer_column
 from trivium.table.jsonl import read_jsonl
@@ -11,6 +13,7 @@ from trivium.table.parquet import read_parquet
 from trivium.table.raw import RawTable
 from trivium.table.source import Format, Source, open_source
 from trivium.table.table import Table
+from trivium.table.told import told
 
 __all__ = ["build_table", "read_raw", "read_table"]
 
@@ -21,7 +24,12 @@ _READERS = {
 }
 
 
-def read_table(path: str | PathLike[str], options: ReadOptions | None = None) -> Table:
+def read_table(
+    path: str | PathLike[str],
+    options: ReadOptions | None = None,
+    *,
+    progress: Progress | None = None,
+) -> Table:
     """Read a CSV, TSV, JSONL or Parquet file, gzipped or not.
 
     Every cell is read as text first; what a column is, is found out over the whole column by the
@@ -31,6 +39,7 @@ def read_table(path: str | PathLike[str], options: ReadOptions | None = None) ->
     Args:
         path: The file.
         options: What to know about it that cannot be found out.
+        progress: Told of columns done and in all, once their text is there.
 
     Returns:
         The table.
@@ -44,7 +53,7 @@ def read_table(path: str | PathLike[str], options: ReadOptions | None = None) ->
     """
     options = options or ReadOptions()
     source = open_source(path, options)
-    return build_table(read_raw(source), options, source.path.name, source.where)
+    return build_table(read_raw(source), options, source.path.name, source.where, progress)
 
 
 def read_raw(source: Source) -> RawTable:
@@ -56,7 +65,13 @@ def read_raw(source: Source) -> RawTable:
     return _READERS[source.format](source)
 
 
-def build_table(raw: RawTable, options: ReadOptions, name: str, where: str) -> Table:
+def build_table(
+    raw: RawTable,
+    options: ReadOptions,
+    name: str,
+    where: str,
+    progress: Progress | None = None,
+) -> Table:
     """Infer the columns of what a reader found.
 
     Raises:
@@ -68,12 +83,13 @@ def build_table(raw: RawTable, options: ReadOptions, name: str, where: str) -> T
         raise DataError("read_table: there is a header and no rows", where=where, code="E-EMPTY")
     if raw.n_rows < options.min_rows:
         raise DataError(
-            f"read_table: there must be at least {options.min_rows} rows; got {raw.n_rows}",
+            f"read_table: there must be at least {counted(options.min_rows, 'row')}; got "
+            f"{raw.n_rows}",
             where=where,
             code="E-FEW-ROWS",
         )
     columns = tuple(
         infer_column(column, cells, options)
-        for column, cells in zip(raw.names, raw.cells, strict=True)
+        for column, cells in told(list(zip(raw.names, raw.cells, strict=True)), progress)
     )
     return Table(columns, raw.n_rows, name, tuple(raw.notices), raw.lines)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from trivium._core.errors import DataError
-from trivium.parallel import Executor, SerialExecutor
+from trivium.parallel import Executor, Progress, SerialExecutor
 from trivium.table.options import ReadOptions
 from trivium.table.part_block import FileBlock, read_block
 from trivium.table.parts import Parts, open_parts
@@ -96,12 +96,13 @@ def read_files(
     return gather(parts, (executor or SerialExecutor()).map(read_block, parts.blocks))
 
 
-def gather(parts: Parts, raws: Sequence[RawTable]) -> Table:
+def gather(parts: Parts, raws: Sequence[RawTable], progress: Progress | None = None) -> Table:
     """Put the blocks of parts together, and find out what each column is.
 
     Args:
         parts: The parts.
         raws: What `read_block` gave for each of their blocks.
+        progress: Told of columns done and in all.
 
     Raises:
         DataError: As `build_table`.
@@ -118,12 +119,13 @@ def gather(parts: Parts, raws: Sequence[RawTable]) -> Table:
     if len(files) == 1:
         if all(raw.lines is not None for raw in raws):
             whole = replace(whole, lines=np.concatenate([raw.lines for raw in raws]))
-        return build_table(whole, parts.options, files[0].name, str(files[0]))
+        return build_table(whole, parts.options, files[0].name, str(files[0]), progress)
     starts = file_starts(parts)
     pairs = zip(parts.blocks, raws, strict=True)
     places = joined_places([block_places(block, raw, starts) for block, raw in pairs])
     try:
-        table = build_table(whole, parts.options, shown_name(files), shown_name(files))
+        name = shown_name(files)
+        table = build_table(whole, parts.options, name, name, progress)
     except DataError as error:
         where = error.where and places.told(error.where)
         raise DataError(error.what, where=where, remedy=error.remedy, code=error.code) from error

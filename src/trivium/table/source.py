@@ -12,6 +12,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, cast
 
+from trivium._core.counted import counted
 from trivium._core.errors import DataError
 from trivium.table.encoding import encoding_of, likely_encodings
 from trivium.table.lines import MAX_LINE, LineReader, Utf8Stream, Window
@@ -65,7 +66,8 @@ class _Limited(io.RawIOBase):
         if self._left < 0:
             packed = " when unpacked" if self._source.packed else ""
             raise DataError(
-                f"read_table: the file must be at most {self._limit:,} bytes{packed}; it is longer",
+                f"read_table: the file must be at most {counted(self._limit, 'byte')}{packed}; it "
+                "is longer",
                 where=self._source.where,
                 remedy="If you trust the file, raise --max-bytes (max_bytes=...).",
                 code="E-TOO-LONG",

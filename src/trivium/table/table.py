@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from trivium._core.counted import counted
 from trivium._core.errors import DataError
 from trivium.table.dates import Order
 from trivium.table.matching import FEW
@@ -171,7 +172,8 @@ class Table:
         """
         if name not in self._places:
             raise DataError(
-                f"Table.column: name must be one of the {len(self.columns)} columns; got {name!r}",
+                f"Table.column: name must be one of the {counted(len(self.columns), 'column')}; "
+                f"got {name!r}",
                 where=self.source,
                 remedy=nearest(name, self.names),
                 code="E-COLUMN",

@@ -165,6 +165,15 @@ def dropped_half_way(executor: Executor) -> None:
     _expect(found == [*range(4)], f"after a dropped generator results are {found}")
 
 
+def no_further_than_asked(executor: Executor) -> None:
+    """With `ahead` all blocks run, none of them that far from the first that has not ended."""
+    missing = set(range(30))
+    for number, _ in executor.each(_late, range(30), ahead=4):
+        _expect(number < min(missing) + 4, f"block {number} ended before {min(missing)}")
+        missing.remove(number)
+    _expect(not missing, f"held back for good are the blocks {sorted(missing)}")
+
+
 EXECUTOR_LAWS: tuple[Law, ...] = (
     bits_of_one_after_the_other,
     results_in_order,
@@ -175,6 +184,7 @@ EXECUTOR_LAWS: tuple[Law, ...] = (
     warnings_arrive,
     journal_spares,
     dropped_half_way,
+    no_further_than_asked,
 )
 
 

@@ -1,5 +1,6 @@
 """A file or folder appears whole or not at all, whatever goes wrong on the way."""
 
+import contextlib
 import errno
 import os
 import signal
@@ -8,9 +9,10 @@ import sys
 
 import pytest
 
+from trivium._core import file_lock
 from trivium._core.atomic import remove_leftovers
 from trivium._core.errors import OutputError, ResourceError
-from trivium.store import atomic_folder, atomic_write
+from trivium.store import atomic_folder, atomic_open, atomic_write
 
 
 def test_writes_and_replaces(tmp_path):
@@ -172,3 +174,127 @@ def test_the_old_folder_is_put_back_after_a_kill_between_the_renames(tmp_path):
     with pytest.raises(OutputError, match="must be free"), atomic_folder(tmp_path / "model"):
         pass
     assert (tmp_path / "model" / "x").read_text() == "old"
+
+
+WRITES = {
+    "file": "with atomic_open(sys.argv[1]) as file:\n    file.write(b'half')\n    file.flush()\n",
+    "folder": "with atomic_folder(sys.argv[1], overwrite=True) as aside:\n"
+    "    (aside / 'half').mkdir()\n    (aside / 'half' / 'x').write_text('half')\n",
+}
+KILL = "    os.kill(os.getpid(), signal.SIGKILL)\n"
+WAIT = "    print('open', flush=True)\n    sys.stdin.readline()\n"
+HEAD = "import os, signal, sys\nfrom trivium._core.atomic import atomic_folder, atomic_open\n"
+
+
+def write(kind, path, text="whole"):
+    if kind == "file":
+        atomic_write(path, text)
+        return
+    with atomic_folder(path, overwrite=True) as aside:
+        (aside / "x").write_text(text)
+
+
+def read(kind, path):
+    return (path if kind == "file" else path / "x").read_text()
+
+
+posix = pytest.mark.skipif(os.name == "nt", reason="POSIX signals and locks")
+
+
+@posix
+@pytest.mark.parametrize("kind", WRITES)
+def test_the_next_writer_of_a_target_removes_what_the_dead_left(kind, tmp_path):
+    for name in ("a", "a", "b"):
+        killed = _python(HEAD + WRITES[kind] + KILL, tmp_path / name)
+        assert killed.returncode == -signal.SIGKILL, killed.stderr
+    left = sorted(os.listdir(tmp_path))
+    assert len(left) == 2  # the second found that of the first
+    write(kind, tmp_path / "a")
+    assert len(os.listdir(tmp_path)) == 2  # that of b may be for somebody who writes b
+    write(kind, tmp_path / "b")
+    assert sorted(os.listdir(tmp_path)) == ["a", "b"]
+    assert read(kind, tmp_path / "a") == "whole"
+
+
+@posix
+@pytest.mark.parametrize("kind", WRITES)
+def test_what_the_living_build_is_left_alone(kind, tmp_path):
+    code = HEAD + WRITES[kind] + WAIT
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path / "a")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as child:
+        assert child.stdout.readline() == "open\n"
+        (aside,) = os.listdir(tmp_path)
+        for number in range(3):
+            write(kind, tmp_path / "a", f"mine {number}")
+            assert sorted(os.listdir(tmp_path)) == [aside, "a"]
+        child.communicate("\n")
+    assert child.returncode == 0
+    assert os.listdir(tmp_path) == ["a"]
+    assert (
+        read(kind, tmp_path / "a") == "half" if kind == "file" else (tmp_path / "a/half").is_dir()
+    )
+
+
+@posix
+@pytest.mark.parametrize("kind", WRITES)
+def test_what_is_not_ours_to_remove_stays(kind, tmp_path, monkeypatch):
+    _python(HEAD + WRITES[kind] + KILL, tmp_path / "a")
+    (left,) = os.listdir(tmp_path)
+
+    def stays():
+        write(kind, tmp_path / "a")
+        assert sorted(os.listdir(tmp_path)) == [left, "a"]
+
+    with monkeypatch.context() as change:  # a file system without locks
+        change.setattr(file_lock.fcntl, "flock", _refuse_lock)
+        stays()
+    with monkeypatch.context() as change:
+        change.setattr(os, "geteuid", lambda: os.getuid() + 1)
+        stays()
+    with monkeypatch.context() as change:
+        change.setattr("platform.node", lambda: "another machine")
+        stays()
+    write(kind, tmp_path / "a")
+    assert os.listdir(tmp_path) == ["a"]
+    (tmp_path / "kept").mkdir()
+    (tmp_path / left).symlink_to(tmp_path / "kept")
+    write(kind, tmp_path / "a")
+    assert sorted(os.listdir(tmp_path)) == [left, "a", "kept"]
+
+
+def _refuse_lock(*_):
+    raise OSError(errno.ENOLCK, "No locks available")
+
+
+def test_more_writers_of_one_target_than_there_are_known_names(tmp_path):
+    with contextlib.ExitStack() as stack:
+        files = [stack.enter_context(atomic_open(tmp_path / "a")) for _ in range(11)]
+        assert len(os.listdir(tmp_path)) == 11
+        for number, file in enumerate(files):
+            file.write(b"%d" % number)
+    assert os.listdir(tmp_path) == ["a"]
+    assert (tmp_path / "a").read_text() == "0"  # the stack ends with the first
+
+
+@pytest.mark.parametrize("kind", WRITES)
+def test_one_who_fails_after_another_took_its_name_leaves_it_alone(kind, tmp_path, monkeypatch):
+    """An interruption right after the rename: the hidden name may be the next writer's by then."""
+    real = os.replace
+
+    def replaced(source, to):
+        real(source, to)
+        if kind == "file":
+            source.write_text("the next one's")
+        else:
+            source.mkdir()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", replaced)
+    with pytest.raises(KeyboardInterrupt):
+        write(kind, tmp_path / "a")
+    assert len(os.listdir(tmp_path)) == 2
+    assert read(kind, tmp_path / "a") == "whole"

@@ -353,8 +353,8 @@ def test_prediction_says_what_it_could_not_read(
 H = "row,label,new_label\n"
 FIXES = {
     "no class": (f"{H}1,{LABEL[0]},zz\n", "'zz' is not a class, f.csv, row 1"),
-    "a row that is none": (f"{H}0,a,b\n", "row '0' is not a labelled row"),
-    "a superscript": (f"{H}\u00b2,a,b\n", "is not a labelled row"),
+    "a row that is none": (f"{H}0,a,b\n", "row '0' is not a labeled row"),
+    "a superscript": (f"{H}\u00b2,a,b\n", "is not a labeled row"),
     "twice": (f"{H}1,{LABEL[0]},b\n1,{LABEL[0]},a\n", "given twice, f.csv, row 2"),
     "every row": (
         H + "".join(f"{i + 1},{y},{'ab'.replace(y, '')}\n" for i, y in enumerate(LABEL)),

@@ -238,7 +238,7 @@ def test_rare_classes_and_odd_cells_of_all_rows(tmp_path: Path) -> None:
     report = found.report
     assert {"name": "rare", "rows": 2} in report["data"]["classes"]
     odd = next(w for w in report["warnings"] if w["code"] == "W-UNREADABLE")
-    assert odd["message"].startswith("3 cells are no number")
+    assert odd["message"].startswith("3 cells with no number")
     assert odd["where"] == f"column a ({tmp_path / 'big' / '1.csv'}, line {out[-200] - 2500 + 2})"
     constant = [w["message"] for w in report["warnings"] if w["code"] == "W-CONSTANT"]
     assert any("not in all rows" in message for message in constant)

@@ -2,7 +2,8 @@
 
 import csv
 import datetime as dt
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from trivium.audit import AuditOptions, fit_only, predict_files
 from trivium.audit.learnt_encoder import Learnt, LearntEncoder
 from trivium.audit.state import Silent
 from trivium.cli import main
-from trivium.parallel import open_executor
+from trivium.parallel import Executor, open_executor
+from trivium.parallel.task import BlockTask, Outcome, WorkerLost
 from trivium.table import Column, Kind, ReadOptions, TableEncoder, read_table
 
 N = 600
@@ -126,7 +128,7 @@ def test_odd_cells_of_all_blocks_are_said_once(model: Path, parts: Path, tmp_pat
         predicted(model, paths, hold=HOLD)
     said = [str(one.message) for one in told]
     assert len(said) == 1
-    assert "0.csv, line 52): 3 cells are no number" in said[0]
+    assert "0.csv, line 52): 3 cells with no number" in said[0]
 
 
 def test_a_missing_column_is_refused_before_any_row(model: Path, tmp_path: Path) -> None:
@@ -261,3 +263,43 @@ def test_an_order_of_dates_is_that_of_all_blocks(tmp_path: Path) -> None:
     either = sum(slashed[at][:2] != slashed[at][3:5] for at in early[9:30])
     with pytest.warns(TriviumWarning, match=f" {either} cells could be day/month or month/day"):
         predicted(tmp_path / "model", [tmp_path / "new"], hold=1)
+
+
+class FirstComesLast(Executor):
+    """Its first worker is slow, and dies: block 0 ends after all that may run meanwhile."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.before: list[int] = []
+
+    def _run(
+        self, task: BlockTask, blocks: Sequence[Any], queue: deque[int], shared: Any
+    ) -> Generator[tuple[int, Outcome | WorkerLost]]:
+        assert queue.popleft() == 0
+        self.before = []
+        while queue:
+            self.before.append(number := queue.popleft())
+            yield number, task(blocks[number], shared)
+        yield 0, WorkerLost("it died")
+        while queue:
+            number = queue.popleft()
+            yield number, task(blocks[number], shared)
+
+
+def test_what_waits_for_a_late_block_is_bounded(model: Path, tmp_path: Path) -> None:
+    whole, late = columns(N, 1), FirstComesLast()
+    files = [
+        write_csv(tmp_path / f"{i:02}.csv", {k: v[i * 50 : i * 50 + 50] for k, v in whole.items()})
+        for i in range(12)
+    ]
+    told: list[tuple[int, int]] = []
+    rows = predicted(
+        model,
+        files,
+        hold=100,
+        executor=late,
+        progress=lambda done, total: told.append((done, total)),
+    )
+    assert rows == predicted(model, files)
+    assert told[-1] == (12, 12)
+    assert late.before == [1, 2, 3]

@@ -207,7 +207,7 @@ def test_whatif_refuses(
 def test_whatif_refuses_a_row_of_another_run(finished: AuditResult, tmp_path: Path) -> None:
     path = tmp_path / "f.csv"
     for text, message in [
-        ("row,label,new_label\n99999,no,yes\n1,no,\n", "not a labelled row"),
+        ("row,label,new_label\n99999,no,yes\n1,no,\n", "not a labeled row"),
         ("row,label,new_label\n1,?,yes\n2,no,\n", "another label"),
         ("row,label,suggested,probability,new_label\n", "the fixes must list a row"),
     ]:

@@ -4,6 +4,7 @@ import contextlib
 import csv
 import io
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -319,3 +320,23 @@ def test_paths_of_the_library_may_be_text(data: Path, tmp_path: Path) -> None:
     assert load_classifier(str(tmp_path / "run")).label == "answer"
     whole = AuditOptions(data=data, label="answer", permutations=19, folds=2)
     assert options.fingerprint(b"") == whole.fingerprint(b"")
+
+
+def test_one_of_a_thing_is_said_as_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = [f"{i * 7 % 11}.5,{'ab'[i % 2]}" for i in range(20)]
+    lines[3] = "1e400,b"
+    (tmp_path / "t.csv").write_text("x,y\n" + "\n".join(lines) + "\n\n")
+    one = ["--permutations", "19", "--folds", "2", "--out", tmp_path / "run"]
+    assert call("audit", tmp_path / "t.csv", "--label", "y", *one) == 0
+    said = capsys.readouterr().err
+    assert "1 of 1 column used, 2 classes, " in said
+    assert "of 1 column depend" in said
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    messages = [each["message"] for each in report["warnings"]]
+    assert "skipped 1 blank line" in messages
+    assert any(each.startswith("1 cell not finite, counted as missing") for each in messages)
+    page = (tmp_path / "run" / "report.html").read_text()
+    card = (tmp_path / "run" / "model" / "README.md").read_text()
+    for text in (said, page, card, *messages):
+        found = re.findall(r"\b1 (?:columns|rows|classes|cells|lines|warnings|features)\b", text)
+        assert found == []

@@ -114,7 +114,7 @@ def test_p_value_equals_every_shift_by_hand(rng, n, columns):
 
 
 def test_lengthscales_are_ranked_together(rng):
-    """The largest studentised of 25 statistics, over the same shifts: by hand."""
+    """The largest studentized of 25 statistics, over the same shifts: by hand."""
     x, y = rng.normal(size=(2, 60))
     y += x
     result = independence_test(x, y, n_permutations=60)

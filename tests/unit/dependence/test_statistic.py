@@ -35,7 +35,7 @@ def test_the_closed_form_gives_the_published_value():
 
 @pytest.mark.parametrize("slope", [0.0, 0.5, 1.0])
 def test_unbiased_has_the_closed_form_as_its_mean(rng, slope):
-    """Studentised over 400 samples of 60 rows; alarm 1e-4 a test, sees a bias of 4 errors."""
+    """Studentized over 400 samples of 60 rows; alarm 1e-4 a test, sees a bias of 4 errors."""
     s = [[1, slope], [slope, slope**2 + 0.25]]
     values = {"unbiased": [], "biased": []}
     for _ in range(400):
@@ -70,7 +70,7 @@ def test_biased_mean_under_independence_is_exact(rng):
 
 
 def test_the_reference_sample_has_the_published_population_value(rng):
-    """y = x + 0.1 noise at n = 1,000: studentised over 40 samples, alarm 1e-4 (t, 39 degrees)."""
+    """y = x + 0.1 noise at n = 1,000: studentized over 40 samples, alarm 1e-4 (t, 39 degrees)."""
     values = []
     for _ in range(40):
         x, noise = rng.normal(size=(2, 1000))

@@ -1,4 +1,4 @@
-"""Exact expectations against all labellings, one by one; their derivatives; what has none."""
+"""Exact expectations against all labelings, one by one; their derivatives; what has none."""
 
 import itertools
 
@@ -43,7 +43,7 @@ SEVERAL = [
 
 
 def brute_force(metric, p, target):
-    """The sum over all c^n labellings."""
+    """The sum over all c^n labelings."""
     n, c = p.shape
     drawn = torch.tensor(list(itertools.product(range(c), repeat=n)))
     weight = p[torch.arange(n), drawn].prod(1)

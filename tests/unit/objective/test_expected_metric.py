@@ -34,7 +34,7 @@ def chances(logits):
 
 
 def enumerated(metric, logits, target):
-    """The exact gradient by autograd through all labellings."""
+    """The exact gradient by autograd through all labelings."""
     leaf = logits.clone().requires_grad_()
     p = chances(leaf)
     n, c = p.shape
@@ -72,7 +72,7 @@ def test_counterfactual_gradient_is_unbiased(metric, logits, monkeypatch):
 
 
 def test_the_check_can_fail():
-    """The planted wrong one: the slope at the most probable labelling instead of at draws."""
+    """The planted wrong one: the slope at the most probable labeling instead of at draws."""
     target, metric = torch.tensor([1, 0, 1, 0, 1]), FBeta()
     exact, *_ = enumerated(metric, LOGITS, target)
     leaf = LOGITS.clone().requires_grad_()
@@ -135,7 +135,7 @@ def test_auto_takes_the_counterfactual_where_nothing_is_exact(monkeypatch):
 
 
 def test_any_function_of_two_arrays():
-    """scikit-learn's own F1 through scores, exactly through all labellings, and labels as words."""
+    """scikit-learn's own F1 through scores, exactly through all labelings, and labels as words."""
     target = np.array(["no", "yes", "no", "yes", "yes"])
 
     def f1(t, z):

@@ -303,7 +303,7 @@ def test_bad_use_is_named():
     zeroth = ZerothOrderStep(module, 0.1, 0.1)
     with pytest.raises(ArgumentError, match="one of loss and evaluate must be given"):
         zeroth.step()
-    with pytest.raises(ArgumentError, match="evaluate must return 1 pairs; got 0"):
+    with pytest.raises(ArgumentError, match="evaluate must return 1 pair; got 0"):
         zeroth.step(evaluate=lambda _: [])
     with pytest.raises(ArgumentError, match=r"loss must return one number; got shape \(2,\)"):
         zeroth.step(lambda: torch.zeros(2))
@@ -312,7 +312,7 @@ def test_bad_use_is_named():
     with pytest.raises(ArgumentError, match=r"loss must return one number; got '1\.0'"):
         zeroth.step(lambda: "1.0")
     for bad in ([(1.0,)], [3.0], None, [("a", 1.0)], 7):
-        with pytest.raises(ArgumentError, match="evaluate must return 1 pairs of numbers"):
+        with pytest.raises(ArgumentError, match="evaluate must return 1 pair of numbers"):
             zeroth.step(evaluate=lambda _, bad=bad: bad)
     # What a history could not be read back with is not applied either.
     for move in (((1, float("inf")),), ((-1, 0.5),), (("a", 0.5),), ((True, 0.5),), ((1, "2"),), 3):

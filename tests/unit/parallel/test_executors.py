@@ -99,3 +99,18 @@ def test_options_that_do_not_go_together() -> None:
         JoblibExecutor(0)
     with pytest.raises(ArgumentError, match="retries"):
         open_executor("serial", retries=-1)
+
+
+@pytest.mark.parametrize("ahead", [0, -1, 1.5, True, "2"])
+def test_no_window_at_all_is_refused(executor: Executor, ahead: object) -> None:
+    with pytest.raises(ArgumentError, match=r"each: ahead must be an integer, positive"):
+        list(executor.each(abs, [1, 2], ahead=ahead))
+
+
+def test_a_window_counts_from_the_first_block_that_is_not_in_the_journal(
+    executor: Executor, tmp_path: Path
+) -> None:
+    journal = BlockJournal(tmp_path, "f")
+    executor.map(abs, [-1, -2, -3], journal=journal)
+    found = dict(executor.each(abs, range(-1, -20, -1), journal=journal, ahead=2))
+    assert found == {number: number + 1 for number in range(19)}

@@ -173,5 +173,5 @@ def test_guards(known: tuple[Tensor, Tensor]) -> None:
         values.add_rows(x, y)
     with pytest.raises(DataError, match="y must be finite"):
         values.add_rows(x[:1], torch.tensor([torch.nan]).double())
-    with pytest.raises(ShapeError, match="y must have 1 columns, as before"):
+    with pytest.raises(ShapeError, match="y must have 1 column, as before"):
         values.add_rows(x[:1], torch.zeros(1, 2).double())

@@ -133,5 +133,5 @@ def test_bad_checkpoints_are_named():
         from_checkpoints(net, kept, cross_entropy, (x, y[:3]), x[:2])
     coupled = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3))
     state = (coupled.state_dict(), 0.1)
-    with pytest.raises(ArgumentError, match="got batch normalisation"):
+    with pytest.raises(ArgumentError, match="got batch normalization"):
         from_checkpoints(coupled, [state, state], cross_entropy, (x.float(), y), x[:2].float())

@@ -158,7 +158,7 @@ def test_rows_asked_about_must_not_depend_on_each_other(lab):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("credit", ["loss", "activation"])
 def test_what_a_preconditioner_makes_of_rounding_is_named(credit: str, dtype: torch.dtype) -> None:
-    # A bias before batch normalisation has no gradient but rounding; AdamW divides it by itself.
+    # A bias before batch normalization has no gradient but rounding; AdamW divides it by itself.
     torch.manual_seed(0)
     x, y = torch.randn(40, 1, 8, 8, dtype=dtype), torch.randint(3, (40,))
     net = nn.Sequential(

@@ -298,5 +298,5 @@ def test_rows_coupled_by_batch_normalisation_are_refused():
         recording.batch(range(N))
         cross_entropy(net(x), y).backward()
         steps.step()
-    with pytest.raises(ArgumentError, match="got batch normalisation"):
+    with pytest.raises(ArgumentError, match="got batch normalization"):
         recording.index(4)

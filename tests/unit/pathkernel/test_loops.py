@@ -299,7 +299,7 @@ def penalised(recording, model, ids, step):
     [
         (by_data, r"weights changed outside the optimizer \(by \.data"),
         (by_value, "clipped by value"),
-        (penalised, "second loss or regulariser"),
+        (penalised, "second loss or regularizer"),
     ],
 )
 def test_a_replay_tells(body, said):

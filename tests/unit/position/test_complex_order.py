@@ -58,7 +58,7 @@ def test_every_table_learns_and_far_positions_stay_exact():
 
 
 def test_neighbours_are_near_for_every_word_and_not_in_the_published_table():
-    """A word's own number times θ turns by many circles a position: neighbours look like strangers.
+    """A word's own number times θ turns by many circles a position: neighbors look like strangers.
 
     Measured over the slow half of the dimensions, where one position should change little.
     """

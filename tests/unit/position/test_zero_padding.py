@@ -65,7 +65,7 @@ def test_documents_do_not_see_each_other():
 
 
 def test_padding_anywhere_is_no_token():
-    """Tokens on both sides of padding are neighbours: a hole changes nothing."""
+    """Tokens on both sides of padding are neighbors: a hole changes nothing."""
     layer = Attention(4, 2, position=ZeroPadding(4, 3, 2), causal=False).double()
     x = rows(2, 7, 4)
     keep = torch.ones(2, 7, dtype=torch.bool)

@@ -41,6 +41,6 @@ def test_file_reads_back(tmp_path):
 
 
 def test_a_ragged_row_is_refused_and_nothing_is_written(tmp_path):
-    with pytest.raises(ArgumentError, match=r"must have 1 cells.*row 2"):
+    with pytest.raises(ArgumentError, match=r"must have 1 cell;.*row 2"):
         write_csv(tmp_path / "rows.csv", ["a"], [["1"], ["1", "2"]])
     assert list(tmp_path.iterdir()) == []

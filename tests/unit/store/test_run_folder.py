@@ -10,6 +10,7 @@ import threading
 import numpy as np
 import pytest
 
+from trivium._core import file_lock
 from trivium._core.errors import (
     ArgumentError,
     BusyError,
@@ -21,7 +22,6 @@ from trivium.store import (
     RunFolder,
     atomic_write,
     fingerprint_of,
-    run_folder,
     save_model,
     write_csv,
 )
@@ -140,26 +140,26 @@ def test_second_run_is_busy_and_first_goes_on(tmp_path):
 
 
 def test_without_fcntl_a_lock_file_serves(tmp_path, monkeypatch):
-    monkeypatch.setattr(run_folder, "fcntl", None)
+    monkeypatch.setattr(file_lock, "fcntl", None)
     with RunFolder(tmp_path / "run", "f"), pytest.raises(BusyError, match="delete"):
         RunFolder(tmp_path / "run", "f")
     with RunFolder(tmp_path / "run", "f") as run:
         assert run.resumed
 
 
-@pytest.mark.skipif(run_folder.fcntl is None, reason="POSIX locks")
+@pytest.mark.skipif(file_lock.fcntl is None, reason="POSIX locks")
 def test_a_file_system_without_locks_warns(tmp_path, monkeypatch):
     def no_locks(*_args):
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(run_folder.fcntl, "flock", no_locks)
+    monkeypatch.setattr(file_lock.fcntl, "flock", no_locks)
     with pytest.warns(TriviumWarning, match="no locks"):
         RunFolder(tmp_path / "run", "f").close()
 
     def broken(*_args):
         raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr(run_folder.fcntl, "flock", broken)
+    monkeypatch.setattr(file_lock.fcntl, "flock", broken)
     with pytest.raises(OutputError, match="Input/output"):
         RunFolder(tmp_path / "run", "f")
 

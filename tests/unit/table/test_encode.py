@@ -126,7 +126,7 @@ def _instead(table, *columns):
 def test_text_among_numbers_warns_and_counts_as_missing(table, encoder):
     cells = ["4000", "heavy", None, *["4100.5"] * (N - 3)]
     new = _instead(table, _column("mass", Kind.text, cells))
-    with pytest.warns(TriviumWarning, match="column mass.*1 cells are no number"):
+    with pytest.warns(TriviumWarning, match="column mass.*1 cell with no number"):
         found = encoder.transform(new)
     X, notices = encoder.encode(new)
     assert [notice.code for notice in notices] == ["W-UNREADABLE"]
@@ -204,7 +204,7 @@ def test_explain_has_a_line_for_every_column(table, encoder):
     assert sum(entry["features"] for entry in entries) == len(encoder.feature_names)
     how = {entry["column"]: entry["how"] for entry in entries}
     assert how["size"].startswith("normal score of the rank")
-    assert how["mass"] == "standardised, 3 smooth curves of the rank, missing marked"
+    assert how["mass"] == "standardized, 3 smooth curves of the rank, missing marked"
     assert "year (2 harmonics)" in how["laid"]
     assert how["place"] == "left out: constant"
 

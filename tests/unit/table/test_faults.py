@@ -297,7 +297,7 @@ WARNED = {
     "inf": (csv_of(["1", "-inf", "2"]), {}, "number", "W-NOT-FINITE", "row 2.*'-inf' in row 2"),
     "1e400": (csv_of(["1", "2", "1e400"]), {}, "number", "W-NOT-FINITE", "row 3.*'1e400'"),
     "1e-400": (csv_of(["1", "1e-400", "2"]), {}, "number", "W-UNDERFLOW", "row 2.*'1e-400'"),
-    "type changes at row 5,001": (csv_of(MIXED), {}, "text", "W-MIXED", "row 5001.*1 cells.*'abc'"),
+    "type changes at row 5,001": (csv_of(MIXED), {}, "text", "W-MIXED", "row 5001.*1 cell .*'abc'"),
     "semicolon separator": (b"x;y\n1,5;a\n2,5;b\n1,5;a\n", {}, "text", "W-DELIMITER", "semicolons"),
     "decimal comma": (
         b'x,y\n"1,5",a\n2,b\n"3,5",a\n',
@@ -359,7 +359,7 @@ def test_warned(case, tmp_path):
 INSPECTED = {
     # id: (file, code of the first notice, pattern)
     "missing label": ("x,y\n" + ROWS + "1,\n2,NA\n", "W-MISSING-LABEL", "row 31.*2 of 32.*'NA'"),
-    "class of one row": ("x,y\n" + ROWS + "1,c\n", "W-SMALL-CLASS", "1 classes.*'c'"),
+    "class of one row": ("x,y\n" + ROWS + "1,c\n", "W-SMALL-CLASS", "1 class has.*'c'"),
     "labels differ by case": ("x,y\n" + ROWS + "1,A\n2,A\n", "W-LABEL-SPELLING", "'A', 'a'"),
     "many whole numbers": (
         "x,y\n" + "".join(f"{i % 7},{i % 30}\n" for i in range(300)),

@@ -10,6 +10,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from trivium._core.checks import check_choice
+from trivium._core.counted import counted
 from trivium._core.errors import ArgumentError, ShapeError
 from trivium.kernel.base import Kernel
 from trivium.kernel.feature_map import FeatureMap
@@ -141,7 +142,8 @@ class SinusoidalCode(FeatureMap):
         count = self.n_features // (2 * n_columns)
         if count == 0:
             raise ShapeError(
-                f"SinusoidalCode.fit: x must have at most {self.n_features // 2} columns, one for "
+                "SinusoidalCode.fit: x must have at most "
+                f"{counted(self.n_features // 2, 'column')}, one for "
                 f"each pair of features; got {n_columns}"
             )
         assert isinstance(kernel, Spectral)  # checked when built

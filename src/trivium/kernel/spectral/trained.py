@@ -7,6 +7,7 @@ from jaxtyping import Complex, Float
 from torch import Tensor, nn
 
 from trivium._core.checks import check_choice, check_finite, check_number, check_shapes
+from trivium._core.counted import counted
 from trivium._core.errors import ArgumentError
 from trivium.kernel.spectral.schedule import Schedule
 
@@ -100,4 +101,4 @@ class Trained(nn.Module, Schedule):
 
     def extra_repr(self) -> str:
         """Return the number of frequencies."""
-        return f"{len(self.values)} frequencies"
+        return f"{counted(len(self.values), 'frequency')}"

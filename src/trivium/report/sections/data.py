@@ -5,10 +5,11 @@ from typing import Any
 
 from markupsafe import Markup
 
+from trivium._core.counted import noun
 from trivium.report.blocks import Block, Column, Missing, Paragraph, Section, Table, folded
 from trivium.report.charts import bar
 from trivium.report.fields import Limits, record, records, words
-from trivium.report.numbers import count, finite, percent
+from trivium.report.numbers import count, counted, finite, percent
 from trivium.report.text import shown
 
 __all__ = ["data_section", "warnings_section"]
@@ -57,13 +58,13 @@ def data_section(report: Record, limits: Limits) -> Section:
         missing = Missing("This run kept no record of its data.")
         return Section("data", question, "Not recorded", (missing,))
     rows, used = finite(data.get("rows")), finite(data.get("rows_used"))
-    answer = f"{count(rows)} rows, {count(data.get('columns'))} columns"
+    answer = f"{counted(rows, 'row')}, {counted(data.get('columns'), 'column')}"
     text = Markup("{} holds {}").format(shown(data.get("source"), 120), answer)
     if rows is not None and used is not None:
         aside = rows - used
-        text += Markup("; {} rows were used{}.").format(
-            count(used), f", {count(aside)} set aside (see the warnings)" if aside else ""
-        )
+        apart = f", {count(aside)} set aside (see the warnings)" if aside else ""
+        were = noun(used, "was", "were")
+        text += Markup("; {} {} used{}.").format(counted(used, "row"), were, apart)
     else:
         text += Markup(".")
     blocks: list[Block] = [Paragraph(text)]
@@ -95,7 +96,7 @@ def _classes(data: Record, classes: list[Record], limits: Limits) -> Table:
         Markup("Classes of the label {}.").format(shown(data.get("label"), 60)),
         (Column("class"), Column("share", "chart"), Column("rows", "number"), Column("", "number")),
         body,
-        note=f"{count(rest)} more classes are in report.json." if rest > 0 else "",
+        note=f"{counted(rest, 'more class')} in report.json." if rest > 0 else "",
         look="narrow",
     )
 
@@ -128,6 +129,6 @@ def _schema(schema: list[Record], rows: float | None, limits: Limits) -> Table:
         ),
         tuple(body),
         "Each was read as text first and then given one kind for the whole file.",
-        note=f"{count(rest)} more columns are in report.json." if rest > 0 else "",
+        note=f"{counted(rest, 'more column')} in report.json." if rest > 0 else "",
         look="prose",
     )

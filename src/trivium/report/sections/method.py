@@ -7,7 +7,7 @@ from markupsafe import Markup
 
 from trivium.report.blocks import Block, Column, Fold, Missing, Section, Table
 from trivium.report.fields import Limits, record, records
-from trivium.report.numbers import clock, count, finite, size
+from trivium.report.numbers import clock, count, counted, finite, size
 from trivium.report.sections.learnt import in_order_table, waves_table
 from trivium.report.text import shown
 
@@ -28,8 +28,8 @@ def method_section(report: Record, limits: Limits) -> Section:
     features = records(record(report, "encode"), "columns")
     if features:
         table = _features(features, limits)
-        total = count(record(report, "encode").get("features"))
-        summary = f"{count(len(features))} columns as {total} features for the models"
+        total = counted(record(report, "encode").get("features"), "feature")
+        summary = f"{counted(len(features), 'column')} as {total} for the models"
         blocks.append(Fold(summary, (table,)) if len(features) > _FOLDED else table)
     encode = record(report, "encode")
     learnt = (
@@ -87,7 +87,7 @@ def _features(features: list[Record], limits: Limits) -> Table:
         "Columns as features for the models.",
         (Column("column"), Column("kind", "short"), Column("features", "number"), Column("how")),
         body,
-        note=f"{count(rest)} more columns are in report.json." if rest > 0 else "",
+        note=f"{counted(rest, 'more column')} in report.json." if rest > 0 else "",
         look="prose",
     )
 

@@ -8,7 +8,7 @@ from markupsafe import Markup
 from trivium.report.blocks import Block, Column, Figure, Table, folded
 from trivium.report.charts import reliability, shade
 from trivium.report.fields import Limits, listed, record, records, words
-from trivium.report.numbers import count, finite, percent
+from trivium.report.numbers import count, counted, finite, percent
 from trivium.report.text import shown
 
 __all__ = ["calibration", "confusion", "per_class"]
@@ -65,7 +65,7 @@ def _most_confused(rows: Sequence[Sequence[Any]], names: Sequence[str]) -> Table
         "The pairs of classes most often confused.",
         (Column("label in the data"), Column("predicted"), Column("rows", "number")),
         tuple((shown(names[i], 40), shown(names[j], 40), count(n)) for n, i, j in top),
-        f"Of {count(len(rows))} classes; the whole table is in report.json.",
+        f"Of {counted(len(rows), 'class')}; the whole table is in report.json.",
         look="narrow",
     )
 
@@ -96,7 +96,7 @@ def per_class(scores: Record, limits: Limits) -> Block | None:
             )
             for item in shown_items
         ),
-        note=f"{count(rest)} more classes are in report.json." if rest > 0 else "",
+        note=f"{counted(rest, 'more class')} in report.json." if rest > 0 else "",
         look="narrow",
     )
     return folded(table)

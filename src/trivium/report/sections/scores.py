@@ -10,7 +10,7 @@ from trivium.report.blocks import Beside, Block, Column, Missing, Paragraph, Sec
 from trivium.report.charts import Scale, ruler, whisker
 from trivium.report.fields import Limits, listed, record, records, stage_reason, words
 from trivium.report.names import LOSSES, SHARES, metric_name, model_name
-from trivium.report.numbers import clock, count, finite, interval, number, percent
+from trivium.report.numbers import clock, counted, finite, interval, number, percent
 from trivium.report.sections.quality import calibration, confusion, per_class
 from trivium.report.text import shown, tied
 
@@ -131,7 +131,7 @@ def _models(scores: Record, models: Mapping[str, Record], metrics: Sequence[str]
         body.append(tuple(cells))
     folds = finite(scores.get("folds"))
     how = words(scores, "how")
-    title = f"Scores on the same {count(folds)} folds." if folds else "Cross-validated scores."
+    title = f"Scores on the same {counted(folds, 'fold')}." if folds else "Cross-validated scores."
     caption = Markup("With 95\u202f% intervals; a model off the axis is an arrow at its edge.")
     if how:
         caption += Markup(" {}.").format(shown(tied(how.rstrip(".")), 400))

@@ -6,10 +6,11 @@ from typing import Any
 
 from markupsafe import Markup
 
+from trivium._core.counted import noun
 from trivium.report.blocks import Block, Column, Figure, Missing, Paragraph, Section, Table
 from trivium.report.charts import bar, histogram
 from trivium.report.fields import Limits, record, records, stage_reason, words
-from trivium.report.numbers import count, finite, fixed, interval, number, p_value
+from trivium.report.numbers import count, counted, finite, fixed, interval, number, p_value
 from trivium.report.sections.shape import shape_figure
 from trivium.report.sections.texts import text_table
 from trivium.report.text import shown
@@ -64,8 +65,9 @@ def signal_section(report: Record, limits: Limits) -> Section:
 
 def _answer(found: int, tested: int) -> str:
     if found == 0:
-        return f"None seen: 0 of {count(tested)} columns"
-    return f"Yes: {count(found)} of {count(tested)} columns depend on the label"
+        return f"None seen: 0 of {counted(tested, 'column')}"
+    depend = noun(found, "depends", "depend")
+    return f"Yes: {count(found)} of {counted(tested, 'column')} {depend} on the label"
 
 
 def _reading(found: int, tested: int) -> str:
@@ -78,7 +80,7 @@ def _reading(found: int, tested: int) -> str:
     )
     if found == 0:
         return (
-            f"None of the {count(tested)} columns depends on the label beyond what chance "
+            f"None of the {counted(tested, 'column')} depends on the label beyond what chance "
             f"gives at this number of rows. That is no proof that there is nothing. {method}"
         )
     return method
@@ -196,7 +198,7 @@ def _caption(methods: set[str], compared: set[str], tails: bool) -> Markup:
             "is an approximation that can, and shows how far out the column lies."
         )
     if len(compared) == 1:
-        text += Markup(" {} rows.").format(next(iter(compared)))
+        text += Markup(" {}.").format(counted(next(iter(compared)), "row"))
     if len(methods) == 1 and (method := next(iter(methods))):
         text += Markup(" Method: {}.").format(shown(method.rstrip("."), 200))
     return text
@@ -205,4 +207,4 @@ def _caption(methods: set[str], compared: set[str], tails: bool) -> Markup:
 def _left_out(total: int, shown_rows: int) -> str:
     if total <= shown_rows:
         return ""
-    return f"The first {count(shown_rows)} of {count(total)} columns; all are in report.json."
+    return f"The first {count(shown_rows)} of {counted(total, 'column')}; all are in report.json."

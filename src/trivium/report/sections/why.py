@@ -8,7 +8,7 @@ from markupsafe import Markup
 from trivium.report.blocks import Block, Column, Fold, Missing, Paragraph, Section, Table
 from trivium.report.charts import Scale, diverging, step
 from trivium.report.fields import Limits, record, records, stage_reason, words
-from trivium.report.numbers import count, finite, fixed, number
+from trivium.report.numbers import count, counted, finite, fixed, number
 from trivium.report.sections.labels import excerpt
 from trivium.report.text import shown
 
@@ -40,7 +40,7 @@ def why_section(report: Record, limits: Limits) -> Section:
             )
         )
     blocks += _tuned(explain, limits)
-    answer = f"{count(len(items))} predictions taken apart" + (
+    answer = f"{counted(len(items), 'prediction')} taken apart" + (
         f"; sums agree within {number(error, 2)}" if error is not None else ""
     )
     return Section("why", question, answer, tuple(blocks))
@@ -155,7 +155,7 @@ def _signed(value: float | None) -> str:
 
 def _summary(item: Record) -> Markup:
     agrees = words(item, "label") == words(item, "predicted")
-    return Markup("Row {}: labelled {}, predicted {} {}").format(
+    return Markup("Row {}: labeled {}, predicted {} {}").format(
         Markup("<b>{}</b>").format(count(item.get("row"))),
         shown(item.get("label"), 32),
         shown(item.get("predicted"), 32),
