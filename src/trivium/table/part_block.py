@@ -153,7 +153,12 @@ def _parquet(block: FileBlock, *, numbers: bool) -> RawTable:
         else text_of(name, column, source.where)
         for name, column in zip(part.kept, columns, strict=True)
     ]
-    return RawTable(part.kept, cells, sum(batch.num_rows for batch in found))
+    n_rows = sum(batch.num_rows for batch in found)
+    found.clear()
+    columns.clear()
+    # Arrow keeps what decoding took, for the next block; the rows of this one need it first.
+    pa.default_memory_pool().release_unused()
+    return RawTable(part.kept, cells, n_rows)
 
 
 def _in_order(raw: RawTable, part: PartFile) -> RawTable:
