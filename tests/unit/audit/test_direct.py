@@ -18,7 +18,10 @@ N = 300
 
 
 def write(folder: Path) -> Path:
-    """Three files: numbers of every type, some of another type in the next file."""
+    """Three files: numbers of every type, some of another type in the next file.
+
+    The apples are in a row that the sample does not have.
+    """
     folder.mkdir()
     for part in range(3):
         rng = np.random.default_rng(part)
@@ -40,7 +43,7 @@ def write(folder: Path) -> Path:
             "mixed": [
                 pa.array(mixed),
                 pa.array(mixed.astype("i4")),
-                pa.array(["7 apples", *mixed.astype("i4").astype(str)[1:]]),
+                pa.array(["7", "7 apples", *mixed.astype("i4").astype(str)[2:]]),
             ][part],
             "y": pa.array(np.where(some, np.nan, np.where(z + 0.5 * rng.normal(size=N) > 0, 2, 1))),
         }
