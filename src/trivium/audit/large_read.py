@@ -16,6 +16,7 @@ from trivium.audit.large_numbers import renumbered
 from trivium.moment import RowSample
 from trivium.parallel import Executor, Progress
 from trivium.table import FileBlock, Label, Notice, Parts, ReadOptions, Table, read_block
+from trivium.table.arrow import as_text, is_number
 from trivium.table.label import classes_of_counts
 from trivium.table.levels import Levels
 from trivium.table.naming import cut
@@ -43,13 +44,14 @@ class _Look:
 
 def _look(block: FileBlock, given: _Look) -> dict[str, Any]:
     """Read a block once: count its labels, look for what is constant, take rows of the sample."""
-    raw = read_block(block)
+    raw = read_block(block, numbers=True)
     stop = block.first_row + raw.n_rows
     low, high = np.searchsorted(given.picked, [block.first_row, stop])
     rows = given.picked[low:high] - block.first_row
+    wanted = pa.array(rows)
     places = block_places(block, raw, given.starts)
     found: dict[str, Any] = {
-        "cells": [cells.take(pa.array(rows)).to_pylist() for cells in raw.cells],
+        "cells": [as_text(cells.take(wanted)).to_pylist() for cells in raw.cells],
         "rows": rows + block.first_row,
         "places": places.take(rows),
         "same": [_same(cells) for cells in raw.cells],
@@ -57,7 +59,7 @@ def _look(block: FileBlock, given: _Look) -> dict[str, Any]:
     }
     if given.label is None:
         return found
-    levels = Levels.of(raw.cells[raw.names.index(given.label)])
+    levels = Levels.of(as_text(raw.cells[raw.names.index(given.label)]))
     gone = levels.tokens(given.tokens)
     aside = levels.rows(gone, absent=True)
     texts = levels.texts.to_pylist()
@@ -94,6 +96,11 @@ def _same(cells: pa.Array) -> list[str | None] | None:
     """Return the one text of all cells, `[None]` where all are null; `None` where they differ."""
     if not len(cells):
         return []
+    if is_number(cells.type):
+        least, most = pc.min_max(cells).values()
+        if pc.less(least, most).as_py():
+            return None
+        cells = as_text(cells)  # of equal numbers 0 and -0 differ, and NaN is none
     first = cells[0].as_py()
     if first is None:
         return [None] if cells.null_count == len(cells) else None

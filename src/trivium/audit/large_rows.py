@@ -20,6 +20,7 @@ from trivium.audit.large_odd import (
 from trivium.closedform import ClosedFormClassifier, LabelNoise, left_out_logits
 from trivium.moment import Moments
 from trivium.table import ColumnType, FileBlock, Table, TableEncoder, read_block
+from trivium.table.arrow import as_text
 from trivium.table.infer import column_as
 from trivium.table.levels import Levels
 from trivium.table.options import ReadOptions
@@ -54,7 +55,7 @@ class Reading:
     def rows(self, block: FileBlock) -> "Rows":
         """Read and encode the labeled rows of a block."""
         table, cells = block_as(block, self.types, self.read, self.starts)
-        levels = Levels.of(cells[self.label])
+        levels = Levels.of(as_text(cells[self.label]))
         code_of = {name: code for code, name in enumerate(self.classes)}
         known = [code_of.get(text, -1) for text in levels.texts.to_pylist()]
         codes = np.append(np.array(known, dtype=np.int64), -1)[levels.codes]
@@ -71,7 +72,7 @@ def block_as(
     read: ReadOptions,
     starts: Mapping[str, int],
 ) -> tuple[Table, dict[str, pa.Array]]:
-    """Read a block as columns of known types; all its cells as text beside them.
+    """Read a block as columns of known types; all its cells beside them, as `read_block` has them.
 
     Args:
         block: The block.
@@ -79,7 +80,7 @@ def block_as(
         read: How the files are read.
         starts: Rows of the whole table before each file.
     """
-    raw = read_block(block)
+    raw = read_block(block, numbers=True)
     cells = dict(zip(raw.names, raw.cells, strict=True))
     columns = tuple(column_as(name, cells[name], kind, read) for name, kind in types.items())
     places = block_places(block, raw, starts)

@@ -1,16 +1,27 @@
-"""Arrow columns of any flat type as the exact text that they stand for."""
+"""Arrow columns of any flat type: the exact text that they stand for, and numbers as they are."""
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
+from numpy.typing import NDArray
 
 from trivium._core.errors import DataError
 from trivium.table.naming import cut
 from trivium.table.raw import CELL_TYPE
 
-__all__ = ["check_flat", "text_of"]
+__all__ = [
+    "as_text",
+    "check_flat",
+    "is_number",
+    "native_values",
+    "numbers_in",
+    "text_of",
+    "text_values",
+]
 
 _PARTS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+_EXACT = 2**53 - 1  # the largest integer that float64 holds and none that it rounds
 
 
 def check_flat(
@@ -57,6 +68,45 @@ def text_of(name: str, column: pa.ChunkedArray | pa.Array, where: str) -> pa.Arr
             remedy="Leave it out with --drop, or change its type.",
             code="E-TYPE",
         ) from error
+
+
+def as_text(cells: pa.Array) -> pa.Array:
+    """Return the text of cells that are text already or numbers of Arrow."""
+    return text_of("", cells, "") if is_number(cells.type) else cells
+
+
+def is_number(kind: pa.DataType) -> bool:
+    """Whether the text of a type is always a number: integers, floats, decimals."""
+    return pt.is_integer(kind) or pt.is_floating(kind) or pt.is_decimal(kind)
+
+
+def numbers_in(column: pa.ChunkedArray) -> pa.Array:
+    """Return numbers as they are; float16, with which Arrow hardly computes, as float32."""
+    return (column.cast(pa.float32()) if pt.is_float16(column.type) else column).combine_chunks()
+
+
+def native_values(column: pa.Array) -> np.ndarray:
+    """Return numbers in their own type, decimals as the nearest float64; NaN where null."""
+    if pt.is_decimal(column.type):  # Arrow's own cast is not to the nearest
+        column = column.cast(pa.string()).cast(pa.float64())
+    values: np.ndarray = column.to_numpy(zero_copy_only=False)
+    return values
+
+
+def text_values(column: pa.Array) -> NDArray[np.float64] | None:
+    """Return the float64 nearest to the text of each number, NaN where null.
+
+    A short float is not widened: the text of the float32 nearest to 0.1 is `0.1`, and that is
+    the float64 nearest to 0.1.
+
+    Returns:
+        The values; `None` where one is infinite or beyond 2^53, of which there is more to say
+        than its value.
+    """
+    if pt.is_float16(column.type) or pt.is_float32(column.type):
+        column = text_of("", column, "").cast(pa.float64())
+    values = native_values(column).astype(np.float64, copy=False)
+    return None if (np.abs(values) > _EXACT).any() else values
 
 
 def _text(column: pa.Array) -> pa.Array:

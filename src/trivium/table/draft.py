@@ -92,7 +92,7 @@ class Draft:
         return Column(
             name=self.name,
             kind=kind,
-            strings=strings,
+            cells=strings,
             values=values,
             missing=rows,
             notes=draft.notes,

@@ -29,12 +29,14 @@ Whoever says `missing=(...)` is obeyed in every column. The text that was writte
 """
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pyarrow as pa
 
 from trivium._core.counted import counted, noun
 from trivium._core.errors import DataError
+from trivium.table.arrow import as_text, is_number, text_values
 from trivium.table.draft import Draft
 from trivium.table.infer_date import date_column, known_dates
 from trivium.table.naming import cut
@@ -44,6 +46,8 @@ from trivium.table.table import Column, ColumnType, Kind
 from trivium.table.words import is_sequence, kind_of_words
 
 __all__ = ["column_as", "infer_column"]
+
+_NUMBERS = {Kind.number, Kind.integer}
 
 
 def infer_column(name: str, cells: pa.Array, options: ReadOptions | None = None) -> Column:
@@ -91,7 +95,8 @@ def column_as(
 
     Args:
         name: The column's name.
-        cells: Arrow strings, the exact text; null where the source has none.
+        cells: Arrow strings, the exact text, null where the source has none; or Arrow numbers,
+            which are read as their text would be.
         kind: What it is to be, or `Column.type` of the column that it is to be read like. Where
             neither that nor the options have an order for dates with slashes, it is found out as
             for a whole column; a cell that could be both is missing, with a warning.
@@ -102,15 +107,34 @@ def column_as(
         >>> column_as("x", pa.array(["1", "b"], pa.large_string()), "integer").values.tolist()
         [1.0, nan]
     """
-    draft = Draft.of(name, cells, options or ReadOptions())
+    options = options or ReadOptions()
     known = kind if isinstance(kind, ColumnType) else ColumnType(Kind(kind))
     kind = known.kind
-    if kind in {Kind.number, Kind.integer}:
+    if kind in _NUMBERS and is_number(cells.type):
+        column = _plain_numbers(name, cells, kind, options)
+        if column is not None:
+            return column
+    draft = Draft.of(name, as_text(cells), options)
+    if kind in _NUMBERS:
         numbers = read_numbers(draft.texts, draft.options.decimal)
         return _with_numbers(draft, kind, numbers).build_lossy(numbers.is_number)
     if kind is Kind.datetime:
         return known_dates(draft, known.date_order)
     return _category(draft) if kind is Kind.category else draft.build(kind)
+
+
+def _plain_numbers(name: str, cells: pa.Array, kind: Kind, options: ReadOptions) -> Column | None:
+    """Take Arrow numbers as they are, where their text has nothing else to say."""
+    if options.decimal != "." or _has_number(options.tokens):
+        return None
+    values = text_values(cells)
+    return None if values is None else Column(name, kind, cells, values, np.isnan(values))
+
+
+@cache
+def _has_number(tokens: frozenset[str]) -> bool:
+    """Whether a number may mean missing."""
+    return bool(read_numbers(pa.array(sorted(tokens), pa.large_string())).is_number.any())
 
 
 def _as(draft: Draft, kind: Kind) -> Column:

@@ -15,7 +15,7 @@ from trivium._core.blocks import tile_rows
 from trivium._core.checks import check_choice
 from trivium._core.coded import CodedLabels
 from trivium._core.errors import DataError
-from trivium.table.arrow import text_of
+from trivium.table.arrow import is_number, native_values, text_of
 from trivium.table.levels import Levels
 from trivium.table.naming import cut
 from trivium.table.numeric_text import exact_columns, fast_columns, not_a_number, numbers_of
@@ -142,13 +142,10 @@ class NumericReader:
             yield from self._checked(block, _rows(columns, start, stop, dtype), y, before + start)
 
     def _numbers(self, block: FileBlock, name: str, column: pa.Array, before: int) -> np.ndarray:
-        if _is_number(column.type):
-            if pt.is_decimal(column.type):  # Arrow's own cast is not to the nearest
-                column = column.cast(pa.string())
-            if not pt.is_integer(column.type) and not pt.is_floating(column.type):
-                column = column.cast(pa.float64())
-            found: np.ndarray = column.to_numpy(zero_copy_only=False)
-            return found
+        if pt.is_boolean(column.type):
+            column = column.cast(pa.float64())
+        if is_number(column.type):
+            return native_values(column)
         texts = text_of(name, column, block.part.source.where)
         values, bad = numbers_of(texts, block.part.source.options)
         if bad is not None:
@@ -230,10 +227,6 @@ def _place(block: FileBlock, row: int) -> str:
         return source.where if lines is None else source.at(int(lines[row]))
     before = sum(parquet_layout(source).rows[: block.start]) + block.skip
     return f"{source.where}, row {before + row + 1}"
-
-
-def _is_number(kind: pa.DataType) -> bool:
-    return pt.is_integer(kind) or pt.is_floating(kind) or pt.is_boolean(kind) or pt.is_decimal(kind)
 
 
 def _dtype(kinds: Sequence[pa.DataType]) -> np.dtype:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from trivium._core.errors import DataError
-from trivium.table.arrow import text_of
+from trivium.table.arrow import is_number, numbers_in, text_of
 from trivium.table.delimited import Rows, cell_limit, row_notices
 from trivium.table.jsonl import read_json_lines
 from trivium.table.parquet import open_parquet, parquet_batches
@@ -74,11 +74,12 @@ class FileBlock:
         return source.at(self.first_line)
 
 
-def read_block(block: FileBlock) -> RawTable:
+def read_block(block: FileBlock, *, numbers: bool = False) -> RawTable:
     """Read the exact text of a block's cells.
 
     Args:
         block: One of `Parts.blocks`.
+        numbers: Whether numbers of Parquet stay numbers, for who needs few of their texts.
 
     Returns:
         The columns of the table, in its order, those to drop left out; with the numbers of the
@@ -92,6 +93,8 @@ def read_block(block: FileBlock) -> RawTable:
         as `read_table`, of one block.
     """
     check_unchanged(block.part)
+    if block.part.source.format is Format.parquet:
+        return _parquet(block, numbers=numbers)
     return _READERS[block.part.source.format](block)
 
 
@@ -133,7 +136,7 @@ def _json(block: FileBlock) -> RawTable:
     return _in_order(raw, part)
 
 
-def _parquet(block: FileBlock) -> RawTable:
+def _parquet(block: FileBlock, *, numbers: bool) -> RawTable:
     source, part = block.part.source, block.part
     places = [part.own.index(name) for name in part.kept]
     groups = range(block.start, block.stop or block.start + 1)
@@ -145,9 +148,17 @@ def _parquet(block: FileBlock) -> RawTable:
         for i, place in enumerate(places)
     ]
     cells = [
-        text_of(name, column, source.where) for name, column in zip(part.kept, columns, strict=True)
+        numbers_in(column)
+        if numbers and is_number(column.type)
+        else text_of(name, column, source.where)
+        for name, column in zip(part.kept, columns, strict=True)
     ]
-    return RawTable(part.kept, cells, sum(batch.num_rows for batch in found))
+    n_rows = sum(batch.num_rows for batch in found)
+    found.clear()
+    columns.clear()
+    # Arrow keeps what decoding took, for the next block; the rows of this one need it first.
+    pa.default_memory_pool().release_unused()
+    return RawTable(part.kept, cells, n_rows)
 
 
 def _in_order(raw: RawTable, part: PartFile) -> RawTable:
@@ -159,4 +170,4 @@ def _in_order(raw: RawTable, part: PartFile) -> RawTable:
     return RawTable(part.kept, cells, raw.n_rows, raw.notices, raw.lines)
 
 
-_READERS = {Format.delimited: _delimited, Format.jsonl: _json, Format.parquet: _parquet}
+_READERS = {Format.delimited: _delimited, Format.jsonl: _json}

@@ -176,7 +176,7 @@ def block_table(
         DataError: As `read_block`.
     """
     options = options or block.part.source.options
-    raw = read_block(block)
+    raw = read_block(block, numbers=True)
     cells = dict(zip(raw.names, raw.cells, strict=True))
     columns = tuple(column_as(name, cells[name], kind, options) for name, kind in kinds.items())
     return Table(columns, raw.n_rows, block.part.source.path.name, tuple(raw.notices), raw.lines)

@@ -19,7 +19,8 @@ class RawTable:
 
     Args:
         names: Unique names.
-        cells: For each column the exact text; null where the source has no text at all.
+        cells: For each column the exact text; null where the source has no text at all. Where
+            that was asked for, numbers as Arrow has them.
         n_rows: How many rows there are.
         notices: What was noticed while reading.
         lines: The line on which each row begins, where the source has lines.

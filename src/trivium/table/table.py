@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from trivium._core.counted import counted
 from trivium._core.errors import DataError
+from trivium.table.arrow import as_text
 from trivium.table.dates import Order
 from trivium.table.matching import FEW
 from trivium.table.naming import nearest
@@ -53,7 +54,8 @@ class Column:
     Args:
         name: The column's name, exactly as written.
         kind: What it was taken for.
-        strings: Arrow strings, the exact text of each cell; null where the cell is missing.
+        cells: Arrow strings, the exact text of each cell, null where the cell is missing; or
+            numbers as Arrow has them, which become text where it is asked for.
         values: float64 for number and integer (NaN where missing or not finite), seconds since
             1970-01-01 UTC for datetime (NaN where missing), `None` for every other kind.
         missing: Which cells are missing.
@@ -65,7 +67,7 @@ class Column:
 
     name: str
     kind: Kind
-    strings: pa.Array
+    cells: pa.Array
     values: NDArray[np.float64] | None
     missing: NDArray[np.bool_]
     notes: tuple[Notice, ...] = ()
@@ -73,12 +75,17 @@ class Column:
     date_order: Order | None = None
 
     def __len__(self) -> int:
-        return len(self.strings)
+        return len(self.cells)
 
     @property
     def type(self) -> ColumnType:
         """What must be known to read other cells the same way."""
         return ColumnType(self.kind, self.date_order)
+
+    @cached_property
+    def strings(self) -> pa.Array:
+        """Arrow strings, the exact text of each cell; null where the cell is missing."""
+        return as_text(self.cells)
 
     @property
     def source(self) -> pa.Array:
@@ -118,7 +125,7 @@ class Column:
         index = pa.array(rows)
         return replace(
             self,
-            strings=self.strings.take(index),
+            cells=self.cells.take(index),
             values=None if self.values is None else self.values[rows],
             missing=self.missing[rows],
             written=None if self.written is None else self.written.take(index),
