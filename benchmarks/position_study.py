@@ -1,6 +1,6 @@
 """Keep a finished study: its figures, its picture, and the losses that the catalog speaks of.
 
-    trivium position --study full --out DIR      # resumable, about two hours of one processor
+    trivium position --study full --out DIR      # resumable, nearly three hours of one processor
     python benchmarks/position_study.py DIR
 
 `benchmarks/results/position_study_NAME.json` has every run; of the full study, the medians over

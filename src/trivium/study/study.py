@@ -67,7 +67,7 @@ def position_study(
         ResourceError: The disk is full, or the executor lost its workers again and again.
 
     Cost:
-        About four minutes of one processor for quick, two and a half hours for full.
+        About four minutes of one processor for quick, nearly three hours for full.
 
     Example:
         >>> from trivium.study import QUICK, position_study
