@@ -9,8 +9,6 @@ from torch.distributions import Bernoulli, Categorical, Distribution, OneHotCate
 
 from trivium._core.by_type import ByType
 
-__all__ = ["probabilities"]
-
 
 @ByType
 def probabilities(distribution: Distribution, support: Tensor) -> Float[Tensor, "k *batch"]:
