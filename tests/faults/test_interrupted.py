@@ -42,6 +42,8 @@ def finish(station: Any, audit: list[str], place: Path) -> str:
     if again.code == 3:  # it was over before it was stopped: then the same command is refused
         assert json.loads((place / "run" / ".run.json").read_text())["complete"]
         assert "a complete run" in again.err
+        # A refusal changes nothing: a run that was killed at its last step has a lock that is free.
+        (place / "run" / ".lock").unlink(missing_ok=True)
     else:
         assert again.code == 0, again.err
     assert leftovers(place) == []

@@ -41,7 +41,7 @@ def test_an_audit_ends_with_code_5_and_a_figure(spare, station, tmp_path):
     out = ["--out", "run", "--permutations", "19", "--folds", "2"]
     ended = station.run("audit", wide, "--label", "y", *out, cwd=tmp_path, memory=spare * MB)
     if spare > 12 and ended.code == 0:
-        assert json.loads((tmp_path / "run" / "report.json").read_text())["rows"]
+        assert json.loads((tmp_path / "run" / "report.json").read_text())["data"]["rows"]
         return
     assert ended.code == 5, ended
     line = last(ended)

@@ -113,7 +113,7 @@ def test_2_100_columns_of_30_rows_to_the_end(station, audit, tmp_path):
     assert "W-COLUMNS" in {one["code"] for one in report["warnings"]}
     assert report["depend"][0]["column"] == "c7"
     assert report["depend"][0]["q_value"] < 0.05
-    assert "of 2,100 columns depend on y" in " ".join(ended.out.split())
+    assert "1 of 2,100 columns depends on y" in " ".join(ended.out.split())
     page = tmp_path / "run" / "report.html"
     assert page.stat().st_size < 2 * MB
     assert "of 2,100 columns the 2,000" in page.read_text()

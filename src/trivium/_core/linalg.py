@@ -37,7 +37,7 @@ def _finite(caller: str, matrix: Tensor) -> Tensor:
     if not bool(torch.isfinite(matrix).all()):
         raise NumericalError(
             f"{caller}: the matrix must be finite; it has "
-            f"{counted(int((~torch.isfinite(matrix)).sum()), 'entry')} that are not",
+            f"{counted(int((~torch.isfinite(matrix)).sum()), 'entry')} not finite",
             remedy="Scale the columns, or pass float64 data.",
         )
     return matrix

@@ -15,7 +15,7 @@ from trivium.audit.large import Large, sample_rows
 from trivium.audit.large_numbers import renumbered
 from trivium.moment import RowSample
 from trivium.parallel import Executor, Progress
-from trivium.table import FileBlock, Label, Notice, Parts, ReadOptions, Table, read_block
+from trivium.table import FileBlock, Label, Notice, Parts, Table, read_block
 from trivium.table.arrow import as_text, is_number
 from trivium.table.label import classes_of_counts
 from trivium.table.levels import Levels
@@ -269,11 +269,9 @@ def _table(
         for place in range(len(parts.names))
     ]
     rows = np.concatenate([look["rows"] for look in looks])
-    places: Places = joined_places([look["places"] for look in looks])
-    read: ReadOptions = parts.options
     name = shown_name(parts.files)
-    table = build_table(RawTable(list(parts.names), cells, len(rows)), read, name, name)
-    return replace(table, places=places), rows
+    table = build_table(RawTable(list(parts.names), cells, len(rows)), parts.options, name, name)
+    return replace(table, places=joined_places([look["places"] for look in looks])), rows
 
 
 def _label(table: Table, label: str, classes: Sequence[str]) -> Label:

@@ -37,7 +37,7 @@ def test_indefinite_and_infinite_are_refused(spd: torch.Tensor) -> None:
     with pytest.raises(NumericalError, match="smallest eigenvalue is -"):
         eigh_psd("f", bad)
     bad[0, 0] = float("inf")
-    with pytest.raises(NumericalError, match="entries that are not"):
+    with pytest.raises(NumericalError, match=r"entr(y|ies) not finite"):
         eigh_psd("f", bad)
 
 

@@ -92,7 +92,7 @@ def test_the_run_is_that_of_the_text(
     report, files, *predictions = direct
     assert report["sample"]["rows"] < report["sample"]["of"]
     assert {"fixes.csv", "rows.csv"} < set(files)
-    assert any("1 cells are no integer" in said for said in predictions[-1])
+    assert any("1 cell with no integer" in said for said in predictions[-1])
     assert report == by_text[0]
     assert files == by_text[1]
     assert predictions == list(by_text[2:])

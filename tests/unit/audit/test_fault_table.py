@@ -248,7 +248,7 @@ def test_output_in_the_way(run: Path, tmp_path: Path, capsys: pytest.CaptureFixt
         (["fit", data, "--label", "y", "--out", run, "--force"], "only a model may be replaced"),
         (["fit", data, "--label", "y", "--out", data, "--force"], "got a file"),
         (["predict", run, data, "--out", data, "--force"], "must not be the data"),
-        (["predict", run, data, "--out", run, "--force"], "Is a directory"),
+        (["predict", run, data, "--out", run, "--force"], "got a folder"),
     ]:
         assert call(*arguments) == 3
         assert word in refusal(capsys)

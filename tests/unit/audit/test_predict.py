@@ -261,7 +261,7 @@ def test_an_order_of_dates_is_that_of_all_blocks(tmp_path: Path) -> None:
     assert seen[-1] == (4, 4)
     (tmp_path / "new" / "2.csv").unlink()
     either = sum(slashed[at][:2] != slashed[at][3:5] for at in early[9:30])
-    with pytest.warns(TriviumWarning, match=f" {either} cells could be day/month or month/day"):
+    with pytest.warns(TriviumWarning, match=f" {either} cells with either day/month or month/day"):
         predicted(tmp_path / "model", [tmp_path / "new"], hold=1)
 
 

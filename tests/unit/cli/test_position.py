@@ -70,7 +70,7 @@ def test_a_study_that_cannot_begin_says_why(tmp_path):
     taken = tmp_path / "file"
     taken.write_text("mine")
     for folder in (taken, taken / "below"):
-        with pytest.raises(OutputError, match="out must be a folder that can be written"):
+        with pytest.raises(OutputError, match=r"could not write; (File exists|Not a directory)"):
             run("--study", "quick", "--out", str(folder), "--runs", "0")
     assert taken.read_text() == "mine"
     with pytest.raises(ArgumentError, match="most must be an integer, non-negative; got -1"):

@@ -77,5 +77,5 @@ def test_many_new_levels_are_counted_in_one_pass():
     block, notices = encoder.block(column_as("x", texts, "category"))
     assert time.process_time() - start < 10  # 40 s when each level was looked for in all others
     assert block.sum() == 1
-    assert f"{n} rows hold levels" in notices[0].message
+    assert f"{n:,} rows with levels" in notices[0].message
     assert notices[0].message.endswith(f"'new 000004' and {n - 5} more")
