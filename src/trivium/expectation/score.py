@@ -189,10 +189,10 @@ def _moves_its_support(distribution: Distribution) -> str:
 def _moved_by_transforms(distribution: TransformedDistribution) -> bool:
     """Whether an edge with a density is shifted, or is away from 0 and scaled, with a gradient."""
     base = factor_of(distribution.base_dist)
-    if not isinstance(base, (Uniform, Exponential, HalfNormal, HalfCauchy)):
-        return bool(_moves_its_support(base))
-    at_zero = not isinstance(base, Uniform)
     moved = bool(_moves_its_support(base))
+    if not isinstance(base, (Uniform, Exponential, HalfNormal, HalfCauchy)):
+        return moved
+    at_zero = not isinstance(base, Uniform)
     for each in distribution.transforms:
         if not isinstance(each, AffineTransform):  # it may send the edge to infinity
             break

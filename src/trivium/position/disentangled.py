@@ -191,9 +191,8 @@ class Disentangled(Position):
         run, scale = is_run(i, j), self.scale(q.shape[-1])
         at = self.places(run_of_offsets(i, j) if run else offset_matrix(i, j))
         rows = self.table.weight
-        if (
-            run and eager() and not at.is_meta
-        ):  # places of a run ascend: only the rows between are projected
+        # Places of a run ascend: only the rows between are projected.
+        if run and eager() and not at.is_meta:
             low = int(at[0])
             rows, at = rows[low : int(at[-1]) + 1], at - low
         tables = {term: scale * self._projected(term, self.norm(rows)) for term in self.terms}
